@@ -1,0 +1,29 @@
+"""The Sound of Pixels, as a thin module: the notebooks call it, and the file list is the method.
+
+    config       every number of a run, with its unit; the presets MUSIC, VGGSOUND, DEMO
+    errors       SopError, the one exception
+    orchestra    a toy orchestra: real mp4 files with sound, stems and boxes, from a seed
+    media        video and audio files in and out
+    preprocess   videos -> frames/ and audio/
+    index        clips -> train.csv, val.csv, test.csv
+    mixing       clips -> mixtures to be separated again; the pair manifest of an evaluation
+    spectrogram  STFT, its inverse, the log-frequency warp
+    masks        what the nets should say, how it is applied, how far off they are
+    nets         sound U-Net, dilated ResNet-18, linear synthesizer, and the three together
+    train        fit() yields one record an epoch
+    metrics      SDR, SIR, SAR
+    evaluate     a checkpoint, its baselines and its oracles on one manifest
+    localize     a Scene: every pixel's own sound
+    report       the HTML report
+    show         pictures and players for notebooks
+    widget       PixelPlayer: click a pixel, hear it
+
+Letters in docstrings and shape comments, everywhere:
+    B batch            N sounds in a mixture   K channels shared by sound and pixels
+    F frequency bins   T STFT frames           H,W grid of pixels (14 x 14)
+    L audio samples    V video frames
+
+Source: Zhao, Gan, Rouditchenko, Vondrick, McDermott, Torralba. The Sound of Pixels. ECCV 2018.
+"""
+
+__version__ = "0.1.0"

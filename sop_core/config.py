@@ -1,0 +1,149 @@
+"""Every number of a run, frozen, with its unit; three presets; where things lie.
+
+A run is told by one `Config`: it is saved as `config.json` beside the weights, and a checkpoint is read back from it.
+"""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import SopError
+
+ROOT = Path(os.environ.get("SOP_ROOT", Path(__file__).resolve().parents[1]))  # the workbook's own folder
+DATA = ROOT / "data"
+CKPT = ROOT / "ckpt"
+DEMO_WEIGHTS = DATA / "demo_weights"  # shipped: notebook 05 works when it is the first one opened
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run. The defaults are the paper's MUSIC setting (Zhao et al. 2018, section 4.2 and the released code)."""
+
+    name: str = "music"
+    profile: str = "default"  # which repairs of the published code are on
+    seed: int = 0
+
+    # sound
+    rate: int = 11_025  # samples a second
+    samples: int = 65_535  # L, one window: 5.94 s
+    n_fft: int = 1_022  # samples: 512 linear frequency bins
+    hop: int = 256  # samples from one STFT frame to the next: T = 256
+    bins: int = 256  # F, log-frequency bins that the nets see
+
+    # picture
+    fps: float = 8.0  # video frames a second
+    frames: int = 3  # V, frames a window
+    stride: int = 24  # video frames from one of them to the next: 3 s
+    image: int = 224  # pixels, both sides: the whole frame is squeezed to a square
+
+    # mix and separate
+    sources: int = 2  # N
+    gain: float = 1.5  # a source is made up to this much louder or softer in training (factor)
+    crop: float = 0.5  # least share of a frame's area that a training crop keeps
+    mask: str = "binary"  # or "ratio"
+
+    # nets
+    channels: int = 32  # K
+    sound_depth: int = 7  # halvings in the U-Net (the published unet5, unet6, unet7)
+    sound_width: int = 64  # channels of its first layer
+    frame_width: int = 64  # channels of ResNet-18's first layer
+    frame_stride: int = 16  # pixels of the picture a cell of the grid: 224 / 16 = 14
+    pretrained: bool = True  # start the frame net from ImageNet, where the weights can be fetched
+
+    # training
+    optimizer: str = "sgd"  # or "adamw"
+    lr_sound: float = 1e-3
+    lr_frame: float = 1e-4  # ResNet's body; its last layer learns at lr_sound
+    weight_decay: float = 1e-4
+    epochs: int = 100
+    epoch_size: int = 25_000  # mixtures an epoch
+    batch: int = 20  # mixtures a step
+    val_pairs: int = 256  # mixtures that choose the best epoch
+    workers: int = 4  # processes that read clips; 0: the training process itself
+
+    @property
+    def seconds(self) -> float:
+        """Length of a window in seconds."""
+        return self.samples / self.rate
+
+    @property
+    def stft_frames(self) -> int:
+        """T, STFT frames of a window."""
+        return self.samples // self.hop + 1
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """H, W: cells of the pixel grid."""
+        return self.image // self.frame_stride, self.image // self.frame_stride
+
+    def override(self, settings: dict[str, str]) -> "Config":
+        """A copy with some fields set from text (`--set epochs=3`). Raises SopError on an unknown name or a bad value."""
+        types = {f.name: type(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        values = {}
+        for key, text in settings.items():
+            if key not in types:
+                raise SopError(f"--set {key}={text}: there is no setting {key!r}; there are {', '.join(types)}")
+            try:
+                values[key] = {"true": True, "false": False}[text.lower()] if types[key] is bool else types[key](text)
+            except (ValueError, KeyError):
+                raise SopError(f"--set {key}={text}: expected a value of type {types[key].__name__}") from None
+        return dataclasses.replace(self, **values).check()
+
+    def check(self) -> "Config":
+        """This config, or SopError where its numbers can't work together."""
+        side = 2**self.sound_depth
+        if self.bins % side or self.stft_frames % side:
+            raise SopError(
+                f"config {self.name}: bins={self.bins} and T={self.stft_frames} (samples // hop + 1) must be multiples "
+                f"of {side}, since a U-Net of sound_depth={self.sound_depth} halves them that often"
+            )
+        for key, choices in {"mask": ("binary", "ratio"), "optimizer": ("sgd", "adamw"), "frame_stride": (8, 16),
+                             "profile": ("default",)}.items():  # fmt: skip
+            if getattr(self, key) not in choices:
+                raise SopError(f"config {self.name}: {key}={getattr(self, key)!r}, expected one of {choices}")
+        for key in ("rate", "samples", "frames", "stride", "channels", "epochs", "epoch_size", "batch", "val_pairs"):
+            if getattr(self, key) < 1:
+                raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected at least 1")
+        if self.sources < 2:
+            raise SopError(f"config {self.name}: sources={self.sources}, a mixture needs at least 2")
+        return self
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> "Config":
+        """Read back what `to_json` wrote. Raises SopError naming `where` if it isn't that."""
+        try:
+            return cls(**json.loads(text)).check()
+        except (ValueError, TypeError) as e:
+            raise SopError(f"{where}: not a config of this version of sop_core ({e})") from None
+
+
+MUSIC = Config()
+VGGSOUND = Config(name="vggsound", fps=1.0, stride=1)
+DEMO = Config(
+    name="demo",
+    samples=32_767,  # 2.97 s, T = 128
+    bins=128,
+    stride=8,
+    image=112,
+    channels=16,
+    sound_depth=5,
+    sound_width=16,
+    frame_width=16,
+    frame_stride=8,
+    pretrained=False,
+    optimizer="adamw",
+    lr_sound=2e-3,
+    lr_frame=2e-3,
+    weight_decay=1e-2,
+    epochs=12,
+    epoch_size=1_600,
+    batch=16,
+    val_pairs=24,
+    workers=1,
+)
+PRESETS = {c.name: c for c in (MUSIC, VGGSOUND, DEMO)}
