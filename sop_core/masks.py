@@ -1,0 +1,55 @@
+"""Masks: what the nets should say, how far off they are, how a mask becomes a sound.
+
+A mask says for every bin of the mixture's spectrogram how much of it belongs to one source, from 0 to 1.
+"""
+
+import torch
+import torch.nn.functional as nnf
+from torch import Tensor
+
+from .spectrogram import istft
+
+
+def targets(mags: Tensor, kind: str) -> Tensor:
+    """Ideal masks of N sources: `binary`, 1 for the loudest source of a bin, or `ratio`, each source's share.
+
+    They add up to 1 in every bin that sounds, and to 0 in a bin where nothing does: a silent source's mask is empty.
+    Shape: magnitudes (B, N, F, T) -> masks (B, N, F, T)
+    """
+    total = mags.sum(1, keepdim=True)
+    if kind == "ratio":
+        return mags / total.clamp_min(1e-8) * (total > 1e-8)
+    loudest = nnf.one_hot(mags.argmax(1), mags.shape[1]).movedim(-1, 1)  # (B, N, F, T)
+    return (loudest * (total > 1e-8)).to(mags.dtype)
+
+
+def weights(mag_mixture: Tensor) -> Tensor:
+    """How much a bin counts in the loss: log(1 + magnitude relative to the window's mean), within 0.001 to 10.
+
+    Shape: (B, F, T) -> (B, 1, F, T)
+    """
+    mean = mag_mixture.mean(dim=(-2, -1), keepdim=True).clamp_min(1e-8)
+    return torch.log1p(mag_mixture / mean).clamp(1e-3, 10)[:, None]
+
+
+def loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Weighted binary cross-entropy, from logits (so it is safe under autocast): a scalar.
+
+    Shape: logits and target (B, N, F, T), weight (B, 1, F, T)
+    """
+    weight = weight.expand_as(logits)
+    each = nnf.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (each * weight).sum() / weight.sum()  # the mean over bins, a loud bin counting more
+
+
+def harden(mask: Tensor, kind: str) -> Tensor:
+    """A `binary` mask is cut at 0.5; a `ratio` mask stays as it is. Shape: any."""
+    return (mask > 0.5).to(mask.dtype) if kind == "binary" else mask
+
+
+def apply(mask: Tensor, mixture: Tensor, hop: int, length: int) -> Tensor:
+    """The sound behind a mask: mask times the mixture's complex spectrogram (its phase stays), inverted.
+
+    Shape: mask (..., F_linear, T), mixture complex (F_linear, T) or broadcastable -> (..., L)
+    """
+    return istft(mask * mixture, hop, length)

@@ -1,0 +1,8 @@
+"""The three nets of the paper and the model they make together."""
+
+from .frame import FrameNet
+from .pixelplayer import SoundOfPixels
+from .sound import SoundNet
+from .synthesizer import Synthesizer
+
+__all__ = ["FrameNet", "SoundNet", "SoundOfPixels", "Synthesizer"]

@@ -1,0 +1,75 @@
+"""STFT, its inverse and the log-frequency warp: batched torch on whatever device the sound is.
+
+Conventions: a Hann window of `n_fft` samples, centred frames, zeros beyond the ends. 1 022 samples give 512 bins.
+The warp and its inverse are two matrices, so both are one matrix product, and differentiable.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def stft(sound: Tensor, n_fft: int, hop: int) -> Tensor:
+    """Complex spectrogram.
+
+    Shape: (..., L) -> (..., n_fft // 2 + 1, L // hop + 1). Equals `librosa.stft(sound, n_fft=n_fft, hop_length=hop)`.
+    """
+    window = torch.hann_window(n_fft, device=sound.device, dtype=sound.dtype)
+    flat = sound.reshape(-1, sound.shape[-1])
+    spec = torch.stft(flat, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True)
+    return spec.reshape(*sound.shape[:-1], *spec.shape[-2:])
+
+
+def istft(spec: Tensor, hop: int, length: int) -> Tensor:
+    """The sound of a complex spectrogram, `length` samples: `istft(stft(x)) = x`.
+
+    Shape: (..., F_linear, T) -> (..., L)
+    """
+    n_fft = 2 * (spec.shape[-2] - 1)
+    window = torch.hann_window(n_fft, device=spec.device, dtype=spec.real.dtype)
+    flat = spec.reshape(-1, *spec.shape[-2:])
+    sound = torch.istft(flat, n_fft, hop, window=window, center=True, length=length)
+    return sound.reshape(*spec.shape[:-2], length)
+
+
+def log_magnitude(mag: Tensor) -> Tensor:
+    """What the sound net reads: the logarithm of a magnitude relative to the window's mean, floored 60 dB below it.
+
+    The level of a recording says nothing about what plays in it, so it is taken out; silence gives finite numbers
+    (the published log(mag + 1e-10) falls to -23 there). Shape: (..., F, T) -> the same.
+    """
+    mean = mag.mean(dim=(-2, -1), keepdim=True).clamp_min(1e-8)
+    return torch.log(mag / mean + 1e-3)
+
+
+def log_positions(bins: int, linear: int) -> Tensor:
+    """Where the centres of `bins` log-frequency bins lie among `linear` bins: (F,), from 0 to linear - 1.
+
+    The published spacing, 21**u for u in 0..1 (Sound-of-Pixels, utils.warpgrid).
+    """
+    u = torch.linspace(0, 1, bins, dtype=torch.float64)
+    return (21**u - 1) / 20 * (linear - 1)
+
+
+class Warp(nn.Module):
+    """Linear to log frequency by a bank of triangular filters, and masks back again.
+
+    Every linear bin is read (the published bilinear sampling skips a third of them at the top), and `inverse` of a mask of
+    ones is ones. Where log bins are the denser ones, the filters interpolate linearly.
+    """
+
+    def __init__(self, bins: int, linear: int):
+        super().__init__()
+        at = log_positions(bins, linear)
+        # Half-width of each triangle: to its neighbour, and never under one linear bin, or low bins would read nothing.
+        step = torch.diff(at, append=(2 * at[-1] - at[-2])[None]).clamp_min(1.0)
+        bank = (1 - (torch.arange(linear)[None] - at[:, None]).abs() / step[:, None]).clamp_min(0)  # (F, F_linear)
+        self.register_buffer("bank", (bank / bank.sum(1, keepdim=True)).float(), persistent=False)
+        self.register_buffer("back", (bank / bank.sum(0, keepdim=True)).T.float().contiguous(), persistent=False)
+
+    def forward(self, mag: Tensor) -> Tensor:
+        """Shape: magnitudes (..., F_linear, T) -> (..., F, T)"""
+        return self.bank @ mag
+
+    def inverse(self, mask: Tensor) -> Tensor:
+        """Shape: masks (..., F, T) -> (..., F_linear, T), still within the range of their values."""
+        return self.back @ mask

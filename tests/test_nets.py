@@ -1,0 +1,106 @@
+"""The nets against the released code: the same weights and inputs give the numbers that the authors' own code gave.
+
+`golden/nets.npz` and `golden/state_dicts.json` come from running that code once (commit 4535034 of its repository).
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sop_core.config import DEMO, MUSIC
+from sop_core.nets import FrameNet, SoundNet, SoundOfPixels, Synthesizer
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def ruled(net: nn.Module) -> nn.Module:
+    """The net in eval mode, its weights drawn by the rule by which the golden numbers were made."""
+    norms = {f"{n}." for n, m in net.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    state = {}
+    for key, value in net.state_dict().items():
+        rng, shape = np.random.default_rng(zlib.crc32(key.encode())), tuple(value.shape)
+        is_norm = key[: key.rfind(".") + 1] in norms
+        if key.endswith("num_batches_tracked"):
+            drawn = np.zeros(shape)
+        elif key.endswith("running_var"):
+            drawn = rng.uniform(0.5, 1.5, shape)
+        elif key == "scale" or (is_norm and key.endswith("weight")):
+            drawn = 1 + 0.05 * rng.standard_normal(shape)
+        elif len(shape) == 4:
+            gain = 1.0 if key.startswith("unet_block") else 0.0002 if key.startswith("fc") else 2.0
+            drawn = rng.standard_normal(shape) * np.sqrt(gain / np.prod(shape[1:]))
+        else:
+            drawn = 0.05 * rng.standard_normal(shape)
+        state[key] = torch.from_numpy(np.asarray(drawn)).to(value.dtype)
+    net.load_state_dict(state)
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return np.load(GOLDEN / "nets.npz")
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    rng = np.random.default_rng(0)
+    sound = rng.standard_normal((1, 1, 256, 256)).astype(np.float32)
+    frames = rng.standard_normal((1, 3, 3, 224, 224)).astype(np.float32)  # (B, 3, V, h, w), normalised already
+    return torch.from_numpy(sound), torch.from_numpy(frames)
+
+
+@pytest.mark.parametrize(
+    ("name", "net"),
+    [(f"sound/unet{d}/fc_dim32", lambda d=d: SoundNet(32, d)) for d in (5, 6, 7)]
+    + [("frame/resnet18dilated/fc_dim32", lambda: FrameNet(32)), ("synthesizer/linear/fc_dim32", lambda: Synthesizer(32))],
+)
+def test_state_dict_has_the_released_keys_shapes_and_order(name, net):
+    expected = json.loads((GOLDEN / "state_dicts.json").read_text())[name]
+    assert [[k, list(v.shape)] for k, v in net().state_dict().items()] == expected
+
+
+def test_forward_equals_the_released_code(golden, inputs):
+    sound, frames = inputs
+    frame = ruled(FrameNet(32))
+    frame.mean.zero_(), frame.std.fill_(1.0)  # the golden frames are normalised already
+    with torch.inference_mode():
+        channels = ruled(SoundNet(32, 7))(sound)
+        grid = frame(frames[0].movedim(1, 0)).movedim(0, 1)[None]  # (1, K, V, H, W)
+        pixels = grid.amax(2).movedim(1, -1).flatten(1, 2)  # (1, H W, K)
+        masks = ruled(Synthesizer(32))(torch.sigmoid(pixels), channels)
+        whole = ruled(Synthesizer(32))(torch.sigmoid(grid.amax((2, 3, 4)))[:, None], channels)
+    np.testing.assert_allclose(channels[0, :, ::8, ::8], golden["unet7_sub8"], atol=1e-4)
+    np.testing.assert_allclose(grid, golden["resnet18dilated_unpooled"], atol=1e-4)
+    np.testing.assert_allclose(grid.amax((2, 3, 4)), golden["resnet18dilated_maxpool"], atol=1e-4)
+    np.testing.assert_allclose(whole[..., ::8, ::8], golden["linear_z_sub8"], atol=1e-4)
+    for key in (k for k in golden.files if k.startswith("pix_linear_tmax_")):
+        row, col = map(int, key.split("_")[3:5])
+        np.testing.assert_allclose(masks[0, row * 14 + col, ::8, ::8], golden[key].squeeze(), atol=1e-4)
+
+
+@pytest.mark.parametrize("config", [MUSIC, DEMO])
+def test_model_shapes_and_grid(config):
+    model = SoundOfPixels(config.override({"pretrained": "false"})).eval()
+    size = config.image
+    frames = torch.randint(0, 255, (1, 2, config.frames, 3, size, size), dtype=torch.uint8)
+    spec = model.stft(torch.randn(1, config.samples))
+    with torch.inference_mode():
+        assert spec.shape == (1, 512, config.stft_frames)
+        assert model.pixels(frames[:, 0]).shape == (1, *config.grid, config.channels) == (1, 14, 14, config.channels)
+        assert model(spec, frames).shape == (1, 2, config.bins, config.stft_frames)
+
+
+def test_a_pixel_with_all_the_maxima_gives_the_whole_pictures_mask():
+    """Training pools by the maximum: reducing every cell of the grid by it equals the model's own forward pass."""
+    model = SoundOfPixels(DEMO).eval()
+    frames = torch.randint(0, 255, (1, 2, 3, 3, 112, 112), dtype=torch.uint8)
+    spec = model.stft(torch.randn(1, DEMO.samples))
+    with torch.inference_mode():
+        region = model.pixels(frames[:, 1]).flatten(1, 2).amax(1)[:, None]
+        expected = model(spec, frames)[:, 1:]
+        torch.testing.assert_close(model.logits(region, model.channels(spec)), expected, atol=1e-4, rtol=1e-4)
