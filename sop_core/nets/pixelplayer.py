@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Config
+from ..masks import apply, harden
 from ..spectrogram import Warp, log_magnitude, stft
 from .frame import FrameNet
 from .sound import SoundNet
@@ -52,3 +53,18 @@ class SoundOfPixels(nn.Module):
         """Mask logits of each source. Shape: complex (B, F_linear, T), uint8 (B, N, V, 3, h, w) -> (B, N, F, T)"""
         whole = self.pixels(frames.flatten(0, 1)).amax((1, 2)).unflatten(0, frames.shape[:2])  # (B, N, K)
         return self.logits(whole, self.channels(mixture))
+
+    def sounds(self, masks: Tensor, mixture: Tensor, length: int, kind: str | None = None) -> Tensor:
+        """What each mask lets through. It goes back to linear frequency first and is cut at 0.5 (if `binary`) last.
+
+        Shape: masks in 0..1 (..., F, T), complex (..., F_linear, T) -> (..., L)
+        """
+        hard = harden(self.warp.inverse(masks), kind or self.config.mask)
+        return apply(hard, mixture, self.config.hop, length)
+
+    @torch.inference_mode()
+    def separate(self, mixture: Tensor, frames: Tensor) -> Tensor:
+        """The N sounds of a mixture, by the frames of each. Shape: (B, L), uint8 (B, N, V, 3, h, w) -> (B, N, L)"""
+        spec = self.stft(mixture)
+        masks = torch.sigmoid(self(spec, frames))
+        return self.sounds(masks, spec[:, None], mixture.shape[-1])

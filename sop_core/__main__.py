@@ -1,0 +1,232 @@
+"""The command line: `python -m sop_core VERB`, thin over the functions that the notebooks call.
+
+Exit 0: the work is done. Exit 2: something the user can mend, in one line on stderr.
+"""
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+from . import __version__
+from .config import CKPT, PRESETS, ROOT
+from .errors import SopError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; the exit code."""
+    args = _parser().parse_args(arguments)
+    warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+    try:
+        args.run(args)
+    except SopError as e:
+        print(f"sop {args.verb}: {' '.join(str(e).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"sop {args.verb}: stopped; what was finished is kept", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `sop ... | head`
+        return 0
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sop", description="The Sound of Pixels, from videos to a pixel that can be heard.")
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, run, help: str) -> argparse.ArgumentParser:
+        p = verbs.add_parser(name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        p.set_defaults(run=run)
+        return p
+
+    p = verb("demo", demo, "the whole road on the toy orchestra: render, preprocess, index, train, evaluate")
+    p.add_argument("--out", type=Path, default=ROOT, help="folder that gets data/demo and ckpt/demo")
+    p.add_argument("--seed", type=int, default=0, help="another seed, another orchestra and another training")
+
+    p = verb("preprocess", preprocess, "videos VIDEOS/<label>/<id>.mp4 -> DATA/frames and DATA/audio")
+    p.add_argument("videos", type=Path, metavar="VIDEOS")
+    p.add_argument("--out", type=Path, required=True, metavar="DATA")
+    p.add_argument("--fps", type=float, default=8.0, help="frames a second")
+    p.add_argument("--rate", type=int, default=11_025, help="samples a second")
+    p.add_argument("--jobs", type=int, default=None, help="processes (None: one a core)")
+
+    p = verb("index", index, "DATA -> train.csv, val.csv, test.csv, all.csv")
+    p.add_argument("data", type=Path, metavar="DATA")
+    p.add_argument("name", nargs="?", default="", metavar="NAME", help="subfolder of the output folder for this index")
+    p.add_argument("--min-frames", type=int, default=0, help="leave out clips with fewer frames")
+    p.add_argument("--val-ratio", type=float, default=0.2, help="share of each label's videos that validate")
+    p.add_argument("--test-ratio", type=float, default=0.0, help="share that test; duets test always")
+    p.add_argument("--seed", type=int, default=0, help="of the split")
+    p.add_argument("--out", type=Path, default=None, metavar="DIR", help="where the csv files go (None: DATA)")
+
+    p = verb("train", train, "learn to separate, from an index of solo clips")
+    p.add_argument("--preset", choices=PRESETS, required=True, help="sizes and schedule to start from")
+    p.add_argument("--train", type=Path, required=True, metavar="train.csv")
+    p.add_argument("--val", type=Path, required=True, metavar="val.csv", help="chooses the best epoch")
+    p.add_argument("--id", required=True, metavar="MODEL_ID", help="name of the run's folder")
+    p.add_argument("--ckpt", type=Path, default=CKPT, metavar="DIR", help="where the runs' folders are")
+    p.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
+    p.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change settings: epochs=3 batch=8 ...")
+    p.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (None: a GPU where there is one)")
+
+    p = verb("evaluate", evaluate, "SDR, SIR, SAR of a checkpoint, of doing nothing, and of ideal masks")
+    p.add_argument("ckpt", type=Path, metavar="CKPT_DIR")
+    p.add_argument("--index", type=Path, required=True, metavar="val.csv", help="clips to mix: none of the training's")
+    p.add_argument("--pairs", type=Path, metavar="manifest.csv", help="the mixtures to measure (None: drawn by seed)")
+    p.add_argument("--n-pairs", type=int, default=None, help="how many to draw (None: the config's val_pairs)")
+    p.add_argument("--labels", choices=("any", "different"), default="any", help="draw mixtures of any, or different, labels")
+    p.add_argument("--duets", type=Path, metavar="test.csv", help="filmed duets to separate by their boxes, with --truth")
+    p.add_argument("--truth", type=Path, metavar="DIR", help="<id>.json with boxes and stems of the duets")
+    p.add_argument("--out", type=Path, default=None, metavar="metrics.json", help="(None: in CKPT_DIR)")
+    p.add_argument("--report", type=Path, default=None, metavar="DIR", help="write an HTML report there")
+    p.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (None: a GPU where there is one)")
+
+    p = verb("separate", separate, "the sound of a pixel, or of a box of pixels, of any video")
+    p.add_argument("ckpt", type=Path, metavar="CKPT_DIR")
+    p.add_argument("video", type=Path, metavar="VIDEO")
+    where = p.add_mutually_exclusive_group(required=True)
+    where.add_argument("--pixel", type=_numbers(2), metavar="ROW,COL", help="a cell of the grid, 0,0 at the top left")
+    where.add_argument("--box", type=_numbers(4), metavar="X0,Y0,X1,Y1", help="a box in pixels of the video")
+    p.add_argument("--out", type=Path, required=True, metavar="OUT.wav|OUT.mp4")
+    p.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (None: a GPU where there is one)")
+    return parser
+
+
+def _numbers(count: int):
+    """An argparse type: `count` whole numbers with commas between."""
+
+    def parse(text: str) -> tuple[int, ...]:
+        try:
+            values = tuple(int(x) for x in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {count} whole numbers with commas between")
+        return values
+
+    return parse
+
+
+# --- the verbs: torch is imported only where it is needed, so that the others start at once --------------------------
+
+
+def demo(args) -> None:
+    from . import orchestra
+
+    data, run = args.out / "data" / "demo", args.out / "ckpt" / "demo"
+    videos = orchestra.render(data, seed=args.seed)
+
+    def step(*words) -> None:  # as the user would type it, so that each step can be repeated alone
+        print(f"\n$ sop {' '.join(map(str, words))}", flush=True)
+        args = _parser().parse_args([str(w) for w in words])
+        args.run(args)
+
+    step("preprocess", videos, "--out", data)
+    step("index", data, "--seed", args.seed)
+    csv = {name: data / f"{name}.csv" for name in ("train", "val", "test")}
+    step("train", "--preset", "demo", "--train", csv["train"], "--val", csv["val"], "--id", run.name, "--ckpt", run.parent,
+         "--set", f"seed={args.seed}", *(["--resume"] if (run / "config.json").exists() else []))  # fmt: skip
+    step("evaluate", run, "--index", csv["val"], "--n-pairs", 60, "--labels", "different",
+         "--duets", csv["test"], "--truth", data / "truth", "--report", run / "visualization")  # fmt: skip
+    print("Hear any pixel: `make lab`, then notebook 05_localization")
+
+
+def preprocess(args) -> None:
+    from .preprocess import preprocess
+
+    report = preprocess(args.videos, args.out, args.fps, args.rate, args.jobs)
+    broken = report[report.status != "ok"]
+    print(f"{len(report) - len(broken)} of {len(report)} videos are in {args.out}")
+    for row in broken.itertuples():
+        print(f"skipped {row.label}/{row.id}: {row.reason}")
+
+
+def index(args) -> None:
+    from .index import build_index, read_index
+
+    out = (args.out or args.data) / args.name
+    paths = build_index(args.data, out, args.min_frames, args.val_ratio, args.test_ratio, args.seed)
+    for name, path in paths.items():
+        clips = read_index(path) if path.stat().st_size else []
+        print(f"{name:<5} {len(clips):>6} clips  {path}")
+
+
+def train(args) -> None:
+    from . import report
+    from .index import read_index
+    from .mixing import draw_pairs
+    from .train import fit, load_model, read_history
+
+    if Path(args.id).name != args.id:
+        raise SopError(f"--id {args.id}: expected a plain name; its folder lies in {args.ckpt} (--ckpt)")
+    config = PRESETS[args.preset].override(dict(s.partition("=")[::2] for s in args.set))
+    folder, val = args.ckpt / args.id, read_index(args.val)
+    for r in fit(config, read_index(args.train), val, folder, args.resume, args.device):
+        print(f"epoch {r.epoch:>3}/{config.epochs}  loss {r.loss:.4f}  SDR {r.val_sdr:5.2f} dB (mixture {r.val_sdr_mixture:.2f})"
+              f"  {r.mixtures_per_second:5.1f} mixtures/s  {r.seconds:5.0f} s{'  best' if r.best else ''}", flush=True)  # fmt: skip
+    model = load_model(folder, args.device)
+    path = report.write(folder / "visualization", model, draw_pairs(val, 6, config), read_history(folder))
+    print(f"weights in {folder}\nlook and listen: {path}")
+
+
+def evaluate(args) -> None:
+    from . import evaluate as ev
+    from . import report
+    from .index import read_index
+    from .mixing import draw_pairs, read_pairs, write_pairs
+    from .train import load_model, read_history
+
+    if (args.duets is None) != (args.truth is None):
+        raise SopError("--duets and --truth go together: an index of duets, and the folder of their boxes and stems")
+    model, clips = load_model(args.ckpt, args.device), read_index(args.index)
+    if args.pairs:
+        pairs = read_pairs(args.pairs, clips, model.config)
+    else:
+        pairs = draw_pairs(clips, args.n_pairs or model.config.val_pairs, model.config, args.labels)
+    duets = read_index(args.duets) if args.duets else []
+    results, scores = ev.evaluate(model, args.ckpt, pairs, duets, args.truth)
+    out = args.out or args.ckpt / "metrics.json"
+    ev.write_metrics(out, results)
+    write_pairs(out.with_name(f"{out.stem}.pairs.csv"), pairs)
+    ev.write_scores(out.with_name(f"{out.stem}.scores.csv"), scores)
+    print(ev.text_table(results["rows"]))
+    if duets:
+        where = results["localization"]
+        print(f"\nduets, each instrument's sound taken from its box:\n{ev.text_table(results['duets'])}")
+        print(f"localization: {100 * where['share_right']:.0f} % of {where['n_instruments']} instruments are nearer to their own stem")
+    print(f"\nnumbers: {out}")
+    if args.report:
+        history = read_history(args.ckpt) if (args.ckpt / "history.csv").exists() else []
+        print(f"look and listen: {report.write(args.report, model, pairs[:8], history, results)}")
+
+
+def separate(args) -> None:
+    from . import media
+    from .localize import Scene
+    from .train import load_model
+
+    if args.out.suffix not in (".wav", ".mp4"):
+        raise SopError(f"--out {args.out}: expected a name that ends in .wav or .mp4")
+    scene = Scene.from_video(load_model(args.ckpt, args.device), args.video)
+    cells = [args.pixel] if args.pixel else scene.cells_in(_shares(args.box, args.video))
+    sound = scene.sound(cells)
+    if args.out.suffix == ".wav":
+        media.write_wav(args.out, sound, scene.rate)
+    else:
+        frames, _ = media.read_video(args.video, 25, scene.rate)
+        media.write_video(args.out, frames, 25, sound, scene.rate)
+    share = float((sound**2).sum() / max((scene.mixture**2).sum(), 1e-12))
+    print(f"{args.out}: {len(sound) / scene.rate:.1f} s, {100 * share:.0f} % of the mixture's energy")
+
+
+def _shares(box: tuple[int, ...], video: Path) -> tuple[float, ...]:
+    """A box in pixels of the video as shares of its picture."""
+    from .media import stream
+
+    h, w = next(part for kind, part in stream(video, 1, 8_000, max_side=None) if kind == "frame").shape[:2]
+    return box[0] / w, box[1] / h, box[2] / w, box[3] / h
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,279 @@
+"""A checkpoint, its baselines and its oracles on one manifest -> a table, and the protocol that it was made by.
+
+Methods: `model`; `exchanged`, the model with the sources' frames swapped round (what it owes to its eyes); `mixture`, which
+does nothing; `oracle_binary` and `oracle_ratio`, ideal masks through the same STFT and warp: the ceiling.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from . import __version__, masks, media, metrics
+from .errors import SopError
+from .index import Clip
+from .localize import Scene
+from .mixing import Mixture, listed, pairs_hash
+from .nets import SoundOfPixels
+
+METHODS = ("model", "exchanged", "mixture", "oracle_binary", "oracle_ratio")
+SCORES = ("sdr", "sir", "sar")
+
+
+@torch.inference_mode()
+def estimates(model: SoundOfPixels, sounds: Tensor, frames: Tensor) -> dict[str, Tensor]:
+    """What each method makes of one mixture. Shape: (N, L), uint8 (N, V, 3, h, w) -> {method: (N, L)}"""
+    mixture = sounds.sum(0)
+    return {
+        "model": model.separate(mixture[None], frames[None])[0],
+        "exchanged": model.separate(mixture[None], frames.roll(1, 0)[None])[0],
+        "mixture": mixture.expand_as(sounds),
+        "oracle_binary": oracle(model, sounds, "binary"),
+        "oracle_ratio": oracle(model, sounds, "ratio"),
+    }
+
+
+@torch.inference_mode()
+def oracle(model: SoundOfPixels, sounds: Tensor, kind: str) -> Tensor:
+    """The sounds behind the ideal masks of a mixture's sources. Shape: (N, L) -> (N, L)"""
+    specs = model.stft(sounds)
+    ideal = masks.targets(model.warp(specs.abs())[None], kind)[0]
+    return model.sounds(ideal, specs.sum(0), sounds.shape[-1], kind)
+
+
+def score_pairs(model: SoundOfPixels, pairs: list[Mixture]) -> pd.DataFrame:
+    """Every method on every source of a manifest's mixtures; shows a progress bar.
+
+    One row a pair, source and method: pair, source, clip, label, method, sdr, sir, sar (dB; empty where one of the pair's
+    sources is silent, since nothing is defined then).
+    """
+    data, rows = listed(pairs, model.config), []
+    device = next(model.parameters()).device
+    for i in tqdm(range(len(data)), desc="evaluate", unit="pair", leave=False):
+        item = {k: v.to(device) for k, v in data[i].items()}
+        names = [(part.clip.name, part.clip.label) for part in pairs[i]]
+        rows += _score(i, names, item["sounds"], estimates(model, **item))
+    return pd.DataFrame(rows)
+
+
+def _score(pair: int, names: list[tuple[str, str]], sounds: Tensor, found: dict[str, Tensor]) -> list[dict]:
+    references, rows = sounds.cpu().numpy(), []
+    for method, estimate in found.items():
+        scores = metrics.bss(references, estimate.cpu().numpy())
+        for n, (clip, label) in enumerate(names):
+            values = {k: float(scores[k][n]) if scores else None for k in SCORES}
+            rows.append({"pair": pair, "source": n, "clip": clip, "label": label, "method": method, **values})
+    return rows
+
+
+def table(scores: pd.DataFrame) -> list[dict]:
+    """One row a method: n_pairs, n_excluded, mean sdr, sir, sar (dB), sdr_mixture, sdr_ci95 (bootstrap over clips)."""
+    rows = []
+    for method, mine in scores.groupby("method", sort=False):
+        kept = mine.dropna(subset="sdr")
+        n_excluded = mine.pair.nunique() - kept.pair.nunique()
+        row = {"method": method, "n_pairs": kept.pair.nunique(), "n_excluded": n_excluded}
+        row |= {k: round(float(kept[k].mean()), 4) if len(kept) else None for k in SCORES}
+        rows.append(row | {"sdr_ci95": _interval(kept)})
+    mixture = next((r["sdr"] for r in rows if r["method"] == "mixture"), None)
+    return [{**r, "sdr_mixture": mixture} for r in rows]
+
+
+def _interval(scores: pd.DataFrame) -> list[float] | None:
+    if scores.empty:
+        return None
+    return [round(x, 4) for x in metrics.bootstrap(scores.sdr.to_numpy(), scores.clip.tolist())]
+
+
+def per_label(scores: pd.DataFrame) -> list[dict]:
+    """Mean SDR in dB of the model and of the mixture for each label, and how many sources that is."""
+    kept = scores.dropna(subset="sdr").pivot_table(index=["label", "pair", "source"], columns="method", values="sdr")
+    means = kept.groupby("label").agg(["mean", "size"])
+    return [
+        {"label": label, "n": int(r["model", "size"]), "sdr": round(r["model", "mean"], 4), "sdr_mixture": round(r["mixture", "mean"], 4)}
+        for label, r in means.iterrows()
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Example:
+    """One mixture taken apart, to look at and listen to: arrays on the CPU, `mags` on the log-frequency scale."""
+
+    names: list[str]  # clips, label/id
+    rate: int  # Hz
+    frames: np.ndarray  # uint8 (N, image, image, 3), the middle one of each source
+    mixture: np.ndarray  # (L,)
+    true: np.ndarray  # (N, L)
+    found: np.ndarray  # (N, L)
+    mixture_mag: np.ndarray  # (F, T)
+    true_mags: np.ndarray  # (N, F, T)
+    found_mags: np.ndarray  # (N, F, T)
+    true_masks: np.ndarray  # (N, F, T)
+    found_masks: np.ndarray  # (N, F, T), soft
+    sdr: np.ndarray | None  # (N,) dB; None where a source is silent
+    sdr_mixture: np.ndarray | None
+
+
+@torch.inference_mode()
+def example(model: SoundOfPixels, mixture: Mixture) -> Example:
+    """One mixture of a manifest, taken apart."""
+    device = next(model.parameters()).device
+    item = {k: v.to(device) for k, v in listed([mixture], model.config)[0].items()}
+    sounds, frames = item["sounds"], item["frames"]
+    mixed = sounds.sum(0)
+    found = model.separate(mixed[None], frames[None])[0]
+    mags = model.warp(model.stft(torch.cat([mixed[None], sounds, found])).abs()).cpu().numpy()  # (1 + N + N, F, T)
+    n = len(sounds)
+    arrays = {"mixture": mixed, "true": sounds, "found": found, "frames": frames[:, frames.shape[1] // 2].movedim(1, -1)}
+    arrays["true_masks"] = masks.targets(model.warp(model.stft(sounds).abs())[None], model.config.mask)[0]
+    arrays["found_masks"] = torch.sigmoid(model(model.stft(mixed)[None], frames[None]))[0]
+    arrays = {k: v.cpu().numpy() for k, v in arrays.items()}
+    ours = metrics.bss(arrays["true"], arrays["found"])
+    plain = metrics.bss(arrays["true"], np.broadcast_to(arrays["mixture"], arrays["true"].shape))
+    return Example(
+        names=[part.clip.name for part in mixture],
+        rate=model.config.rate,
+        mixture_mag=mags[0],
+        true_mags=mags[1 : n + 1],
+        found_mags=mags[n + 1 :],
+        sdr=ours and ours["sdr"],
+        sdr_mixture=plain and plain["sdr"],
+        **arrays,
+    )
+
+
+# --- duets: a mixture that was filmed as one, with its stems and boxes known -----------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """One instrument of a duet."""
+
+    label: str
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1, in shares of the picture
+    stem: Path
+
+
+def read_truth(folder: Path, clip: Clip) -> list[Source] | None:
+    """The sources of a clip by `folder/<id>.json`; None where there is no such file. Raises SopError where it is broken."""
+    path = folder / f"{clip.id}.json"
+    if not path.is_file():
+        return None
+    try:
+        truth = json.loads(path.read_text())
+        (w, h), sources = truth["frame_size"], truth["sources"]
+        boxes = [np.array(s["box_xyxy"]) / [w, h, w, h] for s in sources]
+        # Only the stem's name counts: a file may not lead out of its folder.
+        stems = [folder / Path(s["stem"]).name for s in sources]
+        return [Source(s["label"], tuple(b), stem) for s, b, stem in zip(sources, boxes, stems, strict=True)]
+    except (ValueError, KeyError, TypeError) as e:
+        raise SopError(f"{path}: expected frame_size and sources with label, box_xyxy and stem ({e!r})") from None
+
+
+def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Duets against their stems: each instrument's sound is what its box sounds like.
+
+    Returns the scores, as `score_pairs` does (`exchanged` takes the other's box), and the localization, one row an
+    instrument: clip, label, own and other (correlation of its box's sound with its stem and with the other's), right.
+    Raises SopError where none of the clips has truth in that folder.
+    """
+    rows, placed = [], []
+    known = [(clip, sources) for clip in clips if (sources := read_truth(truth, clip))]
+    if not known:
+        raise SopError(f"{truth}: no <id>.json there for any of the {len(clips)} clips, e.g. {clips[0].id}.json")
+    for i, (clip, sources) in enumerate(tqdm(known, desc="duets", unit="clip", leave=False)):
+        scene = Scene.from_clip(model, clip)
+        stems = [media.read_sound(s.stem, rate=scene.rate) for s in sources]
+        length = min(len(scene.mixture), *map(len, stems))
+        stems = np.stack([s[:length] for s in stems])
+        found = np.stack([scene.sound(scene.cells_in(s.box)) for s in sources])[:, :length]
+        sounds = torch.from_numpy(stems)
+        methods = {"model": found, "exchanged": np.roll(found, 1, 0), "mixture": np.broadcast_to(scene.mixture[:length], stems.shape)}
+        methods |= {f"oracle_{kind}": oracle(model, sounds, kind).numpy() for kind in ("binary", "ratio")}
+        rows += _score(i, [(clip.name, s.label) for s in sources], sounds, {k: torch.from_numpy(np.array(v)) for k, v in methods.items()})
+        placed += _place(clip, sources, found, stems)
+    return pd.DataFrame(rows), pd.DataFrame(placed)
+
+
+def _place(clip: Clip, sources: list[Source], found: np.ndarray, stems: np.ndarray) -> list[dict]:
+    rows = []
+    for n, source in enumerate(sources):
+        to = [metrics.correlation(found[n], stem) for stem in stems]
+        other = max(c for m, c in enumerate(to) if m != n)
+        rows.append({"clip": clip.name, "label": source.label, "own": to[n], "other": other, "right": to[n] > other})
+    return rows
+
+
+# --- what is written down --------------------------------------------------------------------------------------------
+
+
+def protocol(model: SoundOfPixels, pairs: list[Mixture], weights: Path) -> dict:
+    """All that must be said beside a number for another one to be comparable with it."""
+    config = model.config
+    same = sum(len({part.clip.label for part in pair}) < len(pair) for pair in pairs)
+    return {
+        "profile": config.profile,
+        "manifest": pairs_hash(pairs),
+        "n_pairs": len(pairs),
+        "n_same_label": same,
+        "sources": config.sources,
+        "seconds": round(config.seconds, 4),
+        "mask": config.mask,
+        "metric": "BSS Eval v3, 512 taps, no permutation, mean over sources",
+        "checkpoint": media.sha256(weights)[:10],
+        "versions": {"sop_core": __version__, "torch": torch.__version__.split("+")[0]},
+    }
+
+
+def localization(placed: pd.DataFrame) -> dict:
+    """The share of instruments whose box sounds more like their stem than like the other's, and the mean correlations."""
+    return {
+        "n_instruments": len(placed),
+        "share_right": round(float(placed.right.mean()), 4),
+        "correlation_own": round(float(placed.own.mean()), 4),
+        "correlation_other": round(float(placed.other.mean()), 4),
+    }
+
+
+def evaluate(
+    model: SoundOfPixels, folder: Path, pairs: list[Mixture], duets: list[Clip] = (), truth: Path | None = None
+) -> tuple[dict, pd.DataFrame]:
+    """All of it: what `metrics.json` holds, and the scores behind its rows, one a pair, source and method.
+
+    folder: where the model's weights are, for their checksum; duets and truth: as for `score_duets`, where there are any.
+    """
+    scores = score_pairs(model, pairs)
+    results = {"protocol": protocol(model, pairs, folder / "model.safetensors")}
+    results |= {"rows": table(scores), "per_label": per_label(scores)}
+    if duets:
+        duet_scores, placed = score_duets(model, duets, truth)
+        results |= {"duets": table(duet_scores), "localization": localization(placed)}
+    return results, scores
+
+
+def write_metrics(path: Path, results: dict) -> None:
+    """`metrics.json`, whole or not at all."""
+    with media.whole(path) as tmp:
+        tmp.write_text(json.dumps(results, indent=1))
+
+
+def write_scores(path: Path, scores: pd.DataFrame) -> None:
+    """The scores of every pair, source and method as csv, whole or not at all."""
+    with media.whole(path) as tmp:
+        scores.round(4).to_csv(tmp, index=False)
+
+
+def text_table(rows: Iterable[dict]) -> str:
+    """The table as text: a line a method, dB with two decimals."""
+    lines = [f"{'method':<14} {'SDR':>6} {'SIR':>6} {'SAR':>6}   95 % of SDR     pairs  excluded"]
+    for r in rows:
+        numbers = " ".join("     -" if r[k] is None else f"{r[k]:6.2f}" for k in SCORES)
+        interval = "      -        " if r["sdr_ci95"] is None else "[{:6.2f}, {:6.2f}]".format(*r["sdr_ci95"])
+        lines.append(f"{r['method']:<14} {numbers}   {interval} {r['n_pairs']:>5}  {r['n_excluded']:>7}")
+    return "\n".join(lines)

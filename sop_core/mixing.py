@@ -1,0 +1,205 @@
+"""Mix and separate: clips -> mixtures whose parts are known.
+
+A mixture is N parts, each a clip and the sample its window starts at. Training draws mixtures without end from a seed;
+an evaluation reads them from a manifest, so that everybody measures the same ones. No label is used to draw either.
+"""
+
+import csv
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from . import media
+from .config import Config
+from .errors import SopError
+from .index import Clip
+
+
+class Part(NamedTuple):
+    clip: Clip
+    start: int  # samples
+
+
+Mixture = tuple[Part, ...]
+
+
+class Mixtures(Dataset):
+    """Mixtures as tensors: `sounds` float32 (N, L) before they are added up, `frames` uint8 (N, V, 3, image, image).
+
+    `draw(i)` gives mixture i and the generator of its augmentation, or None for none; see `training` and `listed`.
+    Adding up, STFT and warp are left to the device.
+    """
+
+    def __init__(self, draw: Callable[[int], tuple[Mixture, Generator | None]], count: int, config: Config):
+        self.draw, self.count, self.config = draw, count, config
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        if not 0 <= i < self.count:
+            raise IndexError(i)
+        mixture, rng = self.draw(i)
+        parts = [load(part, self.config, rng) for part in mixture]
+        return {
+            "sounds": torch.from_numpy(np.stack([sound for sound, _ in parts])),
+            "frames": torch.from_numpy(np.stack([frames for _, frames in parts])),
+        }
+
+
+def training(clips: list[Clip], config: Config) -> Mixtures:
+    """Training's endless mixtures, `epochs * epoch_size` of them: number i is the same at any number of workers.
+
+    Its first part goes through all clips in a new order each round; the others are any other videos.
+    Raises SopError where there are fewer videos than sources, or a clip is shorter than a window.
+    """
+    lengths = check(clips, config)
+
+    def draw(i: int) -> tuple[Mixture, Generator]:
+        turn, place = divmod(i, len(clips))
+        first = np.random.default_rng([config.seed, 1, turn]).permutation(len(clips))[place]
+        rng = np.random.default_rng([config.seed, 2, i])
+        return _mixture(clips, lengths, config, rng, int(first)), rng
+
+    return Mixtures(draw, config.epochs * config.epoch_size, config)
+
+
+def listed(mixtures: list[Mixture], config: Config) -> Mixtures:
+    """The mixtures of a manifest, with no augmentation."""
+    return Mixtures(lambda i: (mixtures[i], None), len(mixtures), config)
+
+
+def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any") -> list[Mixture]:
+    """`count` mixtures for an evaluation, seeded; `labels="different"` keeps to mixtures of N different instruments.
+
+    No video is mixed with itself, and every clip is the first part about equally often.
+    Raises SopError as `training` does, or where there are fewer labels than sources.
+    """
+    lengths = check(clips, config)
+    if labels == "different" and len({c.label for c in clips}) < config.sources:
+        raise SopError(f"{len({c.label for c in clips})} label(s) for mixtures of {config.sources} different instruments")
+    order = np.concatenate(
+        [np.random.default_rng([config.seed, 3, turn]).permutation(len(clips)) for turn in range(-(-count // len(clips)))]
+    )
+    return [
+        _mixture(clips, lengths, config, np.random.default_rng([config.seed, 4, i]), int(order[i]), labels == "different")
+        for i in range(count)
+    ]
+
+
+def _mixture(clips, lengths, config: Config, rng: Generator, first: int, differ: bool = False) -> Mixture:
+    """The clip `first` and random others of other videos (and other labels), each with a random start."""
+    chosen = [first]
+    while len(chosen) < config.sources:
+        i = int(rng.integers(len(clips)))
+        videos, labels = {clips[j].video for j in chosen}, {clips[j].label for j in chosen}
+        if clips[i].video not in videos and not (differ and clips[i].label in labels):
+            chosen.append(i)
+    return tuple(Part(clips[j], int(rng.integers(lengths[j] - config.samples + 1))) for j in chosen)
+
+
+def check(clips: list[Clip], config: Config) -> list[int]:
+    """Lengths of the clips' sounds in samples, or SopError: too few videos, a short clip, a wrong sample rate."""
+    videos = len({c.video for c in clips})
+    if videos < config.sources:
+        raise SopError(f"{videos} video(s) in the index, a mixture needs {config.sources} different ones")
+    lengths = []
+    for row, clip in enumerate(clips, 1):
+        samples, rate = media.sound_length(clip.sound)
+        if rate != config.rate:
+            raise SopError(
+                f"row {row} ({clip.name}): sound at {rate} Hz, expected {config.rate}; preprocess with --rate {config.rate}"
+            )
+        if samples < config.samples:
+            raise SopError(
+                f"row {row} ({clip.name}): {samples / rate:.2f} s of sound, needs {config.seconds:.2f} s ({config.samples:,} "
+                f"samples at {rate:,} Hz); index with --min-frames {int(np.ceil(config.seconds * config.fps))}"
+            )
+        lengths.append(samples)
+    return lengths
+
+
+def load(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A part's window of sound, float32 (L,), and its frames, uint8 (V, 3, image, image); with `rng`, augmented."""
+    sound = media.read_sound(part.clip.sound, part.start, config.samples)
+    indices = frame_indices(part.start, part.clip.n_frames, config)
+    if rng is None:
+        frames = media.read_frames(part.clip.frames, indices, size=(config.image, config.image))
+        return sound, np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+    box = _crop(media.frame_size(part.clip.frames), config.crop, rng)
+    frames = media.read_frames(part.clip.frames, indices, size=(config.image, config.image), box=box)
+    if rng.random() < 0.5:
+        frames = frames[:, :, ::-1]
+    light = rng.uniform(0.7, 1.3) * rng.uniform(0.85, 1.15, 3)  # brightness, and a tint
+    frames = (frames * light).clip(0, 255).astype(np.uint8)
+    gain = config.gain ** rng.uniform(-1, 1)
+    return np.float32(gain) * sound, np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+
+
+def frame_indices(start: int, n_frames: int, config: Config) -> np.ndarray:
+    """The V frames (0-based) round the middle of the window that starts at sample `start`, within the clip's own."""
+    middle = (start + config.samples / 2) / config.rate * config.fps
+    offsets = (np.arange(config.frames) - (config.frames - 1) / 2) * config.stride
+    return np.floor(middle + offsets).astype(int).clip(0, n_frames - 1)
+
+
+def _crop(size: tuple[int, int], least: float, rng: Generator) -> tuple[float, float, float, float]:
+    """A random box (x0, y0, x1, y1) in pixels that keeps at least `least` of the picture's area, at any aspect."""
+    share = rng.uniform(least, 1)
+    width = rng.uniform(share, 1)  # share of the width; what is left of `share` is taken from the height
+    w, h = size[0] * width, size[1] * share / width
+    x, y = rng.uniform(0, size[0] - w), rng.uniform(0, size[1] - h)
+    return x, y, x + w, y + h
+
+
+# --- the manifest of an evaluation -----------------------------------------------------------------------------------
+
+
+def write_pairs(path: Path, mixtures: list[Mixture]) -> None:
+    """A csv with one mixture a row: `clip,start,clip,start,...`; a clip is `label/id`, a start is in samples."""
+    with media.whole(path) as tmp, tmp.open("w", newline="", encoding="utf-8") as f:
+        csv.writer(f).writerows(_rows(mixtures))
+
+
+def read_pairs(path: Path, clips: list[Clip], config: Config) -> list[Mixture]:
+    """The mixtures of a manifest. Raises SopError naming the row where one can't be read or names an unknown clip."""
+    known = {c.name: c for c in clips}
+    mixtures = []
+    try:
+        rows = list(csv.reader(path.open(newline="", encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as e:
+        raise SopError(f"{path}: the manifest of pairs can't be read ({e})") from None
+    for number, row in enumerate(rows, 1):
+        if len(row) != 2 * config.sources or not all(s.isdigit() for s in row[1::2]):
+            raise SopError(f"{path} row {number}: expected clip,start {config.sources} times, found {','.join(row)!r}")
+        if unknown := [name for name in row[::2] if name not in known]:
+            raise SopError(f"{path} row {number}: {unknown[0]!r} is not in the index")
+        mixture = tuple(Part(known[n], int(s)) for n, s in zip(row[::2], row[1::2], strict=True))
+        for part in mixture:
+            samples, rate = media.sound_length(part.clip.sound)
+            if part.start + config.samples > samples:
+                raise SopError(
+                    f"{path} row {number} ({part.clip.name}): {samples / rate:.2f} s of sound, the window ends at "
+                    f"{(part.start + config.samples) / rate:.2f} s"
+                )
+        mixtures.append(mixture)
+    if not mixtures:
+        raise SopError(f"{path}: no pairs in the manifest")
+    return mixtures
+
+
+def pairs_hash(mixtures: list[Mixture]) -> str:
+    """Ten letters that name a manifest: the same pairs have the same ones on every machine."""
+    text = "\n".join(",".join(map(str, row)) for row in _rows(mixtures))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _rows(mixtures: list[Mixture]) -> list[list]:
+    return [[x for part in mixture for x in (part.clip.name, part.start)] for mixture in mixtures]

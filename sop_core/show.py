@@ -1,0 +1,153 @@
+"""Pictures and players: what a notebook or a report shows. Nothing here computes a result."""
+
+import io
+
+import matplotlib
+import numpy as np
+from IPython.display import Audio
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from .evaluate import Example
+from .localize import Scene
+from .metrics import rms
+from .train import Record
+
+FLOOR = -60.0  # dB under the loudest bin of the mixture: what is softer is drawn as silence
+SOUND, MASK, ENERGY = "magma", "gray", "inferno"  # colour maps
+
+
+def decibels(mag: np.ndarray, loudest: float) -> np.ndarray:
+    """Magnitudes as dB under `loudest`, floored, scaled to 0..1. Shape: any."""
+    return 1 - 20 * np.log10(np.maximum(mag / max(loudest, 1e-8), 10 ** (FLOOR / 20))) / FLOOR
+
+
+def png(values: np.ndarray, colours: str, upwards: bool = True) -> bytes:
+    """An array of 0..1, (rows, columns), as a picture file; `upwards`: row 0 (the lowest frequency) at the bottom."""
+    rgb = matplotlib.colormaps[colours](values[::-1] if upwards else values, bytes=True)[..., :3]
+    return picture(rgb)
+
+
+def picture(rgb: np.ndarray, form: str = "png") -> bytes:
+    """A uint8 (h, w, 3) array as a picture file."""
+    out = io.BytesIO()
+    Image.fromarray(rgb).save(out, form)
+    return out.getvalue()
+
+
+def figure_png(fig: Figure) -> bytes:
+    """A figure as a png file."""
+    out = io.BytesIO()
+    fig.savefig(out, format="png", dpi=110)
+    return out.getvalue()
+
+
+def player(sound: np.ndarray, rate: int) -> Audio:
+    """A player of a sound (L,), at its own level: normalizing would make silence loud."""
+    peak = max(1.0, float(np.abs(sound).max(initial=0)))
+    return Audio(np.asarray(sound) / peak, rate=rate, normalize=False)
+
+
+def frames(pictures: np.ndarray, titles: list[str] | None = None, columns: int = 6) -> Figure:
+    """Pictures side by side. Shape: uint8 (V, h, w, 3)"""
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    h, w = pictures[0].shape[:2]
+    fig, axes = _grid(rows, columns, (12 / columns, 12 / columns * h / w + (0.3 if titles else 0)))
+    for ax in axes.flat:
+        ax.axis("off")
+    for i, (ax, one) in enumerate(zip(axes.flat, pictures, strict=False)):
+        ax.imshow(one)
+        if titles:
+            ax.set_title(titles[i], fontsize=10)
+    return fig
+
+
+def sound(samples: np.ndarray, mags: dict[str, np.ndarray], rate: int) -> Figure:
+    """A waveform, and under it the same stretch as spectrograms, name -> (F, T)."""
+    fig, axes = _grid(1 + len(mags), 1, (11, 2.1))
+    seconds = len(samples) / rate
+    axes[0, 0].plot(np.arange(len(samples)) / rate, samples, lw=0.4, color="tab:blue")
+    axes[0, 0].set(xlim=(0, seconds), ylabel="amplitude", title="waveform")
+    for ax, (name, mag) in zip(axes[1:, 0], mags.items(), strict=True):
+        ax.imshow(decibels(mag, mag.max()), origin="lower", aspect="auto", cmap=SOUND, extent=(0, seconds, 0, len(mag)))
+        ax.set(ylabel="bin", title=f"{name}: {mag.shape[0]} bins x {mag.shape[1]} frames")
+    axes[-1, 0].set_xlabel("seconds")
+    return fig
+
+
+def example(one: Example) -> Figure:
+    """A mixture taken apart: a row a source: its frame, the true and the predicted mask, the true and the separated sound."""
+    n, loudest = len(one.names), one.mixture_mag.max()
+    fig, axes = _grid(n, 6, (2.4, 2.2))
+    for row, ax in enumerate(axes):
+        sdr = "silent" if one.sdr is None else f"{one.sdr[row]:.1f} dB (mixture {one.sdr_mixture[row]:.1f})"
+        ax[0].imshow(one.frames[row])
+        pictures = [
+            ("mixture", decibels(one.mixture_mag, loudest), SOUND),
+            ("mask, ideal", one.true_masks[row], MASK),
+            ("mask, predicted", one.found_masks[row], MASK),
+            ("sound, true", decibels(one.true_mags[row], loudest), SOUND),
+            (f"separated, {sdr}", decibels(one.found_mags[row], loudest), SOUND),
+        ]
+        ax[0].set_title(one.names[row], fontsize=9)
+        for a, (title, values, colours) in zip(ax[1:], pictures, strict=True):
+            a.imshow(values, origin="lower", aspect="auto", cmap=colours, vmin=0, vmax=1)
+            a.set_title(title, fontsize=9)
+        for a in ax:
+            a.set_xticks([]), a.set_yticks([])
+    return fig
+
+
+def history(records: list[Record]) -> Figure:
+    """Loss and validation SDR, epoch by epoch; the kept epoch is marked."""
+    fig, axes = _grid(1, 2, (5.5, 3))
+    epochs = [r.epoch for r in records]
+    axes[0, 0].plot(epochs, [r.loss for r in records], "o-")
+    axes[0, 0].set(xlabel="epoch", ylabel="loss", title="weighted binary cross-entropy")
+    axes[0, 1].plot(epochs, [r.val_sdr for r in records], "o-", label="model")
+    axes[0, 1].plot(epochs, [r.val_sdr_mixture for r in records], "k--", label="mixture")
+    kept = max(records, key=lambda r: r.val_sdr)
+    axes[0, 1].plot(kept.epoch, kept.val_sdr, "*", ms=14, color="tab:orange", label="kept")
+    axes[0, 1].set(xlabel="epoch", ylabel="dB", title="SDR on validation mixtures")
+    axes[0, 1].legend(frameon=False)
+    return fig
+
+
+def energy(scene: Scene, boxes: dict[str, tuple[float, float, float, float]] | None = None) -> Figure:
+    """The frame, and the share of the sound's energy that each cell claims; boxes (pixels of the frame) by name."""
+    h, w = scene.frame.shape[:2]
+    fig, axes = _grid(1, 2, (5.6, 5.6 * h / w))
+    axes[0, 0].imshow(scene.frame)
+    axes[0, 0].set_title("the frame")
+    axes[0, 1].imshow(scene.frame, alpha=0.55)
+    shown = axes[0, 1].imshow(
+        scene.energy(), extent=(0, w, h, 0), cmap=ENERGY, alpha=0.65, vmin=0, vmax=1, interpolation="nearest"
+    )
+    axes[0, 1].set_title("energy of each cell's own sound")
+    fig.colorbar(shown, ax=axes[0, 1], label="share of the mixture's")
+    for ax in axes[0]:
+        ax.set_xticks([]), ax.set_yticks([])
+        for name, (x0, y0, x1, y1) in (boxes or {}).items():
+            ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="w", lw=1.5))
+            ax.text(x0 + 4, y0 + 4, name, color="k", va="top", fontsize=9, bbox={"fc": "w", "ec": "none", "pad": 1.5})
+    return fig
+
+
+def pixels(scene: Scene, cells: dict[str, tuple[int, int] | list[tuple[int, int]]]) -> Figure:
+    """The mixture's spectrogram and those of some cells' or regions' own sounds, by name, on one scale."""
+    sounds = {"mixture": scene.mixture} | {name: scene.sound(cell) for name, cell in cells.items()}
+    fig, axes = _grid(1, len(sounds), (12 / len(sounds), 3))
+    mags = {name: scene.spectrogram(s) for name, s in sounds.items()}
+    for ax, (name, mag) in zip(axes[0], mags.items(), strict=True):
+        shown = decibels(mag, mags["mixture"].max())
+        ax.imshow(shown, origin="lower", aspect="auto", cmap=SOUND, vmin=0, vmax=1)
+        ax.set(title=f"{name}, RMS {rms(sounds[name]):.3f}", xticks=[], yticks=[])
+    return fig
+
+
+def _grid(rows: int, columns: int, size: tuple[float, float]):
+    """A figure of its own (not pyplot's: nothing to close, and shown only where a cell returns it)."""
+    fig = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
+    return fig, fig.subplots(rows, columns, squeeze=False)

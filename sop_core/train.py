@@ -1,0 +1,211 @@
+"""Training: `fit` yields one record an epoch, and whoever called it owns the display.
+
+A run's folder holds `config.json`, `model.safetensors` (the best epoch by validation SDR), `history.csv` and `state/`
+(the last epoch, for resume). Every file appears whole or not at all.
+"""
+
+import csv
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+from tqdm.auto import tqdm
+
+from . import masks, media, metrics
+from .config import Config
+from .errors import SopError
+from .index import Clip
+from .mixing import Mixture, Mixtures, draw_pairs, listed, training
+from .nets import SoundOfPixels
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of `history.csv`."""
+
+    epoch: int  # from 1
+    loss: float  # mean over the epoch's steps
+    val_sdr: float  # dB, mean over the validation mixtures' sources
+    val_sdr_mixture: float  # dB, the same for the mixture itself, unseparated
+    best: bool  # the weights of this epoch are kept
+    mixtures_per_second: float
+    seconds: float  # since the run's start, without what lay between stop and resume
+
+
+def device_of(name: str | None = None) -> torch.device:
+    """The named device, or a GPU where there is one."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def fit(
+    config: Config, train: list[Clip], val: list[Clip], folder: Path, resume: bool = False, device: str | None = None
+) -> Iterator[Record]:
+    """Train for `config.epochs`, one record an epoch; `resume` goes on after the last epoch that was finished.
+
+    Raises SopError where `folder` holds a run already (and `resume` is off), where the clips can't make mixtures, where
+    the config to resume differs, and where the loss is no longer a number.
+    """
+    config.check()
+    device = device_of(device)
+    data, pairs = training(train, config), draw_pairs(val, config.val_pairs, config)
+    _open_run(folder, config, resume)
+    torch.manual_seed(config.seed)
+    model = SoundOfPixels(config).to(device)
+    optimizer = _optimizer(model, config)
+    history = _restore(folder, model, optimizer) if resume else []
+    best = max((r.val_sdr for r in history), default=-math.inf)
+    for epoch in range(len(history) + 1, config.epochs + 1):
+        began = time.perf_counter()
+        loss = _epoch(model, optimizer, data, epoch, device)
+        rate = config.epoch_size / (time.perf_counter() - began)
+        sdr, sdr_mixture = validate(model, pairs)
+        seconds = (history[-1].seconds if history else 0.0) + time.perf_counter() - began
+        record = Record(epoch, loss, sdr, sdr_mixture, sdr > best, rate, seconds)
+        history.append(record)
+        best = max(best, sdr)
+        _save(folder, model, optimizer, history)
+        yield record
+
+
+def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
+    """The loss of one batch, a scalar: add the sounds up, look at the frames, and ask for the sounds back."""
+    config = model.config
+    specs = model.stft(batch["sounds"])  # (B, N, F_linear, T)
+    mixture = specs.sum(1)  # the STFT is linear: this is the STFT of the sum
+    mags = model.warp(specs.abs())  # (B, N, F, T)
+    logits = model(mixture, batch["frames"])
+    return masks.loss(logits, masks.targets(mags, config.mask), masks.weights(model.warp(mixture.abs())))
+
+
+@torch.inference_mode()
+def validate(model: SoundOfPixels, pairs: list[Mixture]) -> tuple[float, float]:
+    """Mean SDR in dB over the sources of `pairs`, of the model and of the mixture as it is. Silent sources don't count."""
+    model.eval()
+    device = next(model.parameters()).device
+    ours, mixed = [], []
+    for item in DataLoader(listed(pairs, model.config), batch_size=1):
+        sounds = item["sounds"]  # (1, N, L)
+        mixture = sounds.sum(1)
+        estimates = model.separate(mixture.to(device), item["frames"].to(device)).cpu()
+        references = sounds[0].numpy()
+        if scores := metrics.bss(references, estimates[0].numpy()):
+            ours.append(scores["sdr"])
+            mixed.append(metrics.bss(references, mixture.expand_as(sounds[0]).numpy())["sdr"])
+    if not ours:
+        raise SopError(f"every one of the {len(pairs)} validation mixtures holds a silent source: nothing to choose the best by")
+    return float(np.mean(ours)), float(np.mean(mixed))
+
+
+def load_model(folder: Path, device: str | None = None) -> SoundOfPixels:
+    """The best model of a run's folder, ready to separate. Raises SopError where there is none, or it can't be read."""
+    weights = folder / "model.safetensors"
+    if not (folder / "config.json").is_file() or not weights.is_file():
+        raise SopError(f"{folder}: no checkpoint there, expected config.json and model.safetensors; train one with --id")
+    config = Config.from_json((folder / "config.json").read_text(), str(folder / "config.json"))
+    model = SoundOfPixels(config.override({"pretrained": "false"}))
+    try:
+        model.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError) as e:
+        raise SopError(f"{weights}: not the weights of {folder / 'config.json'} ({str(e).splitlines()[0]})") from None
+    return model.eval().to(device_of(device))
+
+
+def read_history(folder: Path) -> list[Record]:
+    """The records of `history.csv`. Raises SopError where there is none."""
+    path = folder / "history.csv"
+    if not path.is_file():
+        raise SopError(f"{path}: no history there; is {folder} the folder of a training?")
+    kinds = {f.name: {"bool": lambda text: text == "True"}.get(f.type.__name__, f.type) for f in fields(Record)}
+    with path.open(newline="") as f:
+        return [Record(**{k: kinds[k](v) for k, v in row.items()}) for row in csv.DictReader(f)]
+
+
+# --- parts of fit ----------------------------------------------------------------------------------------------------
+
+
+def _optimizer(model: SoundOfPixels, config: Config) -> torch.optim.Optimizer:
+    """Two learning rates, as published: ResNet's body has its own. The rate itself is set at every step."""
+    slow = list(model.frame.features.parameters())
+    fast = [*model.sound.parameters(), *model.synthesizer.parameters(), *model.frame.fc.parameters()]
+    groups = [{"params": fast, "base": config.lr_sound}, {"params": slow, "base": config.lr_frame}]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr_sound, momentum=0.9, weight_decay=config.weight_decay)
+    return torch.optim.AdamW(groups, lr=config.lr_sound, weight_decay=config.weight_decay)
+
+
+def schedule(step: int, steps: int) -> float:
+    """Share of the full learning rate: up in the first twentieth of the steps, then half a cosine down to 0."""
+    warm = max(1, steps // 20)
+    return min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warm) / max(1, steps - warm)))
+
+
+def _epoch(model: SoundOfPixels, optimizer, data: Mixtures, epoch: int, device: torch.device) -> float:
+    """One epoch's steps; its mean loss."""
+    config = model.config
+    mine = Subset(data, range((epoch - 1) * config.epoch_size, epoch * config.epoch_size))
+    loader = DataLoader(mine, config.batch, num_workers=config.workers, pin_memory=device.type == "cuda", drop_last=True)
+    model.train()
+    total = 0.0
+    for i, batch in enumerate(tqdm(loader, desc=f"epoch {epoch}/{config.epochs}", unit="step", leave=False)):
+        step, steps = (epoch - 1) * len(loader) + i, config.epochs * len(loader)
+        for group in optimizer.param_groups:
+            group["lr"] = group["base"] * schedule(step, steps)
+        loss = batch_loss(model, {k: v.to(device, non_blocking=True) for k, v in batch.items()})
+        if not torch.isfinite(loss):
+            raise SopError(f"epoch {epoch} step {i + 1}: the loss is {loss.item()}; try a lower --set lr_sound, then --resume")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        total += loss.item()
+    return total / len(loader)
+
+
+def _open_run(folder: Path, config: Config, resume: bool) -> None:
+    """Make the run's folder, or make sure that it holds the run to go on with."""
+    path = folder / "config.json"
+    if resume:
+        if not path.is_file():
+            raise SopError(f"{folder}: nothing to resume there; leave --resume out to start a new run")
+        old = asdict(Config.from_json(path.read_text(), str(path)))
+        if changed := [f"{k}={old[k]} there, {v} now" for k, v in asdict(config).items() if v != old[k]]:
+            raise SopError(f"{folder}: can't resume with another config ({'; '.join(changed)})")
+    elif path.exists():
+        raise SopError(f"{folder}: holds a run already; go on with --resume, or choose another --id, or delete it")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        with media.whole(path) as tmp:
+            tmp.write_text(config.to_json())
+
+
+def _save(folder: Path, model: SoundOfPixels, optimizer, history: list[Record]) -> None:
+    """The state to resume from first, so that a run cut off in between repeats an epoch rather than loses one."""
+    if history[-1].best:
+        with media.whole(folder / "model.safetensors") as tmp:
+            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp)
+    (folder / "state").mkdir(exist_ok=True)
+    with media.whole(folder / "state" / "last.pt") as tmp:
+        rows = [asdict(r) for r in history]
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "history": rows}, tmp)
+    with media.whole(folder / "history.csv") as tmp, tmp.open("w", newline="") as f:
+        table = csv.DictWriter(f, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+
+
+def _restore(folder: Path, model: SoundOfPixels, optimizer) -> list[Record]:
+    """Load the last finished epoch; its history."""
+    path = folder / "state" / "last.pt"
+    if not path.is_file():
+        return []  # cut off in its first epoch: start over
+    state = torch.load(path, map_location=next(model.parameters()).device, weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return [Record(**row) for row in state["history"]]

@@ -1,0 +1,58 @@
+"""Masks against their definitions, written out for single bins."""
+
+import numpy as np
+import pytest
+import torch
+
+from sop_core import masks
+from sop_core.spectrogram import stft
+
+
+@pytest.fixture(scope="module")
+def mags():
+    mags = torch.rand(2, 3, 5, 4)
+    mags[0, :, 0, 0] = 0  # a bin where nothing sounds
+    mags[1, 2] = 0  # a silent source
+    return mags
+
+
+def test_binary_target_is_the_loudest_source_of_each_bin(mags):
+    target = masks.targets(mags, "binary")
+    for b, f, t in np.ndindex(2, 5, 4):
+        column = mags[b, :, f, t]
+        expected = [float(n == column.argmax() and column.sum() > 0) for n in range(3)]
+        assert target[b, :, f, t].tolist() == expected
+    assert not target[1, 2].any()
+
+
+def test_ratio_target_is_each_sources_share(mags):
+    target = masks.targets(mags, "ratio")
+    torch.testing.assert_close(target.sum(1), (mags.sum(1) > 0).float())
+    torch.testing.assert_close(target[0, 1, 3, 2], mags[0, 1, 3, 2] / mags[0, :, 3, 2].sum())
+    assert not target[1, 2].any()
+
+
+def test_loss_is_the_weighted_mean_of_cross_entropies(mags):
+    logits, target, weight = torch.randn(2, 3, 5, 4), masks.targets(mags, "ratio"), torch.rand(2, 1, 5, 4)
+    p, t = torch.sigmoid(logits).numpy(), target.numpy()
+    w = np.broadcast_to(weight, p.shape)
+    expected = -(w * (t * np.log(p) + (1 - t) * np.log(1 - p))).sum() / w.sum()
+    assert float(masks.loss(logits, target, weight)) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_weights_grow_with_loudness_and_ignore_the_recordings_level():
+    mag = torch.tensor([[[0.0, 1.0], [2.0, 5.0]]])
+    weight = masks.weights(mag)
+    assert weight.shape == (1, 1, 2, 2)
+    assert weight.flatten().tolist() == sorted(weight.flatten().tolist())
+    torch.testing.assert_close(masks.weights(7 * mag), weight)
+
+
+def test_masks_that_add_up_give_sounds_that_add_up():
+    sounds = torch.randn(2, 6_000)
+    spec = stft(sounds, 1022, 256)
+    ideal = masks.targets(spec.abs()[None], "ratio")[0]
+    parts = masks.apply(ideal, spec.sum(0), 256, 6_000)
+    torch.testing.assert_close(parts.sum(0), sounds.sum(0), atol=1e-4, rtol=0)
+    assert torch.equal(masks.harden(torch.tensor([0.5, 0.51]), "binary"), torch.tensor([0.0, 1.0]))
+    assert torch.equal(masks.harden(torch.tensor([0.5, 0.51]), "ratio"), torch.tensor([0.5, 0.51]))

@@ -1,0 +1,59 @@
+"""Scores against mir_eval itself and against numbers that follow from a construction."""
+
+import warnings
+
+import mir_eval
+import numpy as np
+import pytest
+
+from sop_core import metrics
+
+
+@pytest.fixture(scope="module")
+def sources():
+    return np.random.default_rng(0).standard_normal((2, 12_000)) * 0.1
+
+
+def test_equals_mir_eval(sources):
+    estimates = sources + 0.3 * sources[::-1] + 0.01 * np.random.default_rng(1).standard_normal(sources.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = mir_eval.separation.bss_eval_sources(sources, estimates, compute_permutation=False)[:3]
+    for key, values in zip(("sdr", "sir", "sar"), expected, strict=True):
+        np.testing.assert_allclose(metrics.bss(sources, estimates)[key], values)
+
+
+def test_interference_of_a_tenth_is_20_db(sources):
+    scores = metrics.bss(sources, sources + 0.1 * sources[::-1])
+    np.testing.assert_allclose(scores["sir"], 20, atol=0.5)
+    assert (scores["sar"] > 60).all()
+
+
+def test_silent_reference_defines_nothing_and_nothing_is_printed(sources, recwarn):
+    assert metrics.bss(np.stack([sources[0], 0 * sources[0]]), sources) is None
+    assert metrics.bss(sources, sources) is not None
+    assert not recwarn.list
+
+
+def test_silent_estimate_is_a_failure_and_leaves_the_other_score_alone(sources):
+    estimates = sources + 0.3 * sources[::-1]
+    half = metrics.bss(sources, np.stack([0 * sources[0], estimates[1]]))
+    assert half["sdr"][0] == metrics.FAILED
+    assert half["sdr"][1] == pytest.approx(metrics.bss(sources, estimates)["sdr"][1])
+
+
+def test_bootstrap_widens_when_scores_come_from_few_videos():
+    rng = np.random.default_rng(0)
+    per_video = rng.normal(5, 3, 10)
+    scores = np.repeat(per_video, 30)
+    few = metrics.bootstrap(scores, [str(i) for i in np.repeat(np.arange(10), 30)])
+    many = metrics.bootstrap(scores, [str(i) for i in range(300)])
+    assert few[0] < scores.mean() < few[1]
+    # The standard error over 10 videos is sqrt(30) times that over 300 independent scores.
+    assert (few[1] - few[0]) / (many[1] - many[0]) == pytest.approx(np.sqrt(30), rel=0.25)
+
+
+def test_correlation_is_pearsons(sources):
+    a, b = sources[0], sources[0] + sources[1]
+    assert metrics.correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
+    assert metrics.correlation(a, np.ones_like(a)) == 0

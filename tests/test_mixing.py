@@ -1,0 +1,98 @@
+"""Mixtures: seeded, never a video with itself, exactly the window that was asked for; manifests there and back."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import TINY, write_clip
+from torch.utils.data import DataLoader
+
+from sop_core import mixing
+from sop_core.errors import SopError
+
+
+def test_sounds_are_the_windows_of_the_clips(tiny_clips):
+    pairs = mixing.draw_pairs(tiny_clips, 4, TINY)
+    for pair, item in zip(pairs, mixing.listed(pairs, TINY), strict=True):
+        assert item["sounds"].shape == (2, TINY.samples)
+        assert item["frames"].shape == (2, TINY.frames, 3, TINY.image, TINY.image)
+        assert item["frames"].dtype == torch.uint8
+        for part, sound in zip(pair, item["sounds"], strict=True):
+            whole, _ = soundfile.read(part.clip.sound, dtype="float32")
+            np.testing.assert_array_equal(sound, whole[part.start : part.start + TINY.samples])
+
+
+def test_frames_stand_round_the_middle_of_the_window():
+    config = TINY.override({"frames": "3", "stride": "8"})  # one second apart at 8 fps
+    start = int(2.05 * config.rate) - config.samples // 2  # the window's middle is at second 2.05
+    assert mixing.frame_indices(start, 100, config).tolist() == [8, 16, 24]  # frame k (from 0) stands for k / 8 to (k + 1) / 8 s
+    assert mixing.frame_indices(0, 5, config).tolist() == [0, 2, 4]  # kept within a short clip
+
+
+def test_training_mixtures_are_the_same_at_any_number_of_workers(tiny_clips):
+    data = mixing.training(tiny_clips, TINY)
+    alone = [data[i] for i in range(8)]
+    for i, item in enumerate(DataLoader(data, batch_size=None, num_workers=2)):
+        if i < 8:
+            assert torch.equal(item["sounds"], alone[i]["sounds"])
+            assert torch.equal(item["frames"], alone[i]["frames"])
+    other = mixing.training(tiny_clips, TINY.override({"seed": "1"}))
+    assert not torch.equal(other[0]["sounds"], alone[0]["sounds"])
+
+
+def test_training_goes_through_all_clips_and_changes_what_it_shows(tiny_clips):
+    data = mixing.training(tiny_clips, TINY)
+    firsts = [data.draw(i)[0][0].clip.name for i in range(len(tiny_clips))]
+    assert sorted(firsts) == sorted(c.name for c in tiny_clips)
+    again = next(i for i in range(6, 12) if data.draw(i)[0][0].clip.name == firsts[0])
+    assert not torch.equal(data[0]["frames"][0], data[again]["frames"][0])  # cropped and lit anew
+
+
+def test_no_video_is_mixed_with_itself_and_labels_differ_when_asked(tiny_clips):
+    for pair in mixing.draw_pairs(tiny_clips, 50, TINY):
+        assert pair[0].clip.video != pair[1].clip.video
+    pairs = mixing.draw_pairs(tiny_clips, 50, TINY, labels="different")
+    assert all(pair[0].clip.label != pair[1].clip.label for pair in pairs)
+    assert len({pair[0].clip.name for pair in pairs}) == len(tiny_clips)
+
+
+def test_three_sources(tiny_clips):
+    config = TINY.override({"sources": "3"})
+    pair = mixing.draw_pairs(tiny_clips, 1, config)[0]
+    assert len({p.clip.video for p in pair}) == 3
+    assert mixing.listed([pair], config)[0]["sounds"].shape == (3, TINY.samples)
+    with pytest.raises(SopError, match="2 label.s. for mixtures of 3"):
+        mixing.draw_pairs(tiny_clips, 1, config, labels="different")
+
+
+def test_a_manifest_comes_back_as_it_was(tmp_path, tiny_clips):
+    pairs = mixing.draw_pairs(tiny_clips, 5, TINY)
+    mixing.write_pairs(tmp_path / "pairs.csv", pairs)
+    back = mixing.read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY)
+    assert back == pairs
+    assert mixing.pairs_hash(back) == mixing.pairs_hash(pairs) != mixing.pairs_hash(pairs[1:])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("red/red_0,0,blue/blue_1,x\n", "row 1: expected clip,start 2 times"),
+        ("red/red_0,0,blue/blue_1,5\nred/red_0,0,green/g,5\n", "row 2: 'green/g' is not in the index"),
+        ("", "no pairs"),
+        ("red/red_0,999999,blue/blue_1,5\n", "row 1.*red_0.*3.00 s of sound"),
+    ],
+)
+def test_a_broken_manifest_gets_one_clear_sentence(tmp_path, tiny_clips, text, sentence):
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(SopError, match=sentence):
+        mixing.read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY)
+
+
+def test_short_clips_too_few_videos_and_another_rate_are_refused(tmp_path, tiny_clips):
+    short = write_clip(tmp_path, "red", 7, seconds=0.5)
+    with pytest.raises(SopError, match=r"row 7 \(red/red_7\): 0.50 s of sound, needs 0.74 s"):
+        mixing.training([*tiny_clips, short], TINY)
+    with pytest.raises(SopError, match="1 video"):
+        mixing.training(tiny_clips[:1], TINY)
+    with pytest.raises(SopError, match="11025 Hz, expected 8000"):
+        mixing.training(tiny_clips, TINY.override({"rate": "8000"}))

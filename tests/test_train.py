@@ -1,0 +1,95 @@
+"""Training: it learns, keeps the best, resumes, never overwrites, and says what is wrong."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+
+from sop_core import train
+from sop_core.errors import SopError
+from sop_core.mixing import draw_pairs, training
+from sop_core.nets import SoundOfPixels
+
+
+@pytest.fixture(scope="module")
+def run(tiny_clips, tmp_path_factory):
+    """A finished run of two epochs."""
+    folder = tmp_path_factory.mktemp("ckpt") / "run"
+    return folder, list(train.fit(TINY, tiny_clips, tiny_clips, folder))
+
+
+def test_records_history_and_checkpoint_agree(run, tiny_clips):
+    folder, records = run
+    assert [r.epoch for r in records] == [1, 2]
+    assert train.read_history(folder) == records
+    best = max(records, key=lambda r: r.val_sdr)
+    assert best.best
+    pairs = draw_pairs(tiny_clips, TINY.val_pairs, TINY)
+    assert train.validate(train.load_model(folder), pairs)[0] == pytest.approx(best.val_sdr, abs=1e-3)
+
+
+def test_a_run_in_two_halves_equals_one(run, tiny_clips, tmp_path):
+    folder, records = run
+    first = next(iter(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "halves")))
+    rest = list(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "halves", resume=True))
+    for a, b in zip([first, *rest], records, strict=True):
+        assert (a.epoch, a.best) == (b.epoch, b.best)
+        assert a.loss == pytest.approx(b.loss, rel=1e-5)
+        assert a.val_sdr == pytest.approx(b.val_sdr, abs=1e-3)
+
+
+def test_a_run_is_never_overwritten_nor_resumed_with_another_config(run, tiny_clips, tmp_path):
+    folder, _ = run
+    with pytest.raises(SopError, match="holds a run already"):
+        next(train.fit(TINY, tiny_clips, tiny_clips, folder))
+    with pytest.raises(SopError, match="batch=4 there, 2 now"):
+        next(train.fit(replace(TINY, batch=2), tiny_clips, tiny_clips, folder, resume=True))
+    with pytest.raises(SopError, match="nothing to resume"):
+        next(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "new", resume=True))
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step(tiny_clips, tmp_path):
+    config = replace(TINY, lr_sound=1e30, lr_frame=1e30, optimizer="sgd", epochs=5)
+    with pytest.raises(SopError, match="epoch . step .: the loss is"):
+        list(train.fit(config, tiny_clips, tiny_clips, tmp_path / "run"))
+
+
+def test_a_missing_or_broken_checkpoint_gets_one_clear_sentence(run, tmp_path):
+    with pytest.raises(SopError, match="no checkpoint there"):
+        train.load_model(tmp_path)
+    folder, _ = run
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    (tmp_path / "model.safetensors").write_bytes(b"no weights at all")
+    with pytest.raises(SopError, match="not the weights"):
+        train.load_model(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"colour": "red"}))
+    with pytest.raises(SopError, match="config.json: not a config"):
+        train.load_model(tmp_path)
+
+
+def test_training_learns_which_square_sounds_how(tiny_clips):
+    """Red sounds low and blue sounds high: a few dozen steps are enough for the colours to tell the sounds apart."""
+    torch.manual_seed(0)
+    model = SoundOfPixels(TINY).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    data = training(tiny_clips, replace(TINY, epoch_size=400))
+    losses = []
+    for step in range(50):
+        batch = torch.utils.data.default_collate([data[8 * step + i] for i in range(8)])
+        loss = train.batch_loss(model, batch)
+        optimizer.zero_grad(), loss.backward(), optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
+    pairs = draw_pairs(tiny_clips, 6, TINY, labels="different")
+    sdr, sdr_mixture = train.validate(model, pairs)
+    assert sdr > sdr_mixture + 5
+
+
+def test_schedule_rises_then_falls_to_nothing():
+    shares = [train.schedule(i, 100) for i in range(100)]
+    assert shares[0] < shares[4] == max(shares) == 1.0
+    assert shares[-1] < 0.01
+    assert all(a >= b for a, b in zip(shares[5:], shares[6:], strict=False))
