@@ -1,22 +1,26 @@
 """The Sound of Pixels, as a thin module: the notebooks call it, and the file list is the method.
 
-    config       every number of a run, with its unit; the presets MUSIC, VGGSOUND, DEMO
     errors       SopError, the one exception
-    orchestra    a toy orchestra: real mp4 files with sound, stems and boxes, from a seed
+    config       every number of a run, with its unit; the presets MUSIC, VGGSOUND, DEMO
     media        video and audio files in and out
+    stage        pictures of the toy orchestra's players
+    orchestra    a toy orchestra: real mp4 files with sound, stems and boxes, from a seed
     preprocess   videos -> frames/ and audio/
     index        clips -> train.csv, val.csv, test.csv
-    mixing       clips -> mixtures to be separated again; the pair manifest of an evaluation
     spectrogram  STFT, its inverse, the log-frequency warp
     masks        what the nets should say, how it is applied, how far off they are
     nets         sound U-Net, dilated ResNet-18, linear synthesizer, and the three together
-    train        fit() yields one record an epoch
+    mixing       clips -> mixtures to be separated again; the pair manifest of an evaluation
     metrics      SDR, SIR, SAR
-    evaluate     a checkpoint, its baselines and its oracles on one manifest
+    train        fit() yields one record an epoch
     localize     a Scene: every pixel's own sound
-    report       the HTML report
+    evaluate     a checkpoint, its baselines and its oracles on one manifest
     show         pictures and players for notebooks
+    report       the HTML report
     widget       PixelPlayer: click a pixel, hear it
+    __main__     the command line
+
+A module imports only what stands above it.
 
 Letters in docstrings and shape comments, everywhere:
     B batch            N sounds in a mixture   K channels shared by sound and pixels

@@ -136,7 +136,7 @@ def preprocess(args) -> None:
     from .preprocess import preprocess
 
     report = preprocess(args.videos, args.out, args.fps, args.rate, args.jobs)
-    broken = report[report.status != "ok"]
+    broken = report[report.status == "failed"]
     print(f"{len(report) - len(broken)} of {len(report)} videos are in {args.out}")
     for row in broken.itertuples():
         print(f"skipped {row.label}/{row.id}: {row.reason}")

@@ -1,0 +1,503 @@
+"""Video and sound files, in and out: a window of sound, frames, a short clip, an mp4.
+
+Conventions: sound is mono float32 (L,) between -1 and 1; pictures are RGB uint8 (V,h,w,3); a frame index counts from
+0, and the file of frame k is `000001.jpg` for k = 0. A clip's time 0 is its first sound sample, and frame k shows what
+is on the screen at second (k + 0.5) / fps of the sound: the middle of the stretch that it stands for.
+
+Nothing half-written is ever seen: what is written here appears whole, or not at all (`whole`).
+"""
+
+import hashlib
+import io
+import math
+import os
+import platform
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+import soxr
+from PIL import Image
+
+from .errors import SopError
+
+# What a file from the net may make libav open: no playlists, which name other files, and no protocols.
+SAFE = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,ogg,wav,mp3,flac,aac",
+}
+ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}  # one was all there was before 17
+MP3_RUN_UP = 11_520  # samples: 10 frames or 20, more than the reservoir can reach back
+JUMP = 0.05  # seconds: sound timestamps that are off by less are rounding, by more are a gap (or an overlap)
+LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file, not a quiet passage
+
+
+# ---- sound in
+
+
+def sound_length(path: Path) -> tuple[int, int]:
+    """(samples, rate in Hz) of a sound file, from its header. Raises SopError if it can't be read."""
+    with _sound_file(path) as f:
+        return f.frames, f.samplerate
+
+
+def read_sound(path: Path, start: int = 0, count: int | None = None, rate: int | None = None) -> np.ndarray:
+    """A window of a wav, flac or mp3 file; only the window is read. Channels are averaged.
+
+    Args: `start`, `count`: the window, in samples of the file (count None: to the end).
+        `rate`: Hz; what was read is resampled to it, so L becomes about count * rate / the file's rate.
+    Shape: float32 (L,).
+    Raises SopError if the file can't be read, or is shorter than start + count.
+    """
+    with _sound_file(path) as f:
+        end = f.frames if count is None else start + count
+        if not 0 <= start <= end <= f.frames:
+            raise SopError(f"{path}: {f.frames / f.samplerate:.2f} s of sound, needs {end / f.samplerate:.2f} s")
+        # an mp3 frame leans on those before it (its bit reservoir): without a run-up a window may start with a crackle
+        run_up = min(start, MP3_RUN_UP) if f.format == "MP3" else 0
+        f.seek(start - run_up)
+        sound = f.read(run_up + end - start, dtype="float32", always_2d=True)[run_up:].mean(axis=1)  # (L,)
+        own_rate = f.samplerate
+    if len(sound) < end - start:  # the header promised more
+        raise SopError(f"{path}: cut short, it ends after {(start + len(sound)) / own_rate:.2f} s; make it again")
+    return sound if rate in (None, own_rate) else soxr.resample(sound, own_rate, rate)
+
+
+@contextmanager
+def _sound_file(path: Path) -> Iterator[soundfile.SoundFile]:
+    try:
+        with soundfile.SoundFile(sf_name(path)) as f:
+            yield f
+    except (soundfile.SoundFileError, OSError) as e:
+        raise SopError(f"{path}: {_why(path) or f'not a sound file that can be read ({_last(e)})'}") from e
+
+
+def sf_name(path: Path) -> bytes | str:
+    """A path as soundfile takes it: a name on a disk needn't be valid UTF-8, and soundfile insists on it for text."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
+# ---- frames in
+
+
+def frame_path(folder: Path, index: int) -> Path:
+    """File of frame `index` (from 0): `000001.jpg` is frame 0."""
+    return folder / f"{index + 1:06d}.jpg"
+
+
+def read_frames(
+    folder: Path,
+    indices: Iterable[int],
+    size: tuple[int, int] | None = None,
+    box: tuple[float, float, float, float] | None = None,
+) -> np.ndarray:
+    """Frames of a folder of jpgs.
+
+    Args: `indices`: which, from 0. `size`: (width, height) in pixels to resize to; None keeps the files' own.
+        `box`: (x0, y0, x1, y1) in pixels of the files: only this part; None is all of it.
+    Shape: uint8 (V,h,w,3).
+    Raises SopError if one is missing or broken, or if their sizes differ and `size` is None.
+    """
+    pictures = [_read_jpg(frame_path(folder, int(i)), size, box) for i in indices]
+    if len({p.shape for p in pictures}) > 1:
+        sizes = sorted({p.shape[:2] for p in pictures})
+        raise SopError(f"{folder}: frames of different sizes (h, w), {sizes}; ask for one `size`")
+    return np.stack(pictures)
+
+
+def _read_jpg(path: Path, size: tuple[int, int] | None, box: tuple[float, ...] | None) -> np.ndarray:
+    try:
+        with Image.open(path) as picture:
+            x0, y0, x1, y1 = box or (0, 0, *picture.size)
+            if size is None:
+                return np.asarray(picture.convert("RGB").crop((x0, y0, x1, y1)))
+            # a jpg can be decoded at 1/2, 1/4, 1/8 of its size for less: `draft` stays at or above what `size` needs
+            width, height = picture.size
+            picture.draft("RGB", (math.ceil(width * size[0] / (x1 - x0)), math.ceil(height * size[1] / (y1 - y0))))
+            sx, sy = picture.size[0] / width, picture.size[1] / height
+            part = (x0 * sx, y0 * sy, x1 * sx, y1 * sy)
+            return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BILINEAR, part))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        raise SopError(f"{path}: {_why(path) or f'not a picture that can be read ({_last(e)})'}") from e
+
+
+def frame_size(folder: Path) -> tuple[int, int]:
+    """(width, height) in pixels of a folder's first frame. Raises SopError if there is none that can be read."""
+    try:
+        with Image.open(frame_path(folder, 0)) as picture:
+            return picture.size
+    except (OSError, SyntaxError) as e:
+        raise SopError(f"{folder}: no frame 000001.jpg that can be read ({_last(e)})") from e
+
+
+def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Frames at another (width, height), filtered as `read_frames` does it. Shape: uint8 (V,h,w,3) -> (V,h',w',3)"""
+    return np.stack([np.asarray(Image.fromarray(f).resize(size, Image.Resampling.BILINEAR)) for f in frames])
+
+
+# ---- video in
+
+
+def read_video(
+    path: Path,
+    fps: float,
+    rate: int,
+    start: float = 0.0,
+    duration: float | None = None,
+    max_side: int | None = 256,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A short clip at once: its frames and its sound (all in memory; `stream` is for long ones).
+
+    Args as for `stream`.
+    Shape: uint8 (V,h,w,3), float32 (L,); frame k shows second (k + 0.5) / fps of the sound, V <= L / rate * fps + 0.5.
+    Raises SopError with the reason if the file can't be used.
+    """
+    parts: dict[str, list[np.ndarray]] = {"frame": [], "sound": []}
+    for kind, part in stream(path, fps, rate, start, duration, max_side):
+        parts[kind].append(part)
+    sound = np.concatenate(parts["sound"])
+    frames = parts["frame"][: frames_within(len(sound) / rate, fps)]
+    if not frames:
+        raise SopError(f"{path}: no picture while there is sound")
+    return np.stack(frames), sound
+
+
+def frames_within(seconds: float, fps: float) -> int:
+    """How many frames have their instant, (k + 0.5) / fps, within so much sound."""
+    return max(0, math.ceil(seconds * fps - 0.5 - 1e-9))
+
+
+def stream(
+    path: Path,
+    fps: float,
+    rate: int,
+    start: float = 0.0,
+    duration: float | None = None,
+    max_side: int | None = 256,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """One pass over a video file, in memory that doesn't grow with it.
+
+    Yields ("frame", uint8 (h,w,3)) and ("sound", float32 (l,)) in the order of the file; the sounds joined are the
+    clip's. Frame k shows second (k + 0.5) / fps of the sound, by the two streams' own timestamps: whatever the frame
+    rate, and wherever the streams start. Before the first picture the first one is shown; pictures before the first
+    sound are left out; pictures after the last sound do come: `frames_within` says how many to keep.
+
+    Args: `fps`: frames a second to give. `rate`: Hz of the sound to give (mono, resampled by soxr).
+        `start`, `duration`: seconds of the sound; None is to the end.
+        `max_side`: pixels; the *short* side of a frame is made at most that, the shape kept (None: as it is).
+    Raises SopError with the reason if the file is empty, no video, cut short, or has no sound or no picture.
+    """
+    zero = _first_sound(path) + Fraction(start)  # the file's time that is time 0 of what we give
+    length = None if duration is None else Fraction(duration)
+    with _opened(path) as container:
+        video, audio = _streams(path, container)
+        pixel = video.sample_aspect_ratio or Fraction(1)  # a pixel's width over its height
+        pictures, sounds = _Pictures(path, Fraction(fps), length, pixel, max_side), _Sounds(path, rate, length)
+        if start > 0:  # a second early: a decoder needs a run-up
+            container.seek(max(0, int((zero - 1) * av.time_base)))
+        for packet in container.demux(video, audio):
+            todo = pictures if packet.stream is video else sounds
+            for frame in [] if todo.done else _decode(packet):
+                at = None if frame.pts is None else frame.pts * frame.time_base - zero
+                yield from ((todo.kind, part) for part in todo.push(frame, at))
+            if pictures.done and sounds.done:
+                break
+        for todo in (sounds, pictures):
+            yield from ((todo.kind, part) for part in todo.finish())
+        if duration is None:
+            _check_length(path, container, float(zero + max(pictures.end, Fraction(sounds.seconds))))
+
+
+class _Pictures:
+    """Decoded pictures -> frames of the fps grid, each the picture that is on the screen at its instant."""
+
+    kind = "frame"
+
+    def __init__(self, path: Path, fps: Fraction, length: Fraction | None, pixel: Fraction, max_side: int | None):
+        self.path, self.fps, self.pixel, self.max_side = path, fps, pixel, max_side
+        self.count = math.inf if length is None else math.ceil(length * fps - Fraction(1, 2))  # frames to give
+        self.next = 0  # index of the frame to give next
+        self.held = None  # the picture on the screen
+        self.end = Fraction(0)  # when it goes, in seconds
+
+    @property
+    def done(self) -> bool:
+        return self.next >= self.count
+
+    def push(self, picture: av.VideoFrame, at: Fraction | None) -> Iterator[np.ndarray]:
+        at = self.end if at is None else at
+        if at - self.end > LONGEST_GAP:
+            raise SopError(f"{self.path}: its picture jumps by {float(at - self.end):.0f} s in time; convert it again")
+        self.held = self.held or picture  # before the first picture: the first
+        yield from self._until(at)
+        self.held = picture
+        ticks = getattr(picture, "duration", 0) or 0
+        self.end = at + (ticks * picture.time_base if ticks else 1 / self.fps)
+
+    def finish(self) -> Iterator[np.ndarray]:
+        if self.held is None:
+            raise SopError(f"{self.path}: its picture stream holds no picture that can be decoded")
+        yield from self._until(self.end)
+
+    def _until(self, at: Fraction) -> Iterator[np.ndarray]:
+        frame = None
+        while not self.done and (self.next + Fraction(1, 2)) / self.fps < at:
+            if frame is None:
+                frame = _upright(self.held, self.pixel, self.max_side)
+            self.next += 1
+            yield frame
+
+
+class _Sounds:
+    """Decoded sound -> mono at `rate`, gaps filled with silence, so that sample i stands at second i / rate."""
+
+    kind = "sound"
+
+    def __init__(self, path: Path, rate: int, length: Fraction | None):
+        self.path, self.rate, self.length = path, rate, length
+        self.own_rate = 0  # Hz of what is decoded: only the first frame says it for sure (HE-AAC)
+        self.count = math.inf  # samples to take, at own_rate
+        self.taken = 0  # samples so far, at own_rate
+
+    @property
+    def done(self) -> bool:
+        return self.taken >= self.count
+
+    @property
+    def seconds(self) -> float:
+        return self.taken / (self.own_rate or 1)
+
+    def push(self, frame: av.AudioFrame, at: Fraction | None) -> Iterator[np.ndarray]:
+        if not self.own_rate:
+            self.own_rate, self.form = frame.sample_rate, None
+            self.resampler = soxr.ResampleStream(self.own_rate, self.rate, 1, dtype="float32")
+            self.count = self.count if self.length is None else round(self.length * self.own_rate)
+        sound = self._mono(frame)
+        skew = 0 if at is None else round(at * self.own_rate) - self.taken  # samples missing before this frame
+        if skew > LONGEST_GAP * self.own_rate:
+            raise SopError(f"{self.path}: its sound jumps by {skew / self.own_rate:.0f} s in time; convert it again")
+        if not self.taken or abs(skew) > JUMP * self.own_rate:
+            sound = np.concatenate([np.zeros(max(0, skew), np.float32), sound[max(0, -skew) :]])
+        sound = sound[: int(min(len(sound), self.count - self.taken))]
+        self.taken += len(sound)
+        if len(sound):
+            yield self.resampler.resample_chunk(sound)
+
+    def finish(self) -> Iterator[np.ndarray]:
+        if not self.taken:
+            raise SopError(f"{self.path}: no sound from there on" if self.own_rate else f"{self.path}: no sound in it")
+        yield self.resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+    def _mono(self, frame: av.AudioFrame) -> np.ndarray:
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if form != self.form:  # the first frame, or a stream that changes on the way
+            # to whole numbers, since to floats libswresample adds channels up 3 dB louder, and past 1
+            self.form, self.mixer = form, av.AudioResampler("s32p", "mono", self.own_rate)
+        parts = [np.zeros(0, np.int32)] + [part.to_ndarray()[0] for part in self.mixer.resample(frame)]
+        return np.concatenate(parts).astype(np.float32) / 2**31
+
+
+def _upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> np.ndarray:
+    """uint8 (h,w,3): square pixels, turned as the phone was held, the short side at most `max_side`."""
+    turns = round(getattr(picture, "rotation", 0) / 90) % 4  # asked before: a reformatted picture has forgotten it
+    width, height = picture.width * pixel, picture.height
+    scale = 1 if max_side is None else min(1, max_side / min(width, height))
+    width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    if picture.format.name.startswith("yuv"):  # to scale three thin planes first is three times quicker
+        picture = picture.reformat(width, height, **ONE_THREAD)
+    frame = picture.reformat(width, height, "rgb24", **ONE_THREAD).to_ndarray()
+    return np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
+
+
+def _first_sound(path: Path) -> Fraction:
+    """The file's time of its first sound sample, in seconds: an encoder's run-up is already left out of it."""
+    with _opened(path) as container:
+        _, audio = _streams(path, container)
+        for packet in container.demux(audio):
+            for frame in _decode(packet):
+                return Fraction(0) if frame.pts is None else frame.pts * frame.time_base
+    raise SopError(f"{path}: its sound stream holds no sound that can be decoded")
+
+
+def _decode(packet: av.Packet) -> list:
+    try:
+        return packet.decode()
+    except av.FFmpegError:
+        return []  # a damaged packet costs what it holds; `_check_length` notices when that is much
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[av.container.InputContainer]:
+    if reason := _why(path):
+        raise SopError(f"{path}: {reason}")
+    try:
+        # file: before the name, or `a:b.mp4` would be read as a protocol
+        with av.open(f"file:{os.fspath(path)}", options=SAFE, metadata_errors="ignore") as container:
+            yield container
+    except (av.FFmpegError, OSError) as e:
+        with path.open("rb") as f:
+            mp4 = f.read(8)[4:] == b"ftyp"
+        reason = "cut short: its table of contents (moov) is missing; fetch it again" if mp4 else "not a video file"
+        raise SopError(f"{path}: {reason}") from e
+
+
+def _streams(path: Path, container: av.container.InputContainer) -> tuple[av.VideoStream, av.AudioStream]:
+    covers = getattr(getattr(av.stream, "Disposition", None), "attached_pic", 0)  # a song's cover is no video
+    pictures = [s for s in container.streams.video if not (covers and s.disposition & covers)]
+    if not pictures:
+        raise SopError(f"{path}: no picture stream")
+    if not container.streams.audio:
+        raise SopError(f"{path}: no sound stream")
+    for s in (pictures[0], container.streams.audio[0]):
+        s.codec_context.thread_count = 1  # whoever has many files works on them side by side, which wastes less
+    return pictures[0], container.streams.audio[0]
+
+
+def _check_length(path: Path, container: av.container.InputContainer, end: float) -> None:
+    claimed = (container.duration or 0) / av.time_base  # in mkv the end, in mp4 the length: the check is a rough one
+    if end < 0.9 * claimed - 1:
+        raise SopError(f"{path}: cut short: {end:.1f} s of the {claimed:.1f} s it claims; fetch it again")
+
+
+def _why(path: Path) -> str | None:
+    """Why a file can't be read, where that can be seen from outside."""
+    if not path.exists():
+        return "no such file"
+    if not path.is_file():
+        return "not a file"
+    return "empty (0 bytes); fetch or make it again" if not path.stat().st_size else None
+
+
+def _last(e: Exception) -> str:
+    return str(e).rsplit(": ", 1)[-1].rstrip(".") or type(e).__name__
+
+
+# ---- out
+
+
+def wav_bytes(sound: np.ndarray, rate: int) -> bytes:
+    """A wav file (16 bit PCM) in memory. `sound`: (L,), clipped at +-1."""
+    out = io.BytesIO()
+    soundfile.write(out, np.clip(sound, -1, 1), rate, subtype="PCM_16", format="WAV")
+    return out.getvalue()
+
+
+def write_wav(path: Path, sound: np.ndarray, rate: int) -> None:
+    """A wav file (16 bit PCM). `sound`: (L,), clipped at +-1; `rate`: Hz."""
+    with whole(path) as part:
+        part.write_bytes(wav_bytes(sound, rate))
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, sound: np.ndarray, rate: int) -> None:
+    """An mp4 (h264, aac) that every browser plays.
+
+    Args: `frames`: uint8 (V,h,w,3), or any iterable of (h,w,3); an odd side gets its last row or column twice.
+        `sound`: (L,) at `rate` Hz, clipped at +-1, from the same time 0.
+    """
+    sound = soxr.resample(np.clip(sound, -1, 1).astype(np.float32), rate, 44_100)  # not every player takes 11 025 Hz
+    step = Fraction(fps).limit_denominator(1001)
+    with whole(path) as part, av.open(f"file:{part}", "w", format="mp4") as container:
+        video, audio, done = None, None, 0
+        for k, frame in enumerate(frames):
+            frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
+            if video is None:
+                video = container.add_stream("h264", rate=step, options={"crf": "20"})
+                video.height, video.width, video.pix_fmt = *frame.shape[:2], "yuv420p"
+                audio = container.add_stream("aac", rate=44_100, layout="mono")
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+            until = int((k + 1) / step * 44_100)  # side by side: a player needn't search
+            done = _encode_sound(container, audio, sound, done, until)
+        if video is None:
+            raise SopError(f"{path}: no frames to write")
+        _encode_sound(container, audio, sound, done, len(sound))
+        container.mux(video.encode(None))
+        container.mux(audio.encode(None))
+
+
+def _encode_sound(container, audio: av.AudioStream, sound: np.ndarray, done: int, until: int) -> int:
+    part = sound[done:until]
+    if len(part):
+        frame = av.AudioFrame.from_ndarray(part[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 44_100, done, Fraction(1, 44_100)
+        container.mux(audio.encode(frame))
+    return done + len(part)
+
+
+# ---- whole or not at all
+
+PART = re.compile(r"\.part-(.*)-(\d+)-[0-9a-f]{8}(\..*)?")  # host, process
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name beside `path`, same suffix, to write a file or a folder to; it becomes `path` when the block ends well.
+
+    When the block raises, `path` is as it was and what was written is gone; when the process is killed, a hidden file
+    named `.part-...` stays, which nothing here reads and `sweep` removes. Makes the folder that `path` stands in.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.parent / f".part-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    try:
+        yield part
+        _fsync(part)
+        if part.is_dir() and path.is_dir():  # a folder can't be renamed onto a full one
+            old = part.with_name(part.name[: -len(path.suffix) or None] + ".old")
+            path.rename(old)
+            part.rename(path)
+            _remove(old)
+        else:
+            part.replace(path)
+        _fsync(path.parent)
+    finally:
+        _remove(part)
+
+
+def sweep(folder: Path) -> int:
+    """Remove what killed processes of this machine left of `whole` right in `folder`. Returns how many."""
+    left = [p for p in folder.glob(".part-*") if _orphan(p)]
+    for p in left:
+        _remove(p)
+    return len(left)
+
+
+def _orphan(part: Path) -> bool:
+    m = PART.fullmatch(part.name)
+    if not m or m[1] != platform.node():
+        return False
+    try:
+        os.kill(int(m[2]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    return False
+
+
+def sha256(path: Path) -> str:
+    """A file's checksum, in hexadecimal."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    # Not every file in a folder: 720 frames took 7 s. A killed process can't tear them, only a power cut can.
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

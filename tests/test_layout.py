@@ -1,0 +1,50 @@
+"""The map in `sop_core/__init__.py` is true: it names every module, and dependencies point up it, never down or round."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import sop_core
+
+PACKAGE = Path(sop_core.__file__).parent
+ORDER = re.findall(r"^    (\w+) {2,}\S", sop_core.__doc__, re.MULTILINE)
+NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))
+
+
+def files(module: str) -> list[Path]:
+    return sorted((PACKAGE / module).glob("*.py")) or [PACKAGE / f"{module}.py"]
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of this package that a file imports, anywhere in it."""
+    names = set()
+    depth = len(path.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            names |= {node.module.split(".")[0]} if node.module else {a.name for a in node.names}
+    return names - {"__version__"}
+
+
+def test_the_map_names_every_module():
+    there = {p.stem for p in PACKAGE.glob("*.py")} | {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
+    assert sorted(ORDER) == sorted(there - {"__init__"})
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_a_module_imports_only_what_stands_above_it(module):
+    above = set(ORDER[: ORDER.index(module)])
+    for path in files(module):
+        assert imported(path) <= above, f"{path.name} imports from below"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebooks_are_saved_after_restart_and_run_all(path):
+    notebook = json.loads(path.read_text())
+    cells = [c for c in notebook["cells"] if c["cell_type"] == "code"]
+    assert [c["execution_count"] for c in cells] == list(range(1, len(cells) + 1))
+    assert not [o for c in cells for o in c["outputs"] if o["output_type"] == "error" or o.get("name") == "stderr"]
+    assert "widgets" not in notebook["metadata"], "widget state bloats a notebook, and some viewers refuse it"
+    assert not any(re.search(r"^\s*(def|class) ", "".join(c["source"]), re.MULTILINE) for c in cells), "sop_core defines"

@@ -1,0 +1,341 @@
+"""Files in and out: alignment and level against signals known beforehand, and a sentence for every broken file."""
+
+import io
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from sop_core import media
+from sop_core.errors import SopError
+
+RATE = 11_025
+
+
+def tone(hz, seconds, rate, level=0.5):
+    return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def make_video(path, times=None, pictures=None, sound=None, rate=44_100, sound_start=0.0, options=None):
+    """A video whose picture i comes on at second times[i], at any rate; `sound` (channels, L) starts when told."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    base, packets = Fraction(1, 10_000), []
+    with av.open(str(path), "w", options=options or {}) as container:
+        if pictures is not None:
+            video = container.add_stream("h264", rate=25, options={"bf": "2"})
+            video.height, video.width, video.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+            video.codec_context.time_base = base
+        if sound is not None:
+            layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sound)]
+            audio = container.add_stream("aac", rate=rate, layout=layout)
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout)
+            frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), round(sound_start * rate)
+        if pictures is not None:
+            for at, picture in zip(times, pictures, strict=True):
+                image = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                image.pts, image.time_base = round(at / base), base
+                packets += video.encode(image)
+            packets += video.encode(None)
+        if sound is not None:
+            packets += audio.encode(frame) + audio.encode(None)
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            container.mux(packet)
+    return path
+
+
+def flash_and_beep(path, at, until, picture_start=0.0, sound_start=0.0, fps=25, times=None):
+    """Black and silent; from second `at` white and loud. All times are the file's own."""
+    times = np.arange(picture_start, until, 1 / fps) if times is None else times
+    pictures = [np.full((48, 64, 3), 255 if t >= at - 1e-6 else 0, np.uint8) for t in times]
+    t = sound_start + np.arange(round((until - sound_start) * 44_100)) / 44_100
+    sound = np.where(t >= at, 0.5 * np.sin(2 * np.pi * 1000 * t), 0).astype(np.float32)
+    return make_video(path, times, pictures, sound[None], sound_start=sound_start)
+
+
+def plain_video(path, seconds=2.0, sound=True, picture=True, **more):
+    times = np.arange(0, seconds, 0.04)
+    pictures = [np.full((48, 64, 3), 5 * i % 256, np.uint8) for i in range(len(times))] if picture else None
+    return make_video(path, times, pictures, tone(440, seconds, 44_100)[None] if sound else None, **more)
+
+
+def level(sound, hz, rate):
+    """Amplitude of one frequency in the middle of a sound: a projection, no FFT of ours."""
+    n = len(sound) // 2 // rate * rate or len(sound) // 2
+    part, t = sound[len(sound) // 4 :][:n], np.arange(n) / rate
+    return 2 * abs(np.mean(part * np.exp(-2j * np.pi * hz * t)))
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+@pytest.mark.parametrize(
+    "starts", [(0, 0), (0.72, 0), (0, 0.72), (1.0, 1.52)], ids=["both at 0", "late picture", "late sound", "both late"]
+)
+def test_flash_and_beep_meet(tmp_path, ending, starts):
+    picture_start, sound_start = starts
+    flash_and_beep(tmp_path / f"a.{ending}", 2.4, 4.0, picture_start, sound_start)
+    frames, sound = media.read_video(tmp_path / f"a.{ending}", 8, RATE)
+    onset = np.flatnonzero(abs(sound) > 0.1)[0] / RATE
+    flash = np.flatnonzero(frames.mean((1, 2, 3)) > 128)[0]
+    # time 0 is the first sound sample; where aac starts late, that is its run-up of 1024 samples
+    assert 2.4 - sound_start - 0.005 < onset < 2.4 - sound_start + 1024 / 44_100 + 0.005
+    assert flash == np.ceil(onset * 8 - 0.5)  # the first frame whose instant (k + 0.5) / 8 is not before the beep
+    assert len(frames) == pytest.approx((4.0 - sound_start) * 8, abs=1)
+    assert len(sound) == pytest.approx((4.0 - sound_start) * RATE, abs=0.06 * RATE)
+
+
+def test_flash_and_beep_meet_at_a_variable_frame_rate(tmp_path):
+    times = np.concatenate([np.arange(0, 1, 0.02), np.arange(1, 3, 0.3), np.arange(3.1, 5, 0.05)])
+    flash_and_beep(tmp_path / "a.mp4", 3.1, 5.0, times=times)
+    frames, sound = media.read_video(tmp_path / "a.mp4", 8, RATE)
+    onset = np.flatnonzero(abs(sound) > 0.1)[0] / RATE
+    assert np.flatnonzero(frames.mean((1, 2, 3)) > 128)[0] == np.ceil(onset * 8 - 0.5)
+
+
+def test_a_section_is_the_same_part_of_the_whole(tmp_path):
+    flash_and_beep(tmp_path / "a.mp4", 3.0, 6.0)
+    frames, sound = media.read_video(tmp_path / "a.mp4", 8, RATE)
+    part_frames, part_sound = media.read_video(tmp_path / "a.mp4", 8, RATE, start=2.0, duration=2.0)
+    assert part_frames.shape[0] == 16 and len(part_sound) == 2 * RATE
+    np.testing.assert_array_equal(part_frames, frames[16:32])
+    np.testing.assert_allclose(part_sound[500:-500], sound[2 * RATE :][500 : 2 * RATE - 500], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("rate", "gains", "expected"),
+    [(44_100, (1,), 0.5), (44_100, (1, 0), 0.25), (48_000, (1, 1), 0.5), (8_000, (1,), 0.5)],
+    ids=["mono", "left only", "48 kHz stereo", "8 kHz"],
+)
+def test_level_and_pitch_survive(tmp_path, rate, gains, expected):
+    sound = np.stack([g * tone(700, 3, rate) for g in gains])
+    make_video(tmp_path / "a.mp4", [0, 1, 2], [np.zeros((48, 64, 3), np.uint8)] * 3, sound, rate)
+    _, heard = media.read_video(tmp_path / "a.mp4", 8, RATE)
+    assert heard.dtype == np.float32
+    assert level(heard, 700, RATE) == pytest.approx(expected, rel=0.03)
+    spectrum = abs(np.fft.rfft(heard * np.hanning(len(heard))))
+    assert np.argmax(spectrum) * RATE / len(heard) == pytest.approx(700, abs=1)
+
+
+def test_what_11_khz_cannot_hold_is_gone_not_folded_back(tmp_path):
+    make_video(tmp_path / "a.mp4", [0, 1], [np.zeros((48, 64, 3), np.uint8)] * 2, tone(9000, 2, 44_100)[None])
+    _, heard = media.read_video(tmp_path / "a.mp4", 8, RATE)
+    assert abs(heard[1000:-1000]).max() < 0.005  # a plain decimation would give a tone at 2025 Hz, as loud as before
+
+
+def test_surround_sound_is_mixed_without_clipping(tmp_path):
+    sound = np.stack([tone(500, 2, 48_000, 0.9)] * 6)
+    make_video(tmp_path / "a.mp4", [0, 1], [np.zeros((48, 64, 3), np.uint8)] * 2, sound, 48_000)
+    _, heard = media.read_video(tmp_path / "a.mp4", 8, RATE)
+    assert 0.4 < level(heard, 500, RATE) <= 0.95
+
+
+def test_the_short_side_is_limited_and_the_shape_kept(tmp_path):
+    make_video(tmp_path / "a.mp4", [0, 0.5], [np.zeros((300, 500, 3), np.uint8)] * 2, tone(440, 1, 44_100)[None])
+    assert media.read_video(tmp_path / "a.mp4", 8, RATE)[0].shape[1:] == (256, 427, 3)
+    assert media.read_video(tmp_path / "a.mp4", 8, RATE, max_side=None)[0].shape[1:] == (300, 500, 3)
+
+
+def test_a_phone_video_stands_upright(tmp_path):
+    picture = np.zeros((48, 80, 3), np.uint8)
+    picture[:, 60:] = 255  # bright at the right as stored
+    path = make_video(tmp_path / "a.mp4", [0, 0.5], [picture] * 2, tone(440, 1, 44_100)[None])
+    # tkhd's matrix for "turn a quarter clockwise when shown": x' = -y, y' = x (ISO 14496-12, 6.2.2)
+    identity = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 48 << 16, 0, 1 << 30)
+    data = path.read_bytes()
+    at = data.index(identity, data.index(b"tkhd"))
+    path.write_bytes(data[:at] + quarter + data[at + len(quarter) :])
+    frames, _ = media.read_video(path, 8, RATE)
+    assert frames.shape[1:] == (80, 48, 3)
+    assert frames[0, 65:].mean() > 240 and frames[0, :55].mean() < 15  # the right side has become the bottom
+
+
+# ---- broken
+
+
+def no_table(folder):
+    path = plain_video(folder / "x.mp4")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def cut_short(folder):
+    path = plain_video(folder / "x.mp4", 10.0, options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def written(data):
+    def make(folder):
+        (folder / "x.mp4").write_bytes(data)
+        return folder / "x.mp4"
+
+    return make
+
+
+BROKEN = {
+    "empty": (written(b""), "empty (0 bytes)"),
+    "text": (written(b"hello, I am a video\n" * 50), "not a video file"),
+    "playlist": (written(b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/passwd\n"), "not a video file"),
+    "no moov": (no_table, "moov"),
+    "cut short": (cut_short, "cut short"),
+    "no sound": (lambda folder: plain_video(folder / "x.mp4", sound=False), "no sound stream"),
+    "no picture": (lambda folder: plain_video(folder / "x.mp4", picture=False), "no picture stream"),
+    "missing": (lambda folder: folder / "x.mp4", "no such file"),
+    "a folder": (lambda folder: (folder / "x.mp4").mkdir() or folder / "x.mp4", "not a file"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_video_says_why_in_one_line(tmp_path, case):
+    make, reason = BROKEN[case]
+    with pytest.raises(SopError) as e:
+        media.read_video(make(tmp_path), 8, RATE)
+    assert str(e.value).startswith(f"{tmp_path / 'x.mp4'}: ") and reason in str(e.value)
+    assert "\n" not in str(e.value) and len(str(e.value)) < len(str(tmp_path)) + 110
+
+
+def test_a_damaged_stretch_costs_itself_only(tmp_path):
+    path = plain_video(tmp_path / "a.mp4", 8.0)
+    data = path.read_bytes()
+    middle = data.index(b"mdat") + (data.index(b"moov") - data.index(b"mdat")) // 2
+    path.write_bytes(data[:middle] + np.random.default_rng(0).bytes(600) + data[middle + 600 :])
+    frames, sound = media.read_video(path, 8, RATE)
+    assert len(frames) == 64 and len(sound) == pytest.approx(8 * RATE, abs=0.06 * RATE)
+    for part in (sound[: 2 * RATE], sound[6 * RATE :]):  # and what comes after is where it was
+        assert level(part, 440, RATE) == pytest.approx(0.5, rel=0.03)
+    wave = np.exp(-2j * np.pi * 440 * np.arange(RATE) / RATE)
+    phase = [np.angle(np.mean(sound[s * RATE :][:RATE] * wave)) for s in (1, 6)]
+    assert phase[0] == pytest.approx(phase[1], abs=0.1)
+
+
+# ---- sound and frames
+
+
+@pytest.mark.parametrize("ending", ["flac", "wav"])
+def test_a_window_is_a_slice_of_the_whole(tmp_path, ending):
+    noise = np.random.default_rng(0).uniform(-0.9, 0.9, 5 * RATE)
+    soundfile.write(tmp_path / f"a.{ending}", noise, RATE)
+    whole = media.read_sound(tmp_path / f"a.{ending}")
+    np.testing.assert_allclose(whole, noise, atol=2**-15)
+    for start, count in [(0, 100), (12_345, 20_000), (5 * RATE - 7, 7), (4000, 0)]:
+        window = media.read_sound(tmp_path / f"a.{ending}", start, count)
+        np.testing.assert_array_equal(window, whole[start : start + count])
+    assert media.sound_length(tmp_path / f"a.{ending}") == (5 * RATE, RATE)
+
+
+def test_a_window_of_mp3_is_a_slice_of_the_whole_too(tmp_path):
+    noise = np.cumsum(np.random.default_rng(0).normal(size=40 * RATE))
+    soundfile.write(tmp_path / "a.mp3", noise / abs(noise).max(), RATE)
+    whole = media.read_sound(tmp_path / "a.mp3")
+    for start in range(0, 40 * RATE - 3000, 9_973):  # some of these start with a crackle if there is no run-up
+        window = media.read_sound(tmp_path / "a.mp3", start, 3000)
+        np.testing.assert_allclose(window, whole[start : start + 3000], atol=1e-5)
+
+
+def test_sound_is_averaged_over_channels_and_resampled(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(700, 2, 44_100), np.zeros(88_200)], 1), 44_100)
+    sound = media.read_sound(tmp_path / "a.wav", rate=RATE)
+    assert sound.shape == (2 * RATE,) and sound.dtype == np.float32
+    assert level(sound, 700, RATE) == pytest.approx(0.25, rel=0.01)
+
+
+def test_sound_that_is_too_short_or_broken_says_so(tmp_path):
+    soundfile.write(tmp_path / "a1b2.flac", np.zeros(round(3.1 * RATE)), RATE)
+    with pytest.raises(SopError, match=r"a1b2\.flac: 3\.10 s of sound, needs 5\.94 s"):
+        media.read_sound(tmp_path / "a1b2.flac", 0, 65_535)
+    (tmp_path / "b.mp3").write_bytes(b"not music" * 100)
+    with pytest.raises(SopError, match=r"b\.mp3: not a sound file"):
+        media.read_sound(tmp_path / "b.mp3")
+    with pytest.raises(SopError, match=r"c\.wav: no such file"):
+        media.sound_length(tmp_path / "c.wav")
+
+
+def test_frames_are_read_by_index_and_at_the_size_asked_for(tmp_path):
+    for k in range(4):
+        picture = np.full((90, 140, 3), 40 * k, np.uint8)
+        picture[:, 70:, 0] = 250  # the right half is redder
+        Image.fromarray(picture).save(media.frame_path(tmp_path, k), quality=95)
+    assert (tmp_path / "000001.jpg").exists()
+    frames = media.read_frames(tmp_path, [3, 0])
+    assert frames.shape == (2, 90, 140, 3) and frames.dtype == np.uint8
+    np.testing.assert_allclose(frames[:, 45, 20, 1], [120, 0], atol=4)
+    small = media.read_frames(tmp_path, [1], size=(28, 14))
+    assert small.shape == (1, 14, 28, 3)
+    assert abs(int(small[0, 7, 3, 0]) - 40) < 6 and small[0, 7, 24, 0] > 240
+    part = media.read_frames(tmp_path, [1], size=(16, 16), box=(75, 0, 140, 90))
+    assert part[..., 0].min() > 235
+
+
+def test_a_missing_or_torn_frame_says_so(tmp_path):
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 140, 3), np.uint8)).save(data, "jpeg")
+    (tmp_path / "000001.jpg").write_bytes(data.getvalue()[:3000])
+    (tmp_path / "000002.jpg").write_bytes(b"")
+    (tmp_path / "000003.jpg").write_bytes(b"no picture")
+    for index, reason in enumerate(["not a picture", "empty", "not a picture", "no such file"]):
+        with pytest.raises(SopError, match=f"{index + 1:06d}.jpg: {reason}"):
+            media.read_frames(tmp_path, [index])
+
+
+# ---- out
+
+
+def test_wav_comes_back_as_it_went(tmp_path):
+    sound = np.linspace(-1.5, 1.5, 1000).astype(np.float32)
+    media.write_wav(tmp_path / "new" / "a.wav", sound, RATE)
+    np.testing.assert_allclose(media.read_sound(tmp_path / "new" / "a.wav"), np.clip(sound, -1, 1), atol=2**-14)
+    assert media.wav_bytes(sound, RATE) == (tmp_path / "new" / "a.wav").read_bytes()
+    assert soundfile.info(tmp_path / "new" / "a.wav").subtype == "PCM_16"
+
+
+def test_an_mp4_comes_back_in_step(tmp_path):
+    flash, frames = 1.5, np.zeros((24, 61, 83, 3), np.uint8)  # odd sides
+    frames[12:] = 255
+    sound = np.where(np.arange(3 * RATE) / RATE >= flash, tone(800, 3, RATE), 0)
+    media.write_video(tmp_path / "a.mp4", frames, 8, sound, RATE)
+    seen, heard = media.read_video(tmp_path / "a.mp4", 8, RATE)
+    assert seen.shape[1:] == (62, 84, 3)
+    assert np.flatnonzero(seen.mean((1, 2, 3)) > 128)[0] == 12
+    assert np.flatnonzero(abs(heard) > 0.1)[0] / RATE == pytest.approx(flash, abs=0.005)
+    assert level(heard[2 * RATE :], 800, RATE) == pytest.approx(0.5, rel=0.03)
+
+
+def test_nothing_half_written_is_seen(tmp_path):
+    media.write_wav(tmp_path / "a.wav", np.zeros(10), RATE)
+    before = (tmp_path / "a.wav").read_bytes()
+
+    def frames():
+        yield np.zeros((16, 16, 3), np.uint8)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        media.write_video(tmp_path / "a.mp4", frames(), 8, np.zeros(RATE), RATE)
+    with pytest.raises(ZeroDivisionError), media.whole(tmp_path / "a.wav") as part:
+        part.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"] and (tmp_path / "a.wav").read_bytes() == before
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    for text in ("old", "new"):
+        with media.whole(tmp_path / "x.mp4") as part:
+            part.mkdir()
+            (part / f"{text}.jpg").write_text(text)
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["x.mp4", "x.mp4/new.jpg"]
+
+
+def test_sweep_takes_what_the_dead_left_and_nothing_else(tmp_path):
+    with media.whole(tmp_path / "a.jpg") as part:
+        part.write_text("alive")
+        dead = part.name.replace(f"-{part.name.split('-')[-2]}-", "-4194305-")  # above the largest process number
+        (tmp_path / dead).mkdir()
+        (tmp_path / dead / "000001.jpg").write_text("")
+        (tmp_path / dead.replace("part-", "part-elsewhere")).write_text("")
+        (tmp_path / ".part-mine").write_text("")
+        assert media.sweep(tmp_path) == 1
+        assert not (tmp_path / dead).exists() and part.exists()
+    assert len(list(Path(tmp_path).iterdir())) == 3
