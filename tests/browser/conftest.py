@@ -1,0 +1,200 @@
+"""A real JupyterLab and a real Chromium. Both are this machine's own; where one is missing the tests skip and say so.
+
+Nothing is waited for by sleeping: Lab is asked for its state (`--expose-app-in-browser`), the page for its elements.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+START = 60  # seconds that Lab may take to answer
+RUN = 300  # seconds that a whole notebook may take
+
+# Javascript, of the open notebook
+CODE_CELLS = (
+    "window.jupyterapp.shell.currentWidget.content.model.toJSON().cells"
+    ".filter(c => c.cell_type === 'code' && [c.source].flat().join('').trim())"
+)
+KERNEL = "window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+class Lab:
+    """A running JupyterLab: `url`, and `folder`, whose notebooks it serves."""
+
+    def __init__(self, url: str, token: str, folder: Path):
+        self.url, self.token, self.folder = url, token, folder
+
+    def write(self, name: str, *cells: str) -> str:
+        """A notebook of code cells, fresh in the folder; gives its name."""
+        notebook = {
+            "cells": [
+                {"cell_type": "code", "id": f"cell-{i}", "metadata": {}, "source": source, "outputs": [],
+                 "execution_count": None}
+                for i, source in enumerate(cells)
+            ],
+            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }  # fmt: skip
+        (self.folder / name).write_text(json.dumps(notebook))
+        return name
+
+    def open(self, page, name: str) -> None:
+        """Open a notebook of the folder and wait for its kernel."""
+        page.goto(f"{self.url}/lab/tree/{name}?reset&token={self.token}")
+        page.wait_for_function(
+            f"name => window.jupyterapp?.shell.currentWidget?.context?.path === name && {KERNEL} === 'idle'",
+            arg=name,
+            timeout=START * 1000,
+        )
+
+    def run_all(self, page, name: str, timeout: float = RUN) -> list[dict]:
+        """`open` and `run`."""
+        self.open(page, name)
+        return self.run(page, timeout)
+
+    def run(self, page, timeout: float = RUN) -> list[dict]:
+        """Pick Run > Run All Cells in the open notebook, wait for the last cell; gives its code cells, outputs and all.
+
+        Fails with the traceback of the first cell that raised.
+        """
+        # A shipped notebook has counts and outputs already: once they are gone, whatever appears is new.
+        page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+        page.wait_for_function(f"() => {CODE_CELLS}.every(c => !c.execution_count && !c.outputs.length)")
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        ended = f"{CODE_CELLS}.every(c => c.execution_count)"
+        failed = f"{CODE_CELLS}.some(c => c.outputs.some(o => o.output_type === 'error'))"
+        page.wait_for_function(f"() => {KERNEL} === 'idle' && ({ended} || {failed})", timeout=timeout * 1000)
+        cells = page.evaluate(f"() => {CODE_CELLS}")
+        for cell in cells:
+            for output in cell["outputs"]:
+                if output["output_type"] == "error":
+                    pytest.fail(f"this cell failed:\n{cell['source']}\n" + "\n".join(output["traceback"]))
+        return cells
+
+    def dark(self, page) -> None:
+        """Put on JupyterLab's dark theme."""
+        page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
+        page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+
+    @staticmethod
+    def printed(cells: list[dict]) -> str:
+        """All text that the cells printed or showed, as one string."""
+        outputs = [output for cell in cells for output in cell.get("outputs", [])]
+        return "\n".join("".join(o.get("text") or o.get("data", {}).get("text/plain", "")) for o in outputs)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """One JupyterLab for all tests, on a free port, with none of the user's settings, kernels or extensions."""
+    pytest.importorskip("jupyterlab", reason="jupyterlab is not installed: pip install -e .[dev]")
+    home = tmp_path_factory.mktemp("jupyter")
+    folder = tmp_path_factory.mktemp("notebooks")
+    settings = home / "config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"fetchNews": "false", "checkForUpdates": false}')  # no question, no network
+    env = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),  # where a user's kernels would be
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
+    for name in ("JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "JUPYTER_TOKEN"):
+        env.pop(name, None)
+    # A kernel of this very interpreter, found before any other of that name.
+    kernel = home / "data/kernels/python3/kernel.json"
+    kernel.parent.mkdir(parents=True)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    kernel.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+
+    with closing(socket.socket()) as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    token, url = secrets.token_hex(16), f"http://127.0.0.1:{port}"
+    log = home / "lab.log"
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1",
+               f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}",
+               f"--IdentityProvider.token={token}", "--expose-app-in-browser"]  # fmt: skip
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    with log.open("w") as out:
+        server = subprocess.Popen(command, env=env, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        _wait_for(f"{url}/api/status?token={token}", server, log)
+        yield Lab(url, token, folder)
+    finally:
+        server.terminate()  # takes its kernels along
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    end = time.monotonic() + START
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)  # of the poll: there is nothing to listen to before the port is open
+    pytest.fail(f"JupyterLab didn't start within {START} s; its log:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Headless Chromium, with its own autoplay rule: a page is silent before the first click."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e .[dev]")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    with api.sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+                 "--no-first-run"]  # fmt: skip
+        browser = playwright.chromium.launch(executable_path=program, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def new_page(chromium):
+    """`with new_page() as page`: closed at the end; an error that the page's own scripts threw fails the test."""
+
+    @contextmanager
+    def make(**settings):
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | settings)
+        page, thrown = context.new_page(), []
+        page.on("pageerror", lambda error: thrown.append(str(error)))
+        try:
+            yield page
+        finally:
+            context.close()
+        assert not thrown, f"the page's scripts threw: {thrown}"
+
+    return make
+
+
+@pytest.fixture
+def page(new_page):
+    with new_page() as page:
+        yield page
