@@ -53,12 +53,12 @@ def _parser() -> argparse.ArgumentParser:
 
     p = verb("index", index, "DATA -> train.csv, val.csv, test.csv, all.csv")
     p.add_argument("data", type=Path, metavar="DATA")
-    p.add_argument("name", nargs="?", default="", metavar="NAME", help="subfolder of the output folder for this index")
+    p.add_argument("name", nargs="?", default="", metavar="NAME", help="a name for this index: it goes to DATA/NAME")
     p.add_argument("--min-frames", type=int, default=0, help="leave out clips with fewer frames")
     p.add_argument("--val-ratio", type=float, default=0.2, help="share of each label's videos that validate")
     p.add_argument("--test-ratio", type=float, default=0.0, help="share that test; duets test always")
     p.add_argument("--seed", type=int, default=0, help="of the split")
-    p.add_argument("--out", type=Path, default=None, metavar="DIR", help="where the csv files go (None: DATA)")
+    p.add_argument("--out", type=Path, default=None, metavar="DIR", help="where the csv files go (None: DATA/NAME)")
 
     p = verb("train", train, "learn to separate, from an index of solo clips")
     p.add_argument("--preset", choices=PRESETS, required=True, help="sizes and schedule to start from")
@@ -136,16 +136,13 @@ def preprocess(args) -> None:
     from .preprocess import preprocess
 
     report = preprocess(args.videos, args.out, args.fps, args.rate, args.jobs)
-    broken = report[report.status == "failed"]
-    print(f"{len(report) - len(broken)} of {len(report)} videos are in {args.out}")
-    for row in broken.itertuples():
-        print(f"skipped {row.label}/{row.id}: {row.reason}")
+    print(f"{(report.status != 'failed').sum()} of {len(report)} videos are in {args.out}")
 
 
 def index(args) -> None:
     from .index import build_index, read_index
 
-    out = (args.out or args.data) / args.name
+    out = args.out or args.data / args.name
     paths = build_index(args.data, out, args.min_frames, args.val_ratio, args.test_ratio, args.seed)
     for name, path in paths.items():
         clips = read_index(path) if path.stat().st_size else []

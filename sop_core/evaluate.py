@@ -88,17 +88,18 @@ def table(scores: pd.DataFrame) -> list[dict]:
 def _interval(scores: pd.DataFrame) -> list[float] | None:
     if scores.empty:
         return None
-    return [round(x, 4) for x in metrics.bootstrap(scores.sdr.to_numpy(), scores.clip.tolist())]
+    return [round(x, 4) for x in metrics.bootstrap(scores["sdr"].to_numpy(), scores["clip"].tolist())]
 
 
 def per_label(scores: pd.DataFrame) -> list[dict]:
     """Mean SDR in dB of the model and of the mixture for each label, and how many sources that is."""
-    kept = scores.dropna(subset="sdr").pivot_table(index=["label", "pair", "source"], columns="method", values="sdr")
-    means = kept.groupby("label").agg(["mean", "size"])
-    return [
-        {"label": label, "n": int(r["model", "size"]), "sdr": round(r["model", "mean"], 4), "sdr_mixture": round(r["mixture", "mean"], 4)}
-        for label, r in means.iterrows()
-    ]  # fmt: skip
+    kept = scores.dropna(subset="sdr")
+    rows = []
+    for label, mine in kept.groupby("label"):
+        means = mine.groupby("method").sdr.mean().round(4)
+        n = int((mine.method == "model").sum())
+        rows.append({"label": label, "n": n, "sdr": float(means["model"]), "sdr_mixture": float(means["mixture"])})
+    return rows
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,9 @@ class Source:
     stem: Path
 
 
-def read_truth(folder: Path, clip: Clip) -> list[Source] | None:
-    """The sources of a clip by `folder/<id>.json`; None where there is no such file. Raises SopError where it is broken."""
-    path = folder / f"{clip.id}.json"
+def read_truth(folder: Path, id: str) -> list[Source] | None:
+    """The sources of clip `id` by `folder/<id>.json`; None where there is no such file. Raises SopError where it is broken."""
+    path = folder / f"{id}.json"
     if not path.is_file():
         return None
     try:
@@ -171,7 +172,7 @@ def read_truth(folder: Path, clip: Clip) -> list[Source] | None:
         boxes = [np.array(s["box_xyxy"]) / [w, h, w, h] for s in sources]
         # Only the stem's name counts: a file may not lead out of its folder.
         stems = [folder / Path(s["stem"]).name for s in sources]
-        return [Source(s["label"], tuple(b), stem) for s, b, stem in zip(sources, boxes, stems, strict=True)]
+        return [Source(s["label"], tuple(b.tolist()), stem) for s, b, stem in zip(sources, boxes, stems, strict=True)]
     except (ValueError, KeyError, TypeError) as e:
         raise SopError(f"{path}: expected frame_size and sources with label, box_xyxy and stem ({e!r})") from None
 
@@ -184,7 +185,7 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path) -> tuple[p
     Raises SopError where none of the clips has truth in that folder.
     """
     rows, placed = [], []
-    known = [(clip, sources) for clip in clips if (sources := read_truth(truth, clip))]
+    known = [(clip, sources) for clip in clips if (sources := read_truth(truth, clip.id))]
     if not known:
         raise SopError(f"{truth}: no <id>.json there for any of the {len(clips)} clips, e.g. {clips[0].id}.json")
     for i, (clip, sources) in enumerate(tqdm(known, desc="duets", unit="clip", leave=False)):

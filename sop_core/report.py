@@ -37,7 +37,7 @@ def write(
         version=__version__,
         curve=_figure(show.history(history)) if history else None,
         history=[asdict(r) for r in history],
-        results=results or {},
+        results={"rows": [], "per_label": [], "duets": [], "localization": {}, "protocol": {}} | (results or {}),
         scenes={title: _uri(png, "image/png") for title, png in (scenes or {}).items()},
         examples=examples,
     )

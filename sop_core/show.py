@@ -4,12 +4,14 @@ import io
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from IPython.display import Audio
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
 from .evaluate import Example
+from .index import Clip
 from .localize import Scene
 from .metrics import rms
 from .train import Record
@@ -115,8 +117,42 @@ def history(records: list[Record]) -> Figure:
     return fig
 
 
+def lengths(splits: dict[str, list[Clip]], fps: float) -> Figure:
+    """How many clips each label has in each split, and how long the clips are."""
+    fig, axes = _grid(1, 2, (5.5, 3))
+    labels = sorted({c.label for clips in splits.values() for c in clips})
+    left = np.zeros(len(labels))
+    for name, clips in splits.items():
+        counts = np.array([sum(c.label == label for c in clips) for label in labels])
+        axes[0, 0].barh(labels, counts, left=left, label=name)
+        left += counts
+    axes[0, 0].set(xlabel="clips", title="clips of each label")
+    axes[0, 0].invert_yaxis()
+    axes[0, 0].legend(frameon=False)
+    axes[0, 1].hist([[c.n_frames / fps for c in clips] for clips in splits.values()], bins=20, stacked=True)
+    axes[0, 1].set(xlabel="seconds", ylabel="clips", title="how long they are")
+    return fig
+
+
+def scores(table: pd.DataFrame) -> Figure:
+    """SDR of every source, method by method, and of the model against the mixture's, pair by pair."""
+    fig, axes = _grid(1, 2, (5.5, 3.6))
+    kept = table.dropna(subset="sdr")
+    wide = kept.pivot(index=["pair", "source"], columns="method", values="sdr")
+    names = list(dict.fromkeys(kept.method))
+    axes[0, 0].boxplot([wide[name] for name in names], orientation="horizontal", tick_labels=names)
+    axes[0, 0].set(xlabel="SDR, dB", title="each source, by method")
+    axes[0, 0].invert_yaxis()
+    ends = wide[["mixture", "model"]].to_numpy()
+    axes[0, 1].plot([ends.min(), ends.max()], [ends.min(), ends.max()], "k--", lw=1, label="no better than the mixture")
+    axes[0, 1].plot(*ends.T, "o", alpha=0.6)
+    axes[0, 1].set(xlabel="SDR of the mixture, dB", ylabel="SDR of the model, dB", title="each source")
+    axes[0, 1].legend(frameon=False)
+    return fig
+
+
 def energy(scene: Scene, boxes: dict[str, tuple[float, float, float, float]] | None = None) -> Figure:
-    """The frame, and the share of the sound's energy that each cell claims; boxes (pixels of the frame) by name."""
+    """The frame, and the share of the sound's energy that each cell claims; boxes (shares of the picture, 0..1) by name."""
     h, w = scene.frame.shape[:2]
     fig, axes = _grid(1, 2, (5.6, 5.6 * h / w))
     axes[0, 0].imshow(scene.frame)
@@ -129,7 +165,8 @@ def energy(scene: Scene, boxes: dict[str, tuple[float, float, float, float]] | N
     fig.colorbar(shown, ax=axes[0, 1], label="share of the mixture's")
     for ax in axes[0]:
         ax.set_xticks([]), ax.set_yticks([])
-        for name, (x0, y0, x1, y1) in (boxes or {}).items():
+        for name, box in (boxes or {}).items():
+            x0, y0, x1, y1 = np.array(box) * [w, h, w, h]
             ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="w", lw=1.5))
             ax.text(x0 + 4, y0 + 4, name, color="k", va="top", fontsize=9, bbox={"fc": "w", "ec": "none", "pad": 1.5})
     return fig

@@ -62,11 +62,12 @@ def fit(
     optimizer = _optimizer(model, config)
     history = _restore(folder, model, optimizer) if resume else []
     best = max((r.val_sdr for r in history), default=-math.inf)
+    sdr_mixture = history[0].val_sdr_mixture if history else validate(None, pairs, config)
     for epoch in range(len(history) + 1, config.epochs + 1):
         began = time.perf_counter()
         loss = _epoch(model, optimizer, data, epoch, device)
         rate = config.epoch_size / (time.perf_counter() - began)
-        sdr, sdr_mixture = validate(model, pairs)
+        sdr = validate(model, pairs, config)
         seconds = (history[-1].seconds if history else 0.0) + time.perf_counter() - began
         record = Record(epoch, loss, sdr, sdr_mixture, sdr > best, rate, seconds)
         history.append(record)
@@ -86,22 +87,20 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
 
 
 @torch.inference_mode()
-def validate(model: SoundOfPixels, pairs: list[Mixture]) -> tuple[float, float]:
-    """Mean SDR in dB over the sources of `pairs`, of the model and of the mixture as it is. Silent sources don't count."""
-    model.eval()
-    device = next(model.parameters()).device
-    ours, mixed = [], []
-    for item in DataLoader(listed(pairs, model.config), batch_size=1):
-        sounds = item["sounds"]  # (1, N, L)
-        mixture = sounds.sum(1)
-        estimates = model.separate(mixture.to(device), item["frames"].to(device)).cpu()
-        references = sounds[0].numpy()
-        if scores := metrics.bss(references, estimates[0].numpy()):
-            ours.append(scores["sdr"])
-            mixed.append(metrics.bss(references, mixture.expand_as(sounds[0]).numpy())["sdr"])
-    if not ours:
-        raise SopError(f"every one of the {len(pairs)} validation mixtures holds a silent source: nothing to choose the best by")
-    return float(np.mean(ours)), float(np.mean(mixed))
+def validate(model: SoundOfPixels | None, pairs: list[Mixture], config: Config) -> float:
+    """Mean SDR in dB over the sources of `pairs`; with no model, that of the mixture as it is. Silent sources don't count."""
+    scores = []
+    for item in DataLoader(listed(pairs, config), batch_size=None):
+        sounds, frames = item["sounds"], item["frames"]
+        found = sounds.sum(0).expand_as(sounds)
+        if model is not None:
+            device = next(model.parameters()).device
+            found = model.eval().separate(found[:1].to(device), frames[None].to(device))[0].cpu()
+        if scored := metrics.bss(sounds.numpy(), found.numpy()):
+            scores.append(scored["sdr"])
+    if not scores:
+        raise SopError(f"every one of the {len(pairs)} validation mixtures holds a silent source: no SDR to choose the best by")
+    return float(np.mean(scores))
 
 
 def load_model(folder: Path, device: str | None = None) -> SoundOfPixels:

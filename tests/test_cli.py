@@ -1,0 +1,148 @@
+"""The command line: exit codes, one line on stderr for what the user can mend, and the whole road on a tiny data set."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import TINY, write_clip
+
+from sop_core import index, media
+from sop_core.__main__ import main
+
+SMALL = [f"{k}={getattr(TINY, k)}" for k in ("samples", "bins", "image", "stride", "sound_width", "frame_width", "channels",
+                                             "batch", "epoch_size", "epochs", "val_pairs", "workers")]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for n in range(4):
+        for label in ("red", "blue"):
+            write_clip(folder, label, n)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data):
+    """A run made by the command line alone."""
+    assert main(["index", str(data), "--val-ratio", "0.5"]) == 0
+    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run", "--ckpt", f"{data}/ckpt"]
+    assert main(["train", "--preset", "demo", *words, "--set", *SMALL]) == 0
+    return data / "ckpt" / "run"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    path = tmp_path_factory.mktemp("video") / "v.mp4"
+    sound = 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * 44_100) / 44_100).astype(np.float32)
+    media.write_video(path, np.full((50, 48, 64, 3), 90, np.uint8), 25, sound, 44_100)
+    return path
+
+
+def test_index_train_evaluate_leave_the_files_of_a_run(run, data):
+    names = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
+    assert {"config.json", "model.safetensors", "history.csv", "visualization/index.html"} <= names
+    assert any(n.startswith("state/") for n in names)
+    out = data / "metrics.json"
+    words = [str(run), "--index", f"{data}/val.csv", "--out", str(out), "--report", f"{data}/report", "--n-pairs", "3"]
+    assert main(["evaluate", *words]) == 0
+    rows = {r["method"]: r for r in json.loads(out.read_text())["rows"]}
+    assert {"model", "mixture", "oracle_binary", "oracle_ratio"} <= set(rows)
+    assert (data / "report" / "index.html").stat().st_size > 10_000
+    # The manifest that was written gives the same numbers again.
+    again = data / "again.json"
+    words = [str(run), "--index", f"{data}/val.csv", "--pairs", f"{data}/metrics.pairs.csv", "--out", str(again)]
+    assert main(["evaluate", *words]) == 0
+    a, b = json.loads(out.read_text()), json.loads(again.read_text())
+    assert a["protocol"]["manifest"] == b["protocol"]["manifest"]
+    assert [r["sdr"] for r in a["rows"]] == pytest.approx([r["sdr"] for r in b["rows"]], abs=1e-2)
+    assert len(list(csv.reader((data / "metrics.scores.csv").open()))) == 1 + 3 * 2 * 5
+
+
+@pytest.mark.parametrize("where", [["--pixel", "1,2"], ["--box", "0,0,32,48"]])
+@pytest.mark.parametrize("suffix", [".wav", ".mp4"])
+def test_separate_writes_sound_or_video_as_long_as_the_video(run, video, tmp_path, where, suffix):
+    out = tmp_path / f"out{suffix}"
+    assert main(["separate", str(run), str(video), *where, "--out", str(out)]) == 0
+    if suffix == ".wav":
+        sound, rate = soundfile.read(out)
+        assert rate == TINY.rate and len(sound) / rate == pytest.approx(2, abs=0.1)
+    else:
+        frames, sound = media.read_video(out, 25, TINY.rate)
+        assert frames.shape[1:3] == (48, 64) and len(frames) == pytest.approx(50, abs=2)
+
+
+def test_training_again_resumes_only_when_told(run, data, capsys):
+    words = ["train", "--preset", "demo", "--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run"]
+    words += ["--ckpt", f"{data}/ckpt", "--set", *SMALL]
+    assert main(words) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 0  # nothing is left to do
+
+
+def broken_csv(_, data):
+    path = data / "broken.csv"  # beside the good one, since paths are looked up from there
+    path.write_text((data / "val.csv").read_text() + "nowhere.flac,nothing.mp4,24\n")
+    return path
+
+
+def texts(tmp_path, _):
+    (tmp_path / "videos" / "cello").mkdir(parents=True)
+    for n in range(2):
+        (tmp_path / "videos" / "cello" / f"{n}.mp4").write_text("not a video")
+    return tmp_path / "videos"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (lambda t, d, r, v: ["preprocess", t, "--out", t / "out"], "no videos"),
+        (lambda t, d, r, v: ["preprocess", t / "none", "--out", t / "out"], "no such folder"),
+        (lambda t, d, r, v: ["preprocess", texts(t, d), "--out", t / "out"], "none of its 2 videos"),
+        (lambda t, d, r, v: ["index", t], "no clips"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", broken_csv(t, d)], "broken.csv row 5"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", t / "none.csv"], "none.csv"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--truth", t], "go together"),
+        (lambda t, d, r, v: ["evaluate", t, "--index", d / "val.csv"], "no checkpoint there"),
+        (lambda t, d, r, v: ["separate", t, v, "--pixel", "1,1", "--out", t / "a.wav"], "no checkpoint there"),
+        (lambda t, d, r, v: ["separate", r, v, "--pixel", "4,1", "--out", t / "a.wav"], "pixel 4,1 is off the grid"),
+        (lambda t, d, r, v: ["separate", r, v, "--box", "99,0,120,9", "--out", t / "a.wav"], "box"),
+        (lambda t, d, r, v: ["separate", r, v, "--pixel", "1,1", "--out", t / "a.ogg"], ".wav or .mp4"),
+        (lambda t, d, r, v: ["separate", r, t / "no.mp4", "--pixel", "1,1", "--out", t / "a.wav"], "no.mp4"),
+        (lambda t, d, r, v: ["train", "--preset", "demo", "--train", d / "train.csv", "--val", d / "val.csv", "--id", "../up"],
+         "plain name"),
+        (lambda t, d, r, v: ["train", "--preset", "demo", "--train", d / "train.csv", "--val", d / "val.csv", "--id", "x",
+                             "--set", "colour=3"], "no setting 'colour'"),
+        (lambda t, d, r, v: ["train", "--preset", "demo", "--train", d / "train.csv", "--val", d / "val.csv", "--id", "x",
+                             "--set", "epochs=many"], "type int"),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_exit_2_and_one_clear_line(words, sentence, tmp_path, data, run, video, capfd):
+    assert main([str(w) for w in words(tmp_path, data, run, video)]) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("sop ")]
+    assert len(lines) == 1 and sentence in lines[0]
+    assert not (tmp_path / "a.wav").exists()
+
+
+@pytest.mark.parametrize("pixel", ["3", "1,x", "1,2,3", ""])
+def test_a_pixel_that_is_none_gets_exit_2(pixel, run, video, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["separate", str(run), str(video), "--pixel", pixel, "--out", str(tmp_path / "a.wav")])
+    assert stop.value.code == 2
+    assert "expected 2 whole numbers" in capsys.readouterr().err
+
+
+def test_the_module_runs_as_a_program():
+    done = subprocess.run([sys.executable, "-m", "sop_core", "preprocess", "/nowhere", "--out", "/nowhere/out"],
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_index_goes_where_it_is_told(data, tmp_path):
+    assert main(["index", str(data), "--out", str(tmp_path)]) == 0
+    assert main(["index", str(data), "mine"]) == 0
+    assert len(index.read_index(tmp_path / "train.csv")) == len(index.read_index(data / "mine" / "train.csv")) == 6

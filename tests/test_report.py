@@ -1,0 +1,110 @@
+"""The report: one file with everything in it, and nothing from a file name gets into its markup."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, write_clip
+
+from sop_core import evaluate, mixing, report, show
+from sop_core.nets import SoundOfPixels
+from sop_core.train import Record
+
+
+class Page(HTMLParser):
+    """Counts tags and collects where things come from."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.sources = [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.sources += [v for k, v in attributes if k in ("src", "href")]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A report of a clip whose name is an attack."""
+    data = tmp_path_factory.mktemp("report")
+    clips = [write_clip(data, label, n) for n in (0, 1) for label in ("red", "blue")]
+    evil = clips[0].sound.parent / "<img src=x onerror=alert(1)>.flac"
+    evil.write_bytes(clips[0].sound.read_bytes())
+    clips[0] = type(clips[0])(evil, clips[0].frames, clips[0].n_frames)
+    torch.manual_seed(0)
+    model = SoundOfPixels(TINY).eval()
+    pairs = mixing.draw_pairs(clips, 4, TINY, labels="different")
+    scores = evaluate.score_pairs(model, pairs)
+    results = {"rows": evaluate.table(scores), "per_label": evaluate.per_label(scores)}
+    history = [Record(1, 0.5, 1.0, 0.1, True, 10.0, 3.0), Record(2, 0.4, 2.0, 0.1, True, 10.0, 6.0)]
+    return report.write(data / "visualization", model, pairs, history, results).read_text()
+
+
+def test_it_needs_no_other_file_and_no_server(page):
+    sources = Page(page).sources
+    assert sources and all(s.startswith("data:") for s in sources)
+
+
+def test_every_mixture_has_its_players_spectrograms_and_masks(page):
+    parsed = Page(page)
+    assert parsed.tags.count("audio") == 4 * (1 + 2 * 2)  # a mixture; a true and a separated sound for each source
+    assert len(re.findall("predicted mask</figcaption>", page)) == 4 * 2
+
+
+def test_names_are_escaped(page):
+    assert "<img src=x" not in page and "&lt;img src=x onerror=alert(1)&gt;" in page
+
+
+def test_the_table_holds_the_numbers(page):
+    for method in evaluate.METHODS:
+        assert f"<td>{method}</td>" in page
+
+
+def test_decibels_are_relative_to_the_loudest_and_floored():
+    np.testing.assert_allclose(show.decibels(np.array([0.0, 1e-9, 0.1, 1.0]), 1.0), [0, 0, 2 / 3, 1], atol=1e-6)
+
+
+def test_a_spectrogram_has_low_frequencies_at_the_bottom():
+    from io import BytesIO
+
+    from PIL import Image
+
+    values = np.zeros((5, 3))
+    values[0] = 1.0  # the lowest bin
+    picture = np.asarray(Image.open(BytesIO(show.png(values, "gray"))))
+    assert picture[-1].min() == 255 and picture[:-1].max() == 0
+
+
+def test_a_player_keeps_the_level_and_never_clips():
+    from io import BytesIO
+
+    import soundfile
+
+    quiet, _ = soundfile.read(BytesIO(show.player(np.full(100, 0.25), 8_000).data))
+    loud, _ = soundfile.read(BytesIO(show.player(np.linspace(-2, 2, 100), 8_000).data))
+    assert quiet.max() == pytest.approx(0.25, abs=1e-3)
+    assert np.abs(loud).max() == pytest.approx(1, abs=1e-3) and len(set(loud)) > 90
+
+
+def test_figures_can_be_drawn(tiny_clips):
+    torch.manual_seed(0)
+    model = SoundOfPixels(TINY).eval()
+    one = evaluate.example(model, mixing.draw_pairs(tiny_clips, 1, TINY)[0])
+    assert len(show.example(one).axes) == 2 * 6
+    assert show.figure_png(show.lengths({"train": tiny_clips, "val": tiny_clips[:2]}, 8.0)).startswith(b"\x89PNG")
+
+
+def test_metrics_json_is_plain_json(tmp_path, tiny_clips):
+    torch.manual_seed(0)
+    model = SoundOfPixels(TINY).eval()
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    results, scores = evaluate.evaluate(model, tmp_path, mixing.draw_pairs(tiny_clips, 2, TINY))
+    evaluate.write_metrics(tmp_path / "metrics.json", results)
+    back = json.loads((tmp_path / "metrics.json").read_text())
+    assert {"method", "n_pairs", "n_excluded", "sdr", "sir", "sar", "sdr_mixture", "sdr_ci95"} <= set(back["rows"][0])
+    assert back["protocol"]["manifest"] and back["protocol"]["n_pairs"] == 2
+    assert len(scores) == 2 * 2 * len(evaluate.METHODS)
