@@ -31,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sop", description="The Sound of Pixels, from videos to a pixel that can be heard.")
+    parser = argparse.ArgumentParser(
+        prog="sop", description="The Sound of Pixels, from videos to a pixel that can be heard."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -75,8 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--index", type=Path, required=True, metavar="val.csv", help="clips to mix: none of the training's")
     p.add_argument("--pairs", type=Path, metavar="manifest.csv", help="the mixtures to measure (None: drawn by seed)")
     p.add_argument("--n-pairs", type=int, default=None, help="how many to draw (None: the config's val_pairs)")
-    p.add_argument("--labels", choices=("any", "different"), default="any", help="draw mixtures of any, or different, labels")
-    p.add_argument("--duets", type=Path, metavar="test.csv", help="filmed duets to separate by their boxes, with --truth")
+    p.add_argument(
+        "--labels", choices=("any", "different"), default="any", help="draw mixtures of any, or different, labels"
+    )
+    p.add_argument(
+        "--duets", type=Path, metavar="test.csv", help="filmed duets to separate by their boxes, with --truth"
+    )
     p.add_argument("--truth", type=Path, metavar="DIR", help="<id>.json with boxes and stems of the duets")
     p.add_argument("--out", type=Path, default=None, metavar="metrics.json", help="(None: in CKPT_DIR)")
     p.add_argument("--report", type=Path, default=None, metavar="DIR", help="write an HTML report there")
@@ -191,7 +197,9 @@ def evaluate(args) -> None:
     if duets:
         where = results["localization"]
         print(f"\nduets, each instrument's sound taken from its box:\n{ev.text_table(results['duets'])}")
-        print(f"localization: {100 * where['share_right']:.0f} % of {where['n_instruments']} instruments are nearer to their own stem")
+        print(
+            f"localization: {100 * where['share_right']:.0f} % of {where['n_instruments']} instruments are nearer to their own stem"
+        )
     print(f"\nnumbers: {out}")
     if args.report:
         history = read_history(args.ckpt) if (args.ckpt / "history.csv").exists() else []

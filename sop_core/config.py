@@ -55,7 +55,8 @@ class Config:
     # training
     optimizer: str = "sgd"  # or "adamw"
     lr_sound: float = 1e-3
-    lr_frame: float = 1e-4  # ResNet's body; its last layer learns at lr_sound
+    lr_frame: float = 1e-4  # ResNet's body
+    lr_fc: float = 1e-3  # ResNet's last layer
     weight_decay: float = 1e-4
     epochs: int = 100
     epoch_size: int = 25_000  # mixtures an epoch
@@ -128,7 +129,7 @@ DEMO = Config(
     name="demo",
     samples=32_767,  # 2.97 s, T = 128
     bins=128,
-    stride=8,
+    frames=1,
     image=112,
     channels=16,
     sound_depth=5,
@@ -137,12 +138,13 @@ DEMO = Config(
     frame_stride=8,
     pretrained=False,
     optimizer="adamw",
-    lr_sound=2e-3,
-    lr_frame=2e-3,
+    lr_sound=1e-3,
+    lr_frame=4e-4,
+    lr_fc=4e-4,  # Adam moves every weight as fast: more than this, and the pixels' sigmoids are stuck at 0 and 1
     weight_decay=1e-2,
-    epochs=12,
-    epoch_size=1_600,
-    batch=16,
+    epochs=10,
+    epoch_size=640,
+    batch=8,
     val_pairs=24,
     workers=1,
 )

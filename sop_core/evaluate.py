@@ -131,7 +131,12 @@ def example(model: SoundOfPixels, mixture: Mixture) -> Example:
     found = model.separate(mixed[None], frames[None])[0]
     mags = model.warp(model.stft(torch.cat([mixed[None], sounds, found])).abs()).cpu().numpy()  # (1 + N + N, F, T)
     n = len(sounds)
-    arrays = {"mixture": mixed, "true": sounds, "found": found, "frames": frames[:, frames.shape[1] // 2].movedim(1, -1)}
+    arrays = {
+        "mixture": mixed,
+        "true": sounds,
+        "found": found,
+        "frames": frames[:, frames.shape[1] // 2].movedim(1, -1),
+    }
     arrays["true_masks"] = masks.targets(model.warp(model.stft(sounds).abs())[None], model.config.mask)[0]
     arrays["found_masks"] = torch.sigmoid(model(model.stft(mixed)[None], frames[None]))[0]
     arrays = {k: v.cpu().numpy() for k, v in arrays.items()}
@@ -195,9 +200,18 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path) -> tuple[p
         stems = np.stack([s[:length] for s in stems])
         found = np.stack([scene.sound(scene.cells_in(s.box)) for s in sources])[:, :length]
         sounds = torch.from_numpy(stems)
-        methods = {"model": found, "exchanged": np.roll(found, 1, 0), "mixture": np.broadcast_to(scene.mixture[:length], stems.shape)}
+        methods = {
+            "model": found,
+            "exchanged": np.roll(found, 1, 0),
+            "mixture": np.broadcast_to(scene.mixture[:length], stems.shape),
+        }
         methods |= {f"oracle_{kind}": oracle(model, sounds, kind).numpy() for kind in ("binary", "ratio")}
-        rows += _score(i, [(clip.name, s.label) for s in sources], sounds, {k: torch.from_numpy(np.array(v)) for k, v in methods.items()})
+        rows += _score(
+            i,
+            [(clip.name, s.label) for s in sources],
+            sounds,
+            {k: torch.from_numpy(np.array(v)) for k, v in methods.items()},
+        )
         placed += _place(clip, sources, found, stems)
     return pd.DataFrame(rows), pd.DataFrame(placed)
 

@@ -78,7 +78,9 @@ class Scene:
             self.check(cell)
         if not all(regions):
             raise SopError("a region without a cell has no sound; choose at least one")
-        rows, cols = zip(*[(list(r), list(c)) for r, c in (zip(*region, strict=True) for region in regions)], strict=True)
+        rows, cols = zip(
+            *[(list(r), list(c)) for r, c in (zip(*region, strict=True) for region in regions)], strict=True
+        )
         numbers = torch.stack([self.pixels[:, r, c].amax(1) for r, c in zip(rows, cols, strict=True)], 1)  # (W, P, K)
         each = torch.sigmoid(self.model.logits(numbers, self.channels)) * self.fade  # (W, P, F, T)
         length = max(self.spec.shape[-1], each.shape[-1])

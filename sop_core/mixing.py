@@ -84,12 +84,19 @@ def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any
     """
     lengths = check(clips, config)
     if labels == "different" and len({c.label for c in clips}) < config.sources:
-        raise SopError(f"{len({c.label for c in clips})} label(s) for mixtures of {config.sources} different instruments")
+        raise SopError(
+            f"{len({c.label for c in clips})} label(s) for mixtures of {config.sources} different instruments"
+        )
     order = np.concatenate(
-        [np.random.default_rng([config.seed, 3, turn]).permutation(len(clips)) for turn in range(-(-count // len(clips)))]
+        [
+            np.random.default_rng([config.seed, 3, turn]).permutation(len(clips))
+            for turn in range(-(-count // len(clips)))
+        ]
     )
     return [
-        _mixture(clips, lengths, config, np.random.default_rng([config.seed, 4, i]), int(order[i]), labels == "different")
+        _mixture(
+            clips, lengths, config, np.random.default_rng([config.seed, 4, i]), int(order[i]), labels == "different"
+        )
         for i in range(count)
     ]
 

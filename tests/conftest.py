@@ -26,7 +26,9 @@ def write_clip(data: Path, label: str, number: int, seconds: float = 3.0, silent
     """A clip of a coloured square that sounds as a tone, with harmonics and a melody of loudness of its own."""
     name, rng, rate = f"{label}_{number}", np.random.default_rng([number, len(label)]), DEMO.rate
     t = np.arange(int(seconds * rate)) / rate
-    wave = sum(np.sin(2 * np.pi * k * TONES[label] * t) / k for k in (1, 2)) * (1.2 + np.sin(2 * np.pi * rng.uniform(1, 3) * t))
+    wave = sum(np.sin(2 * np.pi * k * TONES[label] * t) / k for k in (1, 2)) * (
+        1.2 + np.sin(2 * np.pi * rng.uniform(1, 3) * t)
+    )
     sound, frames = data / "audio" / label / f"{name}.flac", data / "frames" / label / f"{name}.mp4"
     sound.parent.mkdir(parents=True, exist_ok=True), frames.mkdir(parents=True, exist_ok=True)
     soundfile.write(sound, (0 if silent else 0.1) * wave, rate)

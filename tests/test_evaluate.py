@@ -99,8 +99,15 @@ def duet(tmp_path_factory):
     """A red square on the left and a blue one on the right that sound together; (clip, folder of the truth)."""
     data = tmp_path_factory.mktemp("duet")
     t = np.arange(3 * TINY.rate) / TINY.rate
-    stems = [0.2 * np.sin(2 * np.pi * TONES[c] * t) * (1 + 0.5 * np.sin(2 * np.pi * f * t)) for c, f in (("red", 1), ("blue", 2))]
-    sound, frames, truth = data / "audio" / "red blue" / "d.flac", data / "frames" / "red blue" / "d.mp4", data / "truth"
+    stems = [
+        0.2 * np.sin(2 * np.pi * TONES[c] * t) * (1 + 0.5 * np.sin(2 * np.pi * f * t))
+        for c, f in (("red", 1), ("blue", 2))
+    ]
+    sound, frames, truth = (
+        data / "audio" / "red blue" / "d.flac",
+        data / "frames" / "red blue" / "d.mp4",
+        data / "truth",
+    )
     for folder in (sound.parent, frames, truth):
         folder.mkdir(parents=True)
     soundfile.write(sound, sum(stems), TINY.rate)

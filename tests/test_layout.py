@@ -47,4 +47,6 @@ def test_notebooks_are_saved_after_restart_and_run_all(path):
     assert [c["execution_count"] for c in cells] == list(range(1, len(cells) + 1))
     assert not [o for c in cells for o in c["outputs"] if o["output_type"] == "error" or o.get("name") == "stderr"]
     assert "widgets" not in notebook["metadata"], "widget state bloats a notebook, and some viewers refuse it"
-    assert not any(re.search(r"^\s*(def|class) ", "".join(c["source"]), re.MULTILINE) for c in cells), "sop_core defines"
+    assert not any(re.search(r"^\s*(def|class) ", "".join(c["source"]), re.MULTILINE) for c in cells), (
+        "sop_core defines"
+    )

@@ -25,7 +25,11 @@ def test_sounds_are_the_windows_of_the_clips(tiny_clips):
 def test_frames_stand_round_the_middle_of_the_window():
     config = TINY.override({"frames": "3", "stride": "8"})  # one second apart at 8 fps
     start = int(2.05 * config.rate) - config.samples // 2  # the window's middle is at second 2.05
-    assert mixing.frame_indices(start, 100, config).tolist() == [8, 16, 24]  # frame k (from 0) stands for k / 8 to (k + 1) / 8 s
+    assert mixing.frame_indices(start, 100, config).tolist() == [
+        8,
+        16,
+        24,
+    ]  # frame k (from 0) stands for k / 8 to (k + 1) / 8 s
     assert mixing.frame_indices(0, 5, config).tolist() == [0, 2, 4]  # kept within a short clip
 
 

@@ -57,7 +57,10 @@ def inputs():
 @pytest.mark.parametrize(
     ("name", "net"),
     [(f"sound/unet{d}/fc_dim32", lambda d=d: SoundNet(32, d)) for d in (5, 6, 7)]
-    + [("frame/resnet18dilated/fc_dim32", lambda: FrameNet(32)), ("synthesizer/linear/fc_dim32", lambda: Synthesizer(32))],
+    + [
+        ("frame/resnet18dilated/fc_dim32", lambda: FrameNet(32)),
+        ("synthesizer/linear/fc_dim32", lambda: Synthesizer(32)),
+    ],
 )
 def test_state_dict_has_the_released_keys_shapes_and_order(name, net):
     expected = json.loads((GOLDEN / "state_dicts.json").read_text())[name]
