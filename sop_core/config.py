@@ -42,6 +42,7 @@ class Config:
     sources: int = 2  # N
     gain: float = 1.5  # a source is made up to this much louder or softer in training (factor)
     crop: float = 0.5  # least share of a frame's area that a training crop keeps
+    remix: int = 1  # times that a batch's sounds are mixed in training, each time with other partners
     mask: str = "binary"  # or "ratio"
 
     # nets
@@ -49,6 +50,7 @@ class Config:
     sound_depth: int = 7  # halvings in the U-Net (the published unet5, unet6, unet7)
     sound_width: int = 64  # channels of its first layer
     frame_width: int = 64  # channels of ResNet-18's first layer
+    frame_groups: int = 4  # of ResNet's groups of blocks
     frame_stride: int = 16  # pixels of the picture a cell of the grid: 224 / 16 = 14
     pretrained: bool = True  # start the frame net from ImageNet, where the weights can be fetched
 
@@ -100,11 +102,11 @@ class Config:
                 f"config {self.name}: bins={self.bins} and T={self.stft_frames} (samples // hop + 1) must be multiples "
                 f"of {side}, since a U-Net of sound_depth={self.sound_depth} halves them that often"
             )
-        for key, choices in {"mask": ("binary", "ratio"), "optimizer": ("sgd", "adamw"), "frame_stride": (8, 16),
+        for key, choices in {"mask": ("binary", "ratio"), "optimizer": ("sgd", "adamw"), "frame_stride": (8, 16), "frame_groups": (3, 4),
                              "profile": ("default",)}.items():  # fmt: skip
             if getattr(self, key) not in choices:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)!r}, expected one of {choices}")
-        for key in ("rate", "samples", "frames", "stride", "channels", "epochs", "epoch_size", "batch", "val_pairs"):
+        for key in ("rate", "samples", "frames", "stride", "channels", "epochs", "epoch_size", "batch", "val_pairs", "remix"):
             if getattr(self, key) < 1:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected at least 1")
         if self.sources < 2:
@@ -128,24 +130,27 @@ VGGSOUND = Config(name="vggsound", fps=1.0, stride=1)
 DEMO = Config(
     name="demo",
     samples=32_767,  # 2.97 s, T = 128
-    bins=128,
+    bins=64,
     frames=1,
+    crop=0.8,
+    remix=2,
     image=112,
     channels=16,
     sound_depth=5,
     sound_width=16,
     frame_width=16,
+    frame_groups=3,
     frame_stride=8,
     pretrained=False,
     optimizer="adamw",
-    lr_sound=1e-3,
+    lr_sound=2e-3,
     lr_frame=4e-4,
     lr_fc=4e-4,  # Adam moves every weight as fast: more than this, and the pixels' sigmoids are stuck at 0 and 1
     weight_decay=1e-2,
     epochs=10,
-    epoch_size=640,
+    epoch_size=960,
     batch=8,
-    val_pairs=24,
+    val_pairs=16,
     workers=1,
 )
 PRESETS = {c.name: c for c in (MUSIC, VGGSOUND, DEMO)}

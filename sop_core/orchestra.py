@@ -507,8 +507,8 @@ def render(
     claim(out, n_solos, n_duets, seed)
     clips = [((INSTRUMENTS[k % len(INSTRUMENTS)],), k) for k in range(n_solos)]
     clips += [(pair, k) for k, pair in enumerate(pairs(n_duets, seed))]
-    clips = [(labels, k) for labels, k in clips if not clip_files(out, labels, k)[-1]]
-    work = joblib.Parallel(n_jobs=jobs or -1, return_as="generator_unordered")
+    missing = [clip for clip in clips if not clip_files(out, *clip)[-1]]
+    work = joblib.Parallel(n_jobs=(jobs or -1) if missing else 1, return_as="generator_unordered")
     made = work(joblib.delayed(render_clip)(out, labels, k, seed) for labels, k in clips)
     for _ in tqdm(made, total=len(clips), desc="the orchestra plays", unit="clip", disable=not progress):
         pass

@@ -20,6 +20,13 @@ FLOOR = -60.0  # dB under the loudest bin of the mixture: what is softer is draw
 SOUND, MASK, ENERGY = "magma", "gray", "inferno"  # colour maps
 
 
+class Picture(Figure):
+    """A figure of its own, not pyplot's: nothing to close, and a notebook shows it where a cell returns it."""
+
+    def _repr_png_(self) -> bytes:
+        return figure_png(self)
+
+
 def decibels(mag: np.ndarray, loudest: float) -> np.ndarray:
     """Magnitudes as dB under `loudest`, floored, scaled to 0..1. Shape: any."""
     return 1 - 20 * np.log10(np.maximum(mag / max(loudest, 1e-8), 10 ** (FLOOR / 20))) / FLOOR
@@ -41,7 +48,7 @@ def picture(rgb: np.ndarray, form: str = "png") -> bytes:
 def figure_png(fig: Figure) -> bytes:
     """A figure as a png file."""
     out = io.BytesIO()
-    fig.savefig(out, format="png", dpi=110)
+    fig.savefig(out, format="png", dpi=90)
     return out.getvalue()
 
 
@@ -185,6 +192,6 @@ def pixels(scene: Scene, cells: dict[str, tuple[int, int] | list[tuple[int, int]
 
 
 def _grid(rows: int, columns: int, size: tuple[float, float]):
-    """A figure of its own (not pyplot's: nothing to close, and shown only where a cell returns it)."""
-    fig = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
+    """A picture with so many axes, each `size` inches."""
+    fig = Picture(figsize=(columns * size[0], rows * size[1]), layout="constrained")
     return fig, fig.subplots(rows, columns, squeeze=False)

@@ -80,11 +80,20 @@ def fit(
 def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     """The loss of one batch, a scalar: add the sounds up, look at the frames, and ask for the sounds back."""
     config = model.config
-    specs = model.stft(batch["sounds"])  # (B, N, F_linear, T)
+    specs = remix(model.stft(batch["sounds"]), config.remix)  # (B remix, N, F_linear, T)
     mixture = specs.sum(1)  # the STFT is linear: this is the STFT of the sum
-    mags = model.warp(specs.abs())  # (B, N, F, T)
-    logits = model(mixture, batch["frames"])
+    mags = model.warp(specs.abs())  # (B remix, N, F, T)
+    logits = model.logits(remix(model.pooled(batch["frames"]), config.remix), model.channels(mixture))
     return masks.loss(logits, masks.targets(mags, config.mask), masks.weights(model.warp(mixture.abs())))
+
+
+def remix(sources: Tensor, times: int) -> Tensor:
+    """The same sources in `times` as many mixtures: source n of mixture b stands with source m of mixture b + (m - n) i too.
+
+    Reading clips and looking at their frames costs more than another mixture of them. Shape: (B, N, ...) -> (B times, N, ...)
+    """
+    turned = [torch.stack([s.roll(-n * i, 0) for n, s in enumerate(sources.unbind(1))], 1) for i in range(times)]
+    return torch.cat(turned)
 
 
 @torch.inference_mode()
@@ -148,8 +157,8 @@ def _optimizer(model: SoundOfPixels, config: Config) -> torch.optim.Optimizer:
 
 
 def schedule(step: int, steps: int) -> float:
-    """Share of the full learning rate: up in the first twentieth of the steps, then half a cosine down to 0."""
-    warm = max(1, steps // 20)
+    """Share of the full learning rate: up in the first fifth of the steps, then half a cosine down to 0."""
+    warm = max(1, steps // 5)
     return min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warm) / max(1, steps - warm)))
 
 

@@ -15,23 +15,25 @@ from torchvision.models.resnet import BasicBlock
 class FrameNet(nn.Module):
     """Shape: uint8 pictures (B, 3, h, w) -> (B, K, h / stride, w / stride). The paper: K = 32, width 64, stride 16.
 
-    `stride` 16 dilates the last group of blocks, 8 the last two. `pretrained` starts from ImageNet (width 64 only); where
+    `stride` 16 dilates the last of ResNet's four groups of blocks, 8 the last two. With `groups` = 3 the fourth is left out:
+    a cell then sees less of what is beside it, at a third of the cost. `pretrained` starts from ImageNet (width 64 only); where
     the weights can't be fetched it says so in one line and starts at random.
     """
 
-    def __init__(self, channels: int = 32, width: int = 64, stride: int = 16, pretrained: bool = False):
+    def __init__(
+        self, channels: int = 32, width: int = 64, stride: int = 16, groups: int = 4, pretrained: bool = False
+    ):
         super().__init__()
-        groups, reads = [], width
-        for i in range(4):
-            groups.append(_group(reads, width * 2**i, stride=1 if i == 0 else 2))
+        body, reads = [], width
+        for i in range(groups):
+            body.append(_group(reads, width * 2**i, stride=1 if i == 0 else 2))
             reads = width * 2**i
         stem = [nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-        self.features = nn.Sequential(*stem, nn.MaxPool2d(3, stride=2, padding=1), *groups)
+        self.features = nn.Sequential(*stem, nn.MaxPool2d(3, stride=2, padding=1), *body)
         if pretrained:
             _load_imagenet(self.features)
-        if stride == 8:
-            _dilate(groups[2], 2)
-        _dilate(groups[3], 4 if stride == 8 else 2)
+        for i, group in enumerate(body[2 if stride == 8 else 3 :], 1):
+            _dilate(group, 2**i)
         self.fc = nn.Conv2d(reads, channels, 3, padding=1)
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])  # of ImageNet, in 0..1
         self.register_buffer("mean", 255 * mean.view(3, 1, 1), persistent=False)

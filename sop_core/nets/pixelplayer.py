@@ -24,7 +24,9 @@ class SoundOfPixels(nn.Module):
         super().__init__()
         self.config = config
         self.sound = SoundNet(config.channels, config.sound_depth, config.sound_width)
-        self.frame = FrameNet(config.channels, config.frame_width, config.frame_stride, config.pretrained)
+        self.frame = FrameNet(
+            config.channels, config.frame_width, config.frame_stride, config.frame_groups, config.pretrained
+        )
         self.synthesizer = Synthesizer(config.channels)
         self.warp = Warp(config.bins, config.n_fft // 2 + 1)
 
@@ -51,8 +53,11 @@ class SoundOfPixels(nn.Module):
 
     def forward(self, mixture: Tensor, frames: Tensor) -> Tensor:
         """Mask logits of each source. Shape: complex (B, F_linear, T), uint8 (B, N, V, 3, h, w) -> (B, N, F, T)"""
-        whole = self.pixels(frames.flatten(0, 1)).amax((1, 2)).unflatten(0, frames.shape[:2])  # (B, N, K)
-        return self.logits(whole, self.channels(mixture))
+        return self.logits(self.pooled(frames), self.channels(mixture))
+
+    def pooled(self, frames: Tensor) -> Tensor:
+        """Each source's K numbers, greatest over the picture and time. Shape: uint8 (B, N, V, 3, h, w) -> (B, N, K)"""
+        return self.pixels(frames.flatten(0, 1)).amax((1, 2)).unflatten(0, frames.shape[:2])
 
     def sounds(self, masks: Tensor, mixture: Tensor, length: int, kind: str | None = None) -> Tensor:
         """What each mask lets through. It goes back to linear frequency first and is cut at 0.5 (if `binary`) last.
