@@ -106,7 +106,18 @@ class Config:
                              "profile": ("default",)}.items():  # fmt: skip
             if getattr(self, key) not in choices:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)!r}, expected one of {choices}")
-        for key in ("rate", "samples", "frames", "stride", "channels", "epochs", "epoch_size", "batch", "val_pairs", "remix"):
+        for key in (
+            "rate",
+            "samples",
+            "frames",
+            "stride",
+            "channels",
+            "epochs",
+            "epoch_size",
+            "batch",
+            "val_pairs",
+            "remix",
+        ):
             if getattr(self, key) < 1:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected at least 1")
         if self.sources < 2:

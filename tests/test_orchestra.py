@@ -165,7 +165,7 @@ def test_resume_keeps_what_is_there_and_adds(small, tmp_path, monkeypatch):
     orchestra.render(tmp_path, 24, 12, SEED, jobs=1, progress=False)
     assert json.loads((tmp_path / "orchestra.json").read_text())["n_solos"] == 24
     assert asked[31 : 31 + 19] == asked[:19]
-    assert set(Counter(labels for labels, _ in asked[31 : 31 + 24]).values()) == {3}  # balanced
+    assert set(Counter(labels for labels, _ in asked[31 : 31 + 24]).values()) == {4}  # balanced
 
 
 def test_what_breaks_leaves_nothing_behind(tmp_path, monkeypatch):
