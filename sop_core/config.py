@@ -102,22 +102,18 @@ class Config:
                 f"config {self.name}: bins={self.bins} and T={self.stft_frames} (samples // hop + 1) must be multiples "
                 f"of {side}, since a U-Net of sound_depth={self.sound_depth} halves them that often"
             )
-        for key, choices in {"mask": ("binary", "ratio"), "optimizer": ("sgd", "adamw"), "frame_stride": (8, 16), "frame_groups": (3, 4),
-                             "profile": ("default",)}.items():  # fmt: skip
+        choices_of = {
+            "profile": ("default",),
+            "mask": ("binary", "ratio"),
+            "optimizer": ("sgd", "adamw"),
+            "frame_stride": (8, 16),
+            "frame_groups": (3, 4),
+        }
+        for key, choices in choices_of.items():
             if getattr(self, key) not in choices:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)!r}, expected one of {choices}")
-        for key in (
-            "rate",
-            "samples",
-            "frames",
-            "stride",
-            "channels",
-            "epochs",
-            "epoch_size",
-            "batch",
-            "val_pairs",
-            "remix",
-        ):
+        counts = "rate samples frames stride channels epochs epoch_size batch val_pairs remix"
+        for key in counts.split():
             if getattr(self, key) < 1:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected at least 1")
         if self.sources < 2:

@@ -6,8 +6,9 @@
     OUT/orchestra.json                      version, seed, counts
 
 Timbre and shape tell the instruments apart: their ranges overlap, and player, place, size, light and background are chance.
-An instrument's colour is a hint and no more: it varies, and clothes, walls and lamps have it too. Clip k of a kind has a generator of its own, default_rng([seed, number of players, k]), so a clip is the same
-whatever is made before it, beside it, or at how many jobs.
+An instrument's colour is a hint and no more: it varies, and clothes, walls and lamps have it too. A solo is cut together
+from TAKES, each with another player in another place. Clip k of a kind has a generator of its own, default_rng([seed,
+number of players, k]), so it is the same whatever is made before it, beside it, or at how many jobs.
 
 The sounds are sums of sines, and Karplus-Strong (Computer Music Journal, 1983); the drawings are in `stage`.
 """
