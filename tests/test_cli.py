@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from conftest import TINY, write_clip
+from tiny import TINY, write_clip
 
 from sop_core import index, media
 from sop_core.__main__ import main

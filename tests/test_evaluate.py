@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import TINY, TONES, write_clip
 from PIL import Image
+from tiny import TINY, TONES, write_clip
 
 from sop_core import evaluate, mixing
 from sop_core.errors import SopError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from tiny import TINY
 
 from sop_core.errors import SopError
 from sop_core.localize import Scene

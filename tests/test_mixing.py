@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import TINY, write_clip
+from tiny import TINY, write_clip
 from torch.utils.data import DataLoader
 
 from sop_core import mixing

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import soundfile
-from conftest import SHARED
+from tiny import SHARED
 
 from sop_core import evaluate, index, preprocess
 from sop_core.__main__ import main

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, write_clip
+from tiny import TINY, write_clip
 
 from sop_core import evaluate, mixing, report, show
 from sop_core.nets import SoundOfPixels

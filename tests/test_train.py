@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from tiny import TINY
 
 from sop_core import train
 from sop_core.errors import SopError
