@@ -14,6 +14,7 @@ from .errors import SopError
 ROOT = Path(os.environ.get("SOP_ROOT", Path(__file__).resolve().parents[1]))  # the workbook's own folder
 DATA = ROOT / "data"
 CKPT = ROOT / "ckpt"
+SILENCE = "silence"  # the label of clips in which nothing is to be heard or seen to sound: for training only
 DEMO_WEIGHTS = DATA / "demo_weights"  # shipped: notebook 05 works when it is the first one opened
 
 
@@ -42,6 +43,7 @@ class Config:
     sources: int = 2  # N
     gain: float = 1.5  # a source is made up to this much louder or softer in training (factor)
     crop: float = 0.5  # least share of a frame's area that a training crop keeps
+    silence: float = 0.1  # share of training's mixtures in which one source is a silent scene, where the index has any
     remix: int = 1  # times that a batch's sounds are mixed in training, each time with other partners
     mask: str = "binary"  # or "ratio"
 
@@ -49,9 +51,12 @@ class Config:
     channels: int = 32  # K
     sound_depth: int = 7  # halvings in the U-Net (the published unet5, unet6, unet7)
     sound_width: int = 64  # channels of its first layer
+    sound_activation: str = "none"  # of the K channels; "softmax": every bin of the sound is dealt out among them
     frame_width: int = 64  # channels of ResNet-18's first layer
     frame_groups: int = 4  # of ResNet's groups of blocks
+    frame_dilation: bool = True  # as published; without, a cell of the grid sees less of what is beside it
     frame_stride: int = 16  # pixels of the picture a cell of the grid: 224 / 16 = 14
+    pool: float = 0.0  # share of a region's cells, the greatest, whose mean counts; 0: the one greatest (published)
     pretrained: bool = True  # start the frame net from ImageNet, where the weights can be fetched
 
     # training
@@ -105,6 +110,7 @@ class Config:
         choices_of = {
             "profile": ("default",),
             "mask": ("binary", "ratio"),
+            "sound_activation": ("none", "softmax"),
             "optimizer": ("sgd", "adamw"),
             "frame_stride": (8, 16),
             "frame_groups": (3, 4),
@@ -116,6 +122,9 @@ class Config:
         for key in counts.split():
             if getattr(self, key) < 1:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected at least 1")
+        for key in ("pool", "silence"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected a share from 0 to 1")
         if self.sources < 2:
             raise SopError(f"config {self.name}: sources={self.sources}, a mixture needs at least 2")
         return self
@@ -145,8 +154,11 @@ DEMO = Config(
     channels=16,
     sound_depth=5,
     sound_width=16,
+    sound_activation="softmax",
+    pool=0.12,  # 24 of the picture's 196 cells
     frame_width=16,
     frame_groups=3,
+    frame_dilation=False,
     frame_stride=8,
     pretrained=False,
     optimizer="adamw",
@@ -154,10 +166,10 @@ DEMO = Config(
     lr_frame=4e-4,
     lr_fc=4e-4,  # Adam moves every weight as fast: more than this, and the pixels' sigmoids are stuck at 0 and 1
     weight_decay=1e-2,
-    epochs=10,
-    epoch_size=960,
+    epochs=7,
+    epoch_size=880,
     batch=8,
-    val_pairs=16,
+    val_pairs=12,
     workers=1,
 )
 PRESETS = {c.name: c for c in (MUSIC, VGGSOUND, DEMO)}

@@ -43,7 +43,7 @@ def estimates(model: SoundOfPixels, sounds: Tensor, frames: Tensor) -> dict[str,
 def oracle(model: SoundOfPixels, sounds: Tensor, kind: str) -> Tensor:
     """The sounds behind the ideal masks of a mixture's sources. Shape: (N, L) -> (N, L)"""
     specs = model.stft(sounds)
-    ideal = masks.targets(model.warp(specs.abs())[None], kind)[0]
+    ideal = masks.targets(model.magnitudes(specs)[None], kind)[0]
     return model.sounds(ideal, specs.sum(0), sounds.shape[-1], kind)
 
 
@@ -63,11 +63,10 @@ def score_pairs(model: SoundOfPixels, pairs: list[Mixture]) -> pd.DataFrame:
 
 
 def _score(pair: int, names: list[tuple[str, str]], sounds: Tensor, found: dict[str, Tensor]) -> list[dict]:
-    references, rows = sounds.cpu().numpy(), []
-    for method, estimate in found.items():
-        scores = metrics.bss(references, estimate.cpu().numpy())
+    scores, rows = metrics.bss(sounds, torch.stack(list(found.values()))), []
+    for m, method in enumerate(found):
         for n, (clip, label) in enumerate(names):
-            values = {k: float(scores[k][n]) if scores else None for k in SCORES}
+            values = {k: float(scores[k][m, n]) if scores else None for k in SCORES}
             rows.append({"pair": pair, "source": n, "clip": clip, "label": label, "method": method, **values})
     return rows
 
@@ -129,7 +128,7 @@ def example(model: SoundOfPixels, mixture: Mixture) -> Example:
     sounds, frames = item["sounds"], item["frames"]
     mixed = sounds.sum(0)
     found = model.separate(mixed[None], frames[None])[0]
-    mags = model.warp(model.stft(torch.cat([mixed[None], sounds, found])).abs()).cpu().numpy()  # (1 + N + N, F, T)
+    mags = model.magnitudes(model.stft(torch.cat([mixed[None], sounds, found]))).cpu().numpy()  # (1 + N + N, F, T)
     n = len(sounds)
     arrays = {
         "mixture": mixed,
@@ -137,19 +136,18 @@ def example(model: SoundOfPixels, mixture: Mixture) -> Example:
         "found": found,
         "frames": frames[:, frames.shape[1] // 2].movedim(1, -1),
     }
-    arrays["true_masks"] = masks.targets(model.warp(model.stft(sounds).abs())[None], model.config.mask)[0]
+    arrays["true_masks"] = masks.targets(model.magnitudes(model.stft(sounds))[None], model.config.mask)[0]
     arrays["found_masks"] = torch.sigmoid(model(model.stft(mixed)[None], frames[None]))[0]
     arrays = {k: v.cpu().numpy() for k, v in arrays.items()}
-    ours = metrics.bss(arrays["true"], arrays["found"])
-    plain = metrics.bss(arrays["true"], np.broadcast_to(arrays["mixture"], arrays["true"].shape))
+    scores = metrics.bss(sounds, torch.stack([found, mixed.expand_as(found)]))
     return Example(
         names=[part.clip.name for part in mixture],
         rate=model.config.rate,
         mixture_mag=mags[0],
         true_mags=mags[1 : n + 1],
         found_mags=mags[n + 1 :],
-        sdr=ours and ours["sdr"],
-        sdr_mixture=plain and plain["sdr"],
+        sdr=scores and scores["sdr"][0],
+        sdr_mixture=scores and scores["sdr"][1],
         **arrays,
     )
 
@@ -199,19 +197,11 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path) -> tuple[p
         length = min(len(scene.mixture), *map(len, stems))
         stems = np.stack([s[:length] for s in stems])
         found = np.stack([scene.sound(scene.cells_in(s.box)) for s in sources])[:, :length]
-        sounds = torch.from_numpy(stems)
-        methods = {
-            "model": found,
-            "exchanged": np.roll(found, 1, 0),
-            "mixture": np.broadcast_to(scene.mixture[:length], stems.shape),
-        }
-        methods |= {f"oracle_{kind}": oracle(model, sounds, kind).numpy() for kind in ("binary", "ratio")}
-        rows += _score(
-            i,
-            [(clip.name, s.label) for s in sources],
-            sounds,
-            {k: torch.from_numpy(np.array(v)) for k, v in methods.items()},
-        )
+        sounds, estimate = torch.from_numpy(stems).to(scene.spec.device), torch.from_numpy(found).to(scene.spec.device)
+        mixture = torch.from_numpy(scene.mixture[:length]).to(sounds)
+        methods = {"model": estimate, "exchanged": estimate.roll(1, 0), "mixture": mixture.expand_as(sounds)}
+        methods |= {f"oracle_{kind}": oracle(model, sounds, kind) for kind in ("binary", "ratio")}
+        rows += _score(i, [(clip.name, s.label) for s in sources], sounds, methods)
         placed += _place(clip, sources, found, stems)
     return pd.DataFrame(rows), pd.DataFrame(placed)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .config import SILENCE
 from .errors import SopError
 from .media import sound_length, whole
 
@@ -157,12 +158,13 @@ def split(
 ) -> tuple[list[Clip], list[Clip], list[Clip]]:
     """Clips -> (train, val, test): by `seed`, in the shares asked for in every label, and no video in two of them.
 
-    Duets (a label of exactly two words) go to test. A label with 2 videos or more has one in train, and with 3 or more
-    one in val if `val_ratio` isn't 0. The order of `clips` doesn't matter.
+    Duets (a label of exactly two words) go to test, silent scenes (the label `silence`) to train. A label with 2 videos or
+    more has one in train, and with 3 or more one in val if `val_ratio` isn't 0. The order of `clips` doesn't matter.
     """
     clips = sorted(clips, key=lambda c: (c.label, c.id, str(c.sound)))
     duets = {c.video for c in clips if len(c.labels) == 2}
     place = dict.fromkeys(duets, "test")  # video -> its split
+    place |= dict.fromkeys((c.video for c in clips if c.label == SILENCE), "train")
     videos = defaultdict(set)
     for c in clips:
         videos[c.label].add(c.video)

@@ -56,21 +56,21 @@ class Scene:
         length, window = self.spec.shape[-1], config.stft_frames
         last = max(0, length - window)
         self.starts = [*range(0, last, window // 2), last]
-        padded = torch.nn.functional.pad(self.spec, (0, max(0, window - length)))
+        mags = torch.nn.functional.pad(self.model.magnitudes(self.spec), (0, max(0, window - length)))
         looks = [frame_indices(t * config.hop, len(frames), config) for t in self.starts]
         small = media.resize(frames[np.unique(looks)], (config.image, config.image))
         small = torch.from_numpy(small).to(device).movedim(-1, 1)  # (V, 3, image, image)
         place = {v: i for i, v in enumerate(np.unique(looks))}
         channels, pixels = [], []
         for t, look in zip(self.starts, looks, strict=True):  # one window at a time: memory stays that of one
-            channels.append(self.model.channels(padded[None, :, t : t + window])[0])
+            channels.append(self.model.channels(mags[None, :, t : t + window])[0])
             pixels.append(self.model.pixels(small[[place[v] for v in look]][None])[0])
         self.channels, self.pixels = torch.stack(channels), torch.stack(pixels)
         self.fade = torch.hann_window(window, periodic=False, device=device).clamp_min(1e-3)
 
     @torch.inference_mode()
     def masks(self, regions: list[list[Cell]]) -> Tensor:
-        """One soft mask a region, 0 to 1, for the whole clip; a region's number is the greatest of its cells', as in training.
+        """One soft mask a region, 0 to 1, for the whole clip; a region's cells are pooled as the whole picture's are in training.
 
         Shape: -> (len(regions), F, T). Raises SopError for an empty region or a cell off the grid.
         """
@@ -81,7 +81,9 @@ class Scene:
         rows, cols = zip(
             *[(list(r), list(c)) for r, c in (zip(*region, strict=True) for region in regions)], strict=True
         )
-        numbers = torch.stack([self.pixels[:, r, c].amax(1) for r, c in zip(rows, cols, strict=True)], 1)  # (W, P, K)
+        numbers = torch.stack(
+            [self.model.pool(self.pixels[:, r, c]) for r, c in zip(rows, cols, strict=True)], 1
+        )  # (W, P, K)
         each = torch.sigmoid(self.model.logits(numbers, self.channels)) * self.fade  # (W, P, F, T)
         length = max(self.spec.shape[-1], each.shape[-1])
         total, weight = each.new_zeros(*each.shape[1:-1], length), each.new_zeros(length)
@@ -128,7 +130,7 @@ class Scene:
     def spectrogram(self, sound: np.ndarray) -> np.ndarray:
         """The log-frequency magnitudes of a sound (L,), as the nets see it. Shape: (F, T)"""
         device = self.spec.device
-        return self.model.warp(self.model.stft(torch.from_numpy(sound).to(device)).abs()).cpu().numpy()
+        return self.model.magnitudes(self.model.stft(torch.from_numpy(sound).to(device))).cpu().numpy()
 
 
 def _centres_in(count: int, low: float, high: float) -> list[int]:

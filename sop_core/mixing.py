@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from . import media
-from .config import Config
+from .config import SILENCE, Config
 from .errors import SopError
 from .index import Clip
 
@@ -57,16 +57,22 @@ class Mixtures(Dataset):
 def training(clips: list[Clip], config: Config) -> Mixtures:
     """Training's endless mixtures, `epochs * epoch_size` of them: number i is the same at any number of workers.
 
-    Its first part goes through all clips in a new order each round; the others are any other videos.
+    Its first part goes through all clips in a new order each round; the others are any other videos. In a share of
+    `silence` the last one is a silent scene, if there are any: its mask should be empty, so that a pixel which shows
+    nothing learns to sound like nothing.
     Raises SopError where there are fewer videos than sources, or a clip is shorter than a window.
     """
     lengths = check(clips, config)
+    sounding, silent = ([c for c in clips if (c.label == SILENCE) is quiet] for quiet in (False, True))
 
     def draw(i: int) -> tuple[Mixture, Generator]:
-        turn, place = divmod(i, len(clips))
-        first = np.random.default_rng([config.seed, 1, turn]).permutation(len(clips))[place]
+        turn, place = divmod(i, len(sounding))
+        first = np.random.default_rng([config.seed, 1, turn]).permutation(len(sounding))[place]
         rng = np.random.default_rng([config.seed, 2, i])
-        return _mixture(clips, lengths, config, rng, int(first)), rng
+        parts = _mixture(sounding, lengths, config, rng, int(first))
+        if silent and rng.random() < config.silence:
+            parts = (*parts[:-1], _part(silent[rng.integers(len(silent))], lengths, config, rng))
+        return parts, rng
 
     return Mixtures(draw, config.epochs * config.epoch_size, config)
 
@@ -79,9 +85,10 @@ def listed(mixtures: list[Mixture], config: Config) -> Mixtures:
 def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any") -> list[Mixture]:
     """`count` mixtures for an evaluation, seeded; `labels="different"` keeps to mixtures of N different instruments.
 
-    No video is mixed with itself, and every clip is the first part about equally often.
+    No video is mixed with itself, no silent scene is used, and every clip is the first part about equally often.
     Raises SopError as `training` does, or where there are fewer labels than sources.
     """
+    clips = [c for c in clips if c.label != SILENCE]
     lengths = check(clips, config)
     if labels == "different" and len({c.label for c in clips}) < config.sources:
         raise SopError(
@@ -109,15 +116,19 @@ def _mixture(clips, lengths, config: Config, rng: Generator, first: int, differ:
         videos, labels = {clips[j].video for j in chosen}, {clips[j].label for j in chosen}
         if clips[i].video not in videos and not (differ and clips[i].label in labels):
             chosen.append(i)
-    return tuple(Part(clips[j], int(rng.integers(lengths[j] - config.samples + 1))) for j in chosen)
+    return tuple(_part(clips[j], lengths, config, rng) for j in chosen)
 
 
-def check(clips: list[Clip], config: Config) -> list[int]:
-    """Lengths of the clips' sounds in samples, or SopError: too few videos, a short clip, a wrong sample rate."""
-    videos = len({c.video for c in clips})
+def _part(clip: Clip, lengths: dict[Clip, int], config: Config, rng: Generator) -> Part:
+    return Part(clip, int(rng.integers(lengths[clip] - config.samples + 1)))
+
+
+def check(clips: list[Clip], config: Config) -> dict[Clip, int]:
+    """Length of each clip's sound in samples, or SopError: too few videos, a short clip, a wrong sample rate."""
+    videos = len({c.video for c in clips if c.label != SILENCE})
     if videos < config.sources:
-        raise SopError(f"{videos} video(s) in the index, a mixture needs {config.sources} different ones")
-    lengths = []
+        raise SopError(f"{videos} video(s) that sound in the index, a mixture needs {config.sources} different ones")
+    lengths = {}
     for row, clip in enumerate(clips, 1):
         samples, rate = media.sound_length(clip.sound)
         if rate != config.rate:
@@ -129,7 +140,7 @@ def check(clips: list[Clip], config: Config) -> list[int]:
                 f"row {row} ({clip.name}): {samples / rate:.2f} s of sound, needs {config.seconds:.2f} s ({config.samples:,} "
                 f"samples at {rate:,} Hz); index with --min-frames {int(np.ceil(config.seconds * config.fps))}"
             )
-        lengths.append(samples)
+        lengths[clip] = samples
     return lengths
 
 

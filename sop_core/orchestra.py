@@ -2,6 +2,7 @@
 
     OUT/videos/<label>/<label>_<kkk>.mp4    solos: h264 yuv420p 320 x 240 at 25 fps, aac mono 44.1 kHz, 10-12 s
     OUT/videos/<a b>/duet_<kkk>.mp4         duets of two different instruments, a < b
+    OUT/videos/silence/silence_<kkk>.mp4    empty stages: nobody plays
     OUT/truth/<id>.json, <id>_<i>.flac      where each source is and how loud; a duet's stems (they add up to its sound)
     OUT/orchestra.json                      version, seed, counts
 
@@ -28,6 +29,7 @@ from scipy.signal import fftconvolve, lfilter
 from tqdm.auto import tqdm
 
 from . import stage
+from .config import SILENCE
 from .errors import SopError
 from .media import whole
 
@@ -232,12 +234,12 @@ def make_music(labels: tuple[str, ...], rng: np.random.Generator) -> tuple[np.nd
         level = rng.uniform(0.06, 0.13) / np.sqrt((wet**2).mean()) * peak
         wet *= np.clip(level, 0.3, min(0.7, 0.96 / len(labels))) / peak
         stems.append(np.round(wet * 32_768) / 32_768)
-    return np.stack(stems).astype(np.float32), melodies
+    return np.array(stems, np.float32).reshape(len(labels), frames * HOP), melodies
 
 
 def loudness(stems: np.ndarray) -> np.ndarray:
     """(N, L) -> (N, V): RMS of each stem during each video frame."""
-    return np.sqrt((stems.reshape(len(stems), -1, HOP).astype(float) ** 2).mean(-1))
+    return np.sqrt((stems.reshape(len(stems), stems.shape[1] // HOP, HOP).astype(float) ** 2).mean(-1))
 
 
 # ---------------------------------------------------------------------------------------------------- the picture
@@ -282,6 +284,8 @@ class Sprites:
 
 def draw_figures(labels, melodies, loud: np.ndarray, span: slice, rng: np.random.Generator) -> list[Sprites]:
     """One figure a label; smaller only where they would not fit beside each other. `span`: of poses."""
+    if not labels:
+        return []
     tall = (100, 200) if len(labels) == 1 else (100, 150)  # pixels: solos go from long shots to close-ups
     how = [
         (stage.Look.draw(rng, TABLE[label].hue), rng.uniform(*tall), rng.uniform(-5, 5), rng.random() < 0.5)
@@ -320,6 +324,7 @@ class Take:
     """What a standing camera sees: the players in one place."""
 
     background: Image.Image  # the picture without the players
+    length: int  # poses
     light: Image.Image
     figures: list[Sprites]
     feet: np.ndarray  # (N, 2) pixels
@@ -330,7 +335,7 @@ class Take:
 
     def pictures(self) -> Iterator[np.ndarray]:
         """A (240, 320, 3) uint8 picture for every pose."""
-        for i in range(len(self.figures[0].images)):
+        for i in range(self.length):
             picture = self.background.copy()
             for j in np.argsort(self.feet[:, 1]):
                 sprite = self.figures[j].images[i]
@@ -373,23 +378,23 @@ class Performance:
 def film(labels, melodies, loud: np.ndarray, span: slice, rng: np.random.Generator) -> Take:
     """One take of the poses in `span`: new players, a new place and new light."""
     figures = draw_figures(labels, melodies, loud, span, rng)
-    take = Take(None, stage.lighting(rng), figures, place(figures, rng))
+    take = Take(None, span.stop - span.start, stage.lighting(rng), figures, place(figures, rng))
     marks = [(x, y, 0.45 * (box[2] - box[0])) for (x, y), box in zip(take.feet, take.boxes(), strict=True)]
-    take.background = stage.backdrop(rng, take.feet[:, 1].min() * rng.uniform(0.55, 0.92), marks)
+    take.background = stage.backdrop(rng, take.feet[:, 1].min(initial=SIZE[1]) * rng.uniform(0.55, 0.92), marks)
     return take
 
 
 def play(labels: tuple[str, ...], rng: np.random.Generator) -> Performance:
-    """One clip of the given instruments, in memory: no file is touched.
+    """One clip of the given instruments, in memory: no file is touched. With no label the stage stays empty, and silent.
 
-    Raises SopError unless labels are one to three different ones of INSTRUMENTS.
+    Raises SopError unless labels are at most three different ones of INSTRUMENTS.
     """
-    if not 1 <= len(set(labels)) == len(labels) <= 3 or not set(labels) <= set(INSTRUMENTS):
-        raise SopError(f"labels {tuple(labels)}: expected one to three different ones of {', '.join(INSTRUMENTS)}")
+    if not len(set(labels)) == len(labels) <= 3 or not set(labels) <= set(INSTRUMENTS):
+        raise SopError(f"labels {tuple(labels)}: expected at most three different ones of {', '.join(INSTRUMENTS)}")
     stems, melodies = make_music(labels, rng)
     loud = loudness(stems)
     # A solo's sound has nothing in common with the place it was filmed in, so that only the instrument can tell it.
-    cuts = np.linspace(0, loud.shape[1] // STILL, 1 + (TAKES if len(labels) == 1 else 1)).astype(int)
+    cuts = np.linspace(0, loud.shape[1] // STILL, 1 + (TAKES if len(labels) < 2 else 1)).astype(int)
     takes = [film(labels, melodies, loud, slice(a, b), rng) for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
     return Performance(tuple(labels), stems, loud, takes)
 
@@ -438,13 +443,14 @@ def describe(clip: Performance, name: str, video: str) -> dict:
 
 def clip_files(out: Path, labels: tuple[str, ...], k: int) -> tuple[str, Path, Path, bool]:
     """The id of clip k of its kind, its video, its truth, and whether it is complete."""
-    name = f"{labels[0] if len(labels) == 1 else 'trio' if len(labels) == 3 else 'duet'}_{k:03d}"
-    video, truth = out / "videos" / " ".join(labels) / f"{name}.mp4", out / "truth" / f"{name}.json"
+    label = " ".join(labels) or SILENCE
+    name = f"{('duet', 'trio')[len(labels) - 2] if len(labels) > 1 else label}_{k:03d}"
+    video, truth = out / "videos" / label / f"{name}.mp4", out / "truth" / f"{name}.json"
     return name, video, truth, truth.exists() and video.exists()  # the json comes last: where it is, the stems are
 
 
 def render_clip(out: Path, labels: tuple[str, ...], k: int, seed: int = 0) -> Path:
-    """Clip k of its kind (solo, duet, trio) as files under `out`; returns the video. One that is complete is kept.
+    """Clip k of its kind (empty stage, solo, duet, trio) as files under `out`; returns the video. One that is complete is kept.
 
     Raises SopError on labels that `play` refuses.
     """
@@ -474,7 +480,7 @@ def pairs(n: int, seed: int) -> list[tuple[str, str]]:
     return [rounds[i % len(rounds)] for i in range(n)]
 
 
-def claim(out: Path, n_solos: int, n_duets: int, seed: int):
+def claim(out: Path, counts: dict[str, int], seed: int):
     """Write OUT/orchestra.json, or raise SopError if the folder holds another orchestra or can't be written."""
     sign = out / "orchestra.json"
     try:
@@ -484,7 +490,7 @@ def claim(out: Path, n_solos: int, n_duets: int, seed: int):
                 f"{out} holds an orchestra of seed {old['seed']}, version {old['version']}, not of seed {seed}, "
                 f"version {VERSION}: choose another folder or delete this one"
             )
-        counts = {"n_solos": max(n_solos, old.get("n_solos", 0)), "n_duets": max(n_duets, old.get("n_duets", 0))}
+        counts = {kind: max(count, old.get(kind, 0)) for kind, count in counts.items()}
         with whole(sign) as path:
             path.write_text(json.dumps({"version": VERSION, "seed": seed, **counts}))
     except OSError as e:
@@ -494,7 +500,13 @@ def claim(out: Path, n_solos: int, n_duets: int, seed: int):
 
 
 def render(
-    out: Path, n_solos: int = 60, n_duets: int = 12, seed: int = 0, jobs: int | None = None, progress: bool = True
+    out: Path,
+    n_solos: int = 60,
+    n_duets: int = 12,
+    n_empty: int = 8,
+    seed: int = 0,
+    jobs: int | None = None,
+    progress: bool = True,
 ) -> Path:
     """Render the data set under `out`, `jobs` clips at a time (all cores if None); returns OUT/videos.
 
@@ -502,12 +514,14 @@ def render(
     Raises SopError on a negative count or seed, a folder with another orchestra in it, one that can't be written.
     """
     out = Path(out)
-    for name, value in (("n_solos", n_solos), ("n_duets", n_duets), ("seed", seed)):
+    counts = {"n_solos": n_solos, "n_duets": n_duets, "n_empty": n_empty}
+    for name, value in {**counts, "seed": seed}.items():
         if value < 0:
             raise SopError(f"{name}={value}: expected 0 or more")
-    claim(out, n_solos, n_duets, seed)
+    claim(out, counts, seed)
     clips = [((INSTRUMENTS[k % len(INSTRUMENTS)],), k) for k in range(n_solos)]
     clips += [(pair, k) for k, pair in enumerate(pairs(n_duets, seed))]
+    clips += [((), k) for k in range(n_empty)]
     missing = [clip for clip in clips if not clip_files(out, *clip)[-1]]
     work = joblib.Parallel(n_jobs=(jobs or -1) if missing else 1, return_as="generator_unordered")
     made = work(joblib.delayed(render_clip)(out, labels, k, seed) for labels, k in clips)

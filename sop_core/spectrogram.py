@@ -31,6 +31,11 @@ def istft(spec: Tensor, hop: int, length: int) -> Tensor:
     return sound.reshape(*spec.shape[:-2], length)
 
 
+def magnitude(spec: Tensor) -> Tensor:
+    """`spec.abs()` at a third of its time on a CPU, since it does not guard against overflow. Shape: complex (...) -> (...)"""
+    return spec.real.square().addcmul_(spec.imag, spec.imag).sqrt_()
+
+
 def log_magnitude(mag: Tensor) -> Tensor:
     """What the sound net reads: the logarithm of a magnitude relative to the window's mean, floored 60 dB below it.
 

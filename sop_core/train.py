@@ -62,6 +62,9 @@ def fit(
     model = SoundOfPixels(config).to(device, memory_format=torch.channels_last)
     optimizer = _optimizer(model, config)
     history = _restore(folder, model, optimizer) if resume else []
+    if not history:
+        first = range(min(64 // config.sources, len(data)))
+        model.spread(torch.stack([data[i]["frames"] for i in first]).to(device))
     best = max((r.val_sdr for r in history), default=-math.inf)
     sdr_mixture = history[0].val_sdr_mixture if history else validate(None, pairs, config)
     for epoch in range(len(history) + 1, config.epochs + 1):
@@ -80,11 +83,13 @@ def fit(
 def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     """The loss of one batch, a scalar: add the sounds up, look at the frames, and ask for the sounds back."""
     config = model.config
-    specs = remix(model.stft(batch["sounds"]), config.remix)  # (B remix, N, F_linear, T)
-    mixture = specs.sum(1)  # the STFT is linear: this is the STFT of the sum
-    mags = model.warp(specs.abs())  # (B remix, N, F, T)
+    specs = model.stft(batch["sounds"])  # (B, N, F_linear, T)
+    sources = remix(model.magnitudes(specs), config.remix)  # (B remix, N, F, T)
+    mixture = model.magnitudes(
+        remix(specs, config.remix).sum(1)
+    )  # (B remix, F, T); the STFT of a sum is the sum of STFTs
     logits = model.logits(remix(model.pooled(batch["frames"]), config.remix), model.channels(mixture))
-    return masks.loss(logits, masks.targets(mags, config.mask), masks.weights(model.warp(mixture.abs())))
+    return masks.loss(logits, masks.targets(sources, config.mask), masks.weights(mixture))
 
 
 def remix(sources: Tensor, times: int) -> Tensor:
@@ -106,7 +111,7 @@ def validate(model: SoundOfPixels | None, pairs: list[Mixture], config: Config) 
         if model is not None:
             device = next(model.parameters()).device
             found = model.eval().separate(found[:1].to(device), frames[None].to(device))[0].cpu()
-        if scored := metrics.bss(sounds.numpy(), found.numpy()):
+        if scored := metrics.bss(sounds, found):
             scores.append(scored["sdr"])
     if not scores:
         raise SopError(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny import SHARED, TONES, write_clip
 
-from sop_core.config import DATA, DEMO_WEIGHTS
+from sop_core.config import DATA, DEMO_WEIGHTS, SILENCE
 from sop_core.index import Clip, read_index
 
 
@@ -14,6 +14,13 @@ def tiny_clips(tmp_path_factory) -> list[Clip]:
     """Six clips of red and blue squares: red sounds low, blue sounds high."""
     data = tmp_path_factory.mktemp("tiny")
     return [write_clip(data, label, n) for n in range(3) for label in TONES]
+
+
+@pytest.fixture(scope="session")
+def empty_rooms(tmp_path_factory) -> list[Clip]:
+    """Three silent scenes of that world."""
+    data = tmp_path_factory.mktemp("empty")
+    return [write_clip(data, SILENCE, n) for n in range(3)]
 
 
 @pytest.fixture(scope="session")

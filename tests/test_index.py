@@ -129,6 +129,13 @@ def test_no_video_is_in_two_splits_and_duets_are_in_test():
         assert {c for c in clips if c.label == "cello flute"} <= set(parts[2])
 
 
+def test_silent_scenes_are_for_training_alone():
+    clips = imagined("cello", range(10)) + imagined("silence", [f"room{i}" for i in range(10)])
+    train, val, test = split(clips, 0.4, 0.4, seed=1)
+    assert sum(c.label == "silence" for c in train) == 10
+    assert {c.label for c in val + test} == {"cello"}
+
+
 @pytest.mark.parametrize("n", range(1, 8))
 @pytest.mark.parametrize("ratios", [(0.2, 0), (0.5, 0.4), (0, 0), (0.05, 0.9), (0, 0.5)])
 def test_small_labels_train_first_and_validate_next(n, ratios):

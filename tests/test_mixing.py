@@ -8,6 +8,7 @@ from tiny import TINY, write_clip
 from torch.utils.data import DataLoader
 
 from sop_core import mixing
+from sop_core.config import SILENCE
 from sop_core.errors import SopError
 
 
@@ -50,6 +51,17 @@ def test_training_goes_through_all_clips_and_changes_what_it_shows(tiny_clips):
     assert sorted(firsts) == sorted(c.name for c in tiny_clips)
     again = next(i for i in range(6, 12) if data.draw(i)[0][0].clip.name == firsts[0])
     assert not torch.equal(data[0]["frames"][0], data[again]["frames"][0])  # cropped and lit anew
+
+
+def test_a_share_of_trainings_mixtures_has_one_silent_scene_and_an_evaluation_none(tiny_clips, empty_rooms):
+    clips = [*empty_rooms, *tiny_clips]
+    data = mixing.training(clips, TINY.override({"silence": "0.25", "epoch_size": "400"}))
+    silent = [[part.clip.label == SILENCE for part in data.draw(i)[0]] for i in range(400)]
+    assert not any(first for first, _ in silent)
+    assert 0.2 < np.mean([last for _, last in silent]) < 0.3
+    assert not any(p.clip.label == SILENCE for pair in mixing.draw_pairs(clips, 50, TINY) for p in pair)
+    with pytest.raises(SopError, match="1 video.s. that sound"):
+        mixing.training([*empty_rooms, tiny_clips[0]], TINY)
 
 
 def test_no_video_is_mixed_with_itself_and_labels_differ_when_asked(tiny_clips):

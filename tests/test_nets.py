@@ -5,11 +5,13 @@
 
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny import TINY
 from torch import nn
 
 from sop_core.config import DEMO, MUSIC
@@ -99,11 +101,32 @@ def test_model_shapes_and_grid(config):
 
 
 def test_a_pixel_with_all_the_maxima_gives_the_whole_pictures_mask():
-    """Training pools by the maximum: reducing every cell of the grid by it equals the model's own forward pass."""
-    model = SoundOfPixels(DEMO).eval()
+    """As published, training pools by the maximum: reducing the grid's cells by it equals the model's own forward pass."""
+    model = SoundOfPixels(replace(DEMO, pool=0.0)).eval()
     frames = torch.randint(0, 255, (1, 2, 3, 3, 112, 112), dtype=torch.uint8)
     spec = model.stft(torch.randn(1, DEMO.samples))
     with torch.inference_mode():
         region = model.pixels(frames[:, 1]).flatten(1, 2).amax(1)[:, None]
         expected = model(spec, frames)[:, 1:]
-        torch.testing.assert_close(model.logits(region, model.channels(spec)), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            model.logits(region, model.channels(model.magnitudes(spec))), expected, atol=1e-4, rtol=1e-4
+        )
+
+
+def test_pooling_goes_from_the_greatest_cell_to_the_mean_of_all():
+    numbers = torch.randn(2, 16, 4, generator=torch.manual_seed(0))  # of 4 x 4 cells
+    pool = lambda share, cells: SoundOfPixels(replace(TINY, pool=share)).pool(cells)  # noqa: E731
+    torch.testing.assert_close(pool(0.0, numbers), numbers.amax(1))
+    torch.testing.assert_close(pool(1.0, numbers), numbers.mean(1))
+    torch.testing.assert_close(pool(0.25, numbers), numbers.sort(1).values[:, -4:].mean(1))
+    torch.testing.assert_close(pool(0.25, numbers[:, :1]), numbers[:, 0])  # a region of one cell is that cell
+
+
+def test_with_the_softmax_a_pixel_can_only_add():
+    model = SoundOfPixels(replace(TINY, sound_activation="softmax")).eval()
+    channels = model.channels(torch.rand(1, TINY.bins, TINY.stft_frames))
+    low, high = (torch.full((1, 1, TINY.channels), v) for v in (-9.0, 9.0))
+    assert torch.allclose(channels.sum(1), torch.ones(()), atol=1e-5) and (channels >= 0).all()
+    assert (model.logits(low, channels) < 0).all() and (model.logits(high, channels) > 0).all()
+    middle = model.logits(torch.zeros(1, 1, TINY.channels), channels)  # at the start nothing is decided
+    torch.testing.assert_close(middle, torch.zeros_like(middle), atol=1e-5, rtol=0)

@@ -53,9 +53,9 @@ def assert_same_clips(folder, other, videos):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """Two solos and a duet."""
+    """Two solos, a duet and an empty stage."""
     out = tmp_path_factory.mktemp("small")
-    assert orchestra.render(out, 2, 1, SEED, jobs=1, progress=False) == out / "videos"
+    assert orchestra.render(out, 2, 1, 1, SEED, jobs=1, progress=False) == out / "videos"
     return out
 
 
@@ -99,9 +99,19 @@ def test_files_lie_where_they_should(small):
         "orchestra.json", "truth/accordion_000.json", "truth/cello_001.json",
         "truth/duet_000.json", "truth/duet_000_0.flac", "truth/duet_000_1.flac",
         "videos/accordion/accordion_000.mp4", "videos/cello/cello_001.mp4", f"videos/{a} {b}/duet_000.mp4",
+        "truth/silence_000.json", "videos/silence/silence_000.mp4",
     }  # fmt: skip
     assert json.loads((small / "orchestra.json").read_text()) == {
-        "version": orchestra.VERSION, "seed": SEED, "n_solos": 2, "n_duets": 1}  # fmt: skip
+        "version": orchestra.VERSION, "seed": SEED, "n_solos": 2, "n_duets": 1, "n_empty": 1}  # fmt: skip
+
+
+def test_an_empty_stage_is_silent_and_empty(small):
+    frames, sound, _ = decode(small / "videos/silence/silence_000.mp4")
+    assert json.loads((small / "truth/silence_000.json").read_text())["sources"] == []
+    assert np.abs(sound).max() < 1e-3
+    takes = np.array_split(frames[:: orchestra.STILL].astype(int), orchestra.TAKES)
+    assert all(np.abs(take[2:-2] - take[2]).max() < 24 for take in takes)  # nobody moves: coding noise alone
+    assert np.abs(takes[0][2] - takes[1][2]).mean() > 10  # another stage
 
 
 def test_video_is_what_it_should_be(duet):
@@ -135,7 +145,7 @@ def test_truth_of_a_solo(small):
 
 
 def test_same_seed_same_clips_at_any_number_of_jobs(small, tmp_path):
-    orchestra.render(tmp_path, 2, 0, SEED, jobs=2, progress=False)
+    orchestra.render(tmp_path, 2, 0, 0, SEED, jobs=2, progress=False)
     assert_same_clips(tmp_path, small, videos=2)
 
 
@@ -156,13 +166,13 @@ def test_another_seed_is_another_clip():
 def test_resume_keeps_what_is_there_and_adds(small, tmp_path, monkeypatch):
     before = files(small)
     monkeypatch.setattr(orchestra, "play", lambda *a: pytest.fail("rendered again"))
-    orchestra.render(small, 2, 1, SEED, jobs=1, progress=False)
-    orchestra.render(small, 1, 0, SEED, jobs=1, progress=False)  # fewer: nothing is forgotten
+    orchestra.render(small, 2, 1, 1, SEED, jobs=1, progress=False)
+    orchestra.render(small, 1, 0, 0, SEED, jobs=1, progress=False)  # fewer: nothing is forgotten
     assert files(small) == before
     asked = []
     monkeypatch.setattr(orchestra, "render_clip", lambda out, labels, k, seed: asked.append((labels, k)))
-    orchestra.render(tmp_path, 19, 12, SEED, jobs=1, progress=False)
-    orchestra.render(tmp_path, 24, 12, SEED, jobs=1, progress=False)
+    orchestra.render(tmp_path, 19, 12, 0, SEED, jobs=1, progress=False)
+    orchestra.render(tmp_path, 24, 12, 0, SEED, jobs=1, progress=False)
     assert json.loads((tmp_path / "orchestra.json").read_text())["n_solos"] == 24
     assert asked[31 : 31 + 19] == asked[:19]
     assert set(Counter(labels for labels, _ in asked[31 : 31 + 24]).values()) == {4}  # balanced
@@ -183,16 +193,16 @@ def test_what_breaks_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_another_seed_or_version_is_refused(small, tmp_path):
     with pytest.raises(SopError, match=r"seed 7, version .* seed 8, .*choose another folder or delete"):
-        orchestra.render(small, 2, 1, SEED + 1, progress=False)
+        orchestra.render(small, 2, 1, 1, SEED + 1, progress=False)
     (tmp_path / "orchestra.json").write_text('{"version": -3, "seed": 0, "n_solos": 1, "n_duets": 1}')
     with pytest.raises(SopError, match="version -3"):
-        orchestra.render(tmp_path, 1, 0, 0, progress=False)
+        orchestra.render(tmp_path, 1, 0, 0, 0, progress=False)
     (tmp_path / "orchestra.json").write_text("[]x")
     with pytest.raises(SopError, match="orchestra.json"):
-        orchestra.render(tmp_path, 1, 0, 0, progress=False)
+        orchestra.render(tmp_path, 1, 0, 0, 0, progress=False)
 
 
-@pytest.mark.parametrize("bad", [{"n_solos": -1}, {"n_duets": -2}, {"seed": -1}])
+@pytest.mark.parametrize("bad", [{"n_solos": -1}, {"n_duets": -2}, {"n_empty": -1}, {"seed": -1}])
 def test_negative_numbers_are_refused(tmp_path, bad):
     with pytest.raises(SopError, match=f"{list(bad)[0]}={list(bad.values())[0]}"):
         orchestra.render(tmp_path, **{"n_solos": 0, "n_duets": 0, **bad})
@@ -204,7 +214,7 @@ def test_unwritable_folder_is_refused(tmp_path):
         orchestra.render(tmp_path / "file" / "out", 1, 0)
 
 
-@pytest.mark.parametrize("labels", [(), ("violin",), ("trumpet", "trumpet"), ("cello", "trumpet", "flute", "guitar")])
+@pytest.mark.parametrize("labels", [("violin",), ("trumpet", "trumpet"), ("cello", "trumpet", "flute", "guitar")])
 def test_bad_labels_are_refused(labels):
     with pytest.raises(SopError, match="accordion"):
         orchestra.play(labels, np.random.default_rng(0))

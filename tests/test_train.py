@@ -10,6 +10,8 @@ from tiny import TINY
 
 from sop_core import train
 from sop_core.errors import SopError
+from sop_core.localize import Scene
+from sop_core.media import read_frames, read_sound
 from sop_core.mixing import draw_pairs, training
 from sop_core.nets import SoundOfPixels
 
@@ -70,12 +72,24 @@ def test_a_missing_or_broken_checkpoint_gets_one_clear_sentence(run, tmp_path):
         train.load_model(tmp_path)
 
 
-def test_training_learns_which_square_sounds_how(tiny_clips):
-    """Red sounds low and blue sounds high: a few dozen steps are enough for the colours to tell the sounds apart."""
+def test_pictures_differ_from_the_first_step_on(tiny_clips):
+    torch.manual_seed(0)
+    model, data = SoundOfPixels(TINY).train(), training(tiny_clips, TINY)
+    frames = torch.stack([data[i]["frames"] for i in range(16)])
+    before = model.pooled(frames).flatten(0, 1).std(0)
+    model.spread(frames)
+    numbers = model.pooled(frames).flatten(0, 1)
+    assert (before < 0.5).any()
+    torch.testing.assert_close(numbers.std(0), torch.ones(TINY.channels), atol=1e-3, rtol=0)
+    torch.testing.assert_close(numbers.mean(0), torch.zeros(TINY.channels), atol=1e-3, rtol=0)
+
+
+def test_training_learns_which_square_sounds_how(tiny_clips, empty_rooms):
+    """Red sounds low, blue sounds high, a wall does not sound: a few dozen steps are enough to tell them apart."""
     torch.manual_seed(0)
     model = SoundOfPixels(TINY).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    data = training(tiny_clips, replace(TINY, epoch_size=400))
+    data = training([*tiny_clips, *empty_rooms], replace(TINY, epoch_size=400, silence=0.2))
     losses = []
     for step in range(50):
         batch = torch.utils.data.default_collate([data[8 * step + i] for i in range(8)])
@@ -85,6 +99,9 @@ def test_training_learns_which_square_sounds_how(tiny_clips):
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
     pairs = draw_pairs(tiny_clips, 6, TINY, labels="different")
     assert train.validate(model, pairs, TINY) > train.validate(None, pairs, TINY) + 5
+    wall, square = (read_frames(clip.frames, [0]) for clip in (empty_rooms[0], tiny_clips[0]))
+    sound = read_sound(tiny_clips[0].sound)
+    assert Scene(model.eval(), wall, sound).energy().max() < 0.1 and Scene(model, square, sound).energy().max() > 0.5
 
 
 def test_schedule_rises_then_falls_to_nothing():

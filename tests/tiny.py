@@ -15,17 +15,20 @@ SHARED = Path(os.environ.get("SOP_SHARED", Path(__file__).parents[2] / "shared")
 # One window is 0.74 s, T = 32; the grid is 4 x 4. Small enough to train in seconds.
 TINY = DEMO.override(
     {"name": "tiny", "samples": "8191", "bins": "32", "image": "32", "stride": "2", "sound_width": "4", "frame_width": "4",
-     "channels": "4", "batch": "4", "epoch_size": "8", "epochs": "2", "val_pairs": "4", "workers": "0"}
+     "channels": "4", "pool": "0", "batch": "4", "epoch_size": "8", "epochs": "2", "val_pairs": "4", "workers": "0"}
 )  # fmt: skip
 TONES = {"red": 440.0, "blue": 1_760.0}  # Hz: what each colour sounds like
 COLOURS = {"red": (220, 30, 30), "blue": (30, 60, 220)}
 
 
 def write_clip(data: Path, label: str, number: int, seconds: float = 3.0, silent: bool = False) -> Clip:
-    """A clip of a coloured square that sounds as a tone, with harmonics and a melody of loudness of its own."""
+    """A clip of a coloured square that sounds as a tone, with harmonics and a melody of loudness of its own.
+
+    With the label `silence` there is no square and no tone: an empty room.
+    """
     name, rng, rate = f"{label}_{number}", np.random.default_rng([number, len(label)]), DEMO.rate
     t = np.arange(int(seconds * rate)) / rate
-    wave = sum(np.sin(2 * np.pi * k * TONES[label] * t) / k for k in (1, 2)) * (
+    wave = sum(np.sin(2 * np.pi * k * TONES.get(label, 0.0) * t) / k for k in (1, 2)) * (
         1.2 + np.sin(2 * np.pi * rng.uniform(1, 3) * t)
     )
     sound, frames = data / "audio" / label / f"{name}.flac", data / "frames" / label / f"{name}.mp4"
@@ -33,7 +36,8 @@ def write_clip(data: Path, label: str, number: int, seconds: float = 3.0, silent
     soundfile.write(sound, (0 if silent else 0.1) * wave, rate)
     picture = np.full((60, 80, 3), rng.integers(60, 160), np.uint8)  # higher than wide would hide a transposed axis
     y, x = rng.integers(5, 25), rng.integers(5, 45)
-    picture[y : y + 30, x : x + 30] = COLOURS[label]
+    if label in COLOURS:
+        picture[y : y + 30, x : x + 30] = COLOURS[label]
     count = int(seconds * DEMO.fps)
     for k in range(count):
         Image.fromarray(picture).save(frames / f"{k + 1:06d}.jpg")

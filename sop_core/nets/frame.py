@@ -15,13 +15,20 @@ from torchvision.models.resnet import BasicBlock
 class FrameNet(nn.Module):
     """Shape: uint8 pictures (B, 3, h, w) -> (B, K, h / stride, w / stride). The paper: K = 32, width 64, stride 16.
 
-    `stride` 16 dilates the last of ResNet's four groups of blocks, 8 the last two. With `groups` = 3 the fourth is left out:
-    a cell then sees less of what is beside it, at a third of the cost. `pretrained` starts from ImageNet (width 64 only); where
+    `stride` 16 dilates the last of ResNet's four groups of blocks, 8 the last two. Fewer `groups` leave out the last ones, and
+    without `dilation` the finer grid sees less far: a cell then answers for what is in it rather than for its neighbours,
+    which training, blind to places, does not ask for by itself. `pretrained` starts from ImageNet (width 64 only); where
     the weights can't be fetched it says so in one line and starts at random.
     """
 
     def __init__(
-        self, channels: int = 32, width: int = 64, stride: int = 16, groups: int = 4, pretrained: bool = False
+        self,
+        channels: int = 32,
+        width: int = 64,
+        stride: int = 16,
+        groups: int = 4,
+        dilation: bool = True,
+        pretrained: bool = False,
     ):
         super().__init__()
         body, reads = [], width
@@ -33,7 +40,7 @@ class FrameNet(nn.Module):
         if pretrained:
             _load_imagenet(self.features)
         for i, group in enumerate(body[2 if stride == 8 else 3 :], 1):
-            _dilate(group, 2**i)
+            _dilate(group, 2**i if dilation else 1)
         self.fc = nn.Conv2d(reads, channels, 3, padding=1)
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])  # of ImageNet, in 0..1
         self.register_buffer("mean", 255 * mean.view(3, 1, 1), persistent=False)
@@ -52,10 +59,10 @@ def _group(reads: int, writes: int, stride: int) -> nn.Sequential:
 
 
 def _dilate(group: nn.Module, by: int) -> None:
-    """Trade a group's stride for dilation: the same view of the picture, on a grid twice as fine."""
+    """Trade a group's stride for dilation: the same view of the picture, on a grid twice as fine. By 1: a narrower view."""
     for conv in (m for m in group.modules() if isinstance(m, nn.Conv2d)):
         # The convolution that lost its stride still sees the coarser grid of the group before: half the dilation.
-        reach = by // 2 if conv.stride == (2, 2) else by
+        reach = max(1, by // 2) if conv.stride == (2, 2) else by
         conv.stride = (1, 1)
         if conv.kernel_size == (3, 3):
             conv.dilation = conv.padding = (reach, reach)

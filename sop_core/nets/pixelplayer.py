@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..config import Config
 from ..masks import apply, harden
-from ..spectrogram import Warp, log_magnitude, stft
+from ..spectrogram import Warp, log_magnitude, magnitude, stft
 from .frame import FrameNet
 from .sound import SoundNet
 from .synthesizer import Synthesizer
@@ -25,39 +25,80 @@ class SoundOfPixels(nn.Module):
         self.config = config
         self.sound = SoundNet(config.channels, config.sound_depth, config.sound_width)
         self.frame = FrameNet(
-            config.channels, config.frame_width, config.frame_stride, config.frame_groups, config.pretrained
+            config.channels,
+            config.frame_width,
+            config.frame_stride,
+            config.frame_groups,
+            config.frame_dilation,
+            config.pretrained,
         )
         self.synthesizer = Synthesizer(config.channels)
         self.warp = Warp(config.bins, config.n_fft // 2 + 1)
+        if (
+            config.sound_activation == "softmax"
+        ):  # the channels add up to 1: logits start at 0, and may reach from -2 to 2
+            nn.init.constant_(self.synthesizer.scale, 4.0)
+            nn.init.constant_(self.synthesizer.bias, -2.0)
 
     def stft(self, sound: Tensor) -> Tensor:
         """Complex spectrogram with the config's window and hop. Shape: (..., L) -> (..., F_linear, T)"""
         return stft(sound, self.config.n_fft, self.config.hop)
 
-    def channels(self, spec: Tensor) -> Tensor:
-        """The mixture's K channel images. Shape: complex (B, F_linear, T) -> (B, K, F, T)"""
-        return self.sound(log_magnitude(self.warp(spec.abs()))[:, None])
+    def magnitudes(self, spec: Tensor) -> Tensor:
+        """What the nets and the masks see of a spectrogram. Shape: complex (..., F_linear, T) -> (..., F, T)"""
+        return self.warp(magnitude(spec))
+
+    def channels(self, mags: Tensor) -> Tensor:
+        """The mixture's K channel images. Shape: (B, F, T) -> (B, K, F, T)
+
+        With the softmax a channel can only add to a mask, and an empty pixel's mask is empty: without it the channels learn to
+        hold back what a picture does not show, and a pixel that shows nothing sounds like everything.
+        """
+        images = self.sound(log_magnitude(mags)[:, None])
+        return images.softmax(1) if self.config.sound_activation == "softmax" else images
 
     def pixels(self, frames: Tensor) -> Tensor:
         """Each pixel's K numbers, before the sigmoid, greatest over time. Shape: uint8 (B, V, 3, h, w) -> (B, H, W, K)"""
         grid = self.frame(frames.flatten(0, 1))  # (B V, K, H, W)
         return grid.unflatten(0, frames.shape[:2]).amax(1).movedim(1, -1)
 
+    def pool(self, numbers: Tensor) -> Tensor:
+        """What a region's cells are together: the mean of the greatest, a share `pool` of them, channel by channel.
+
+        With `pool` = 0 only the one greatest learns, and an instrument's cells share the work out among them; of several,
+        each learns all of it. Shape: (..., C, K) -> (..., K)
+        """
+        return numbers.topk(max(1, round(self.config.pool * numbers.shape[-2])), -2).values.mean(-2)
+
     def logits(self, pixels: Tensor, channels: Tensor) -> Tensor:
         """Logits of the masks of P sets of pixels.
 
-        Each set has been reduced by its maximum, as training does over the whole picture; the sigmoid comes after it.
+        Each set has gone through `pool`, as the whole picture does in training; the sigmoid comes after it.
         Shape: (B, P, K), (B, K, F, T) -> (B, P, F, T)
         """
         return self.synthesizer(torch.sigmoid(pixels), channels)
 
     def forward(self, mixture: Tensor, frames: Tensor) -> Tensor:
         """Mask logits of each source. Shape: complex (B, F_linear, T), uint8 (B, N, V, 3, h, w) -> (B, N, F, T)"""
-        return self.logits(self.pooled(frames), self.channels(mixture))
+        return self.logits(self.pooled(frames), self.channels(self.magnitudes(mixture)))
 
     def pooled(self, frames: Tensor) -> Tensor:
-        """Each source's K numbers, greatest over the picture and time. Shape: uint8 (B, N, V, 3, h, w) -> (B, N, K)"""
-        return self.pixels(frames.flatten(0, 1)).amax((1, 2)).unflatten(0, frames.shape[:2])
+        """Each source's K numbers, pooled over the picture. Shape: uint8 (B, N, V, 3, h, w) -> (B, N, K)"""
+        return self.pool(self.pixels(frames.flatten(0, 1)).flatten(1, 2)).unflatten(0, frames.shape[:2])
+
+    @torch.no_grad()
+    def spread(self, frames: Tensor) -> None:
+        """Start where pictures differ: scale the frame net's last layer so that over these pictures each of the K pooled
+        numbers has mean 0 and standard deviation 1.
+
+        At a random start the greatest of many pixels are about the same for every picture, and far up the sigmoid's shoulder:
+        eyes and ears have nothing to learn from each other for hundreds of steps. Source: layer-sequential unit variance,
+        Mishkin & Matas 2016. Shape: uint8 (B, N, V, 3, h, w)
+        """
+        numbers = self.pooled(frames).flatten(0, 1)  # (B N, K)
+        fc, scale = self.frame.fc, 1 / numbers.std(0).clamp_min(1e-6)
+        fc.weight *= scale[:, None, None, None]
+        fc.bias.copy_((fc.bias - numbers.mean(0)) * scale)
 
     def sounds(self, masks: Tensor, mixture: Tensor, length: int, kind: str | None = None) -> Tensor:
         """What each mask lets through. It goes back to linear frequency first and is cut at 0.5 (if `binary`) last.
