@@ -9,7 +9,7 @@ READY := .venv/.ready
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(READY)  ## the whole road on the toy orchestra: about 12 minutes on two cores
+demo: $(READY)  ## the whole road on the toy orchestra: about 8 minutes on two cores
 	$(BIN)/python -m sop_core demo
 
 test: $(READY)  ## tests/ and, through nbval, notebooks/

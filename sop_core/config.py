@@ -56,7 +56,7 @@ class Config:
     frame_groups: int = 4  # of ResNet's groups of blocks
     frame_dilation: bool = True  # as published; without, a cell of the grid sees less of what is beside it
     frame_stride: int = 16  # pixels of the picture a cell of the grid: 224 / 16 = 14
-    pool: float = 0.0  # share of a region's cells, the greatest, whose mean counts; 0: the one greatest (published)
+    pool: float = 0.0  # share of a picture's cells, the greatest, whose mean counts; 0: the one greatest (published)
     pretrained: bool = True  # start the frame net from ImageNet, where the weights can be fetched
 
     # training
@@ -167,9 +167,9 @@ DEMO = Config(
     lr_fc=4e-4,  # Adam moves every weight as fast: more than this, and the pixels' sigmoids are stuck at 0 and 1
     weight_decay=1e-2,
     epochs=7,
-    epoch_size=880,
+    epoch_size=800,
     batch=8,
-    val_pairs=12,
+    val_pairs=16,
     workers=1,
 )
 PRESETS = {c.name: c for c in (MUSIC, VGGSOUND, DEMO)}

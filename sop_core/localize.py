@@ -18,6 +18,7 @@ from .mixing import frame_indices
 from .nets import SoundOfPixels
 
 Cell = tuple[int, int]  # row, column
+FILLED = 0.5  # share of a region's cells that count, the greatest: a region is drawn round what sounds
 
 
 class Scene:
@@ -70,19 +71,21 @@ class Scene:
 
     @torch.inference_mode()
     def masks(self, regions: list[list[Cell]]) -> Tensor:
-        """One soft mask a region, 0 to 1, for the whole clip; a region's cells are pooled as the whole picture's are in training.
+        """One soft mask a region, 0 to 1, for the whole clip.
 
+        A region's numbers are the means of the greater half of its cells; the greatest, for a model that was trained so.
         Shape: -> (len(regions), F, T). Raises SopError for an empty region or a cell off the grid.
         """
         for cell in (c for region in regions for c in region):
             self.check(cell)
         if not all(regions):
             raise SopError("a region without a cell has no sound; choose at least one")
+        share = FILLED if self.config.pool else 0.0
         rows, cols = zip(
             *[(list(r), list(c)) for r, c in (zip(*region, strict=True) for region in regions)], strict=True
         )
         numbers = torch.stack(
-            [self.model.pool(self.pixels[:, r, c]) for r, c in zip(rows, cols, strict=True)], 1
+            [self.model.pool(self.pixels[:, r, c], share) for r, c in zip(rows, cols, strict=True)], 1
         )  # (W, P, K)
         each = torch.sigmoid(self.model.logits(numbers, self.channels)) * self.fade  # (W, P, F, T)
         length = max(self.spec.shape[-1], each.shape[-1])

@@ -162,8 +162,8 @@ def _optimizer(model: SoundOfPixels, config: Config) -> torch.optim.Optimizer:
 
 
 def schedule(step: int, steps: int) -> float:
-    """Share of the full learning rate: up in the first fifth of the steps, then half a cosine down to 0."""
-    warm = max(1, steps // 5)
+    """Share of the full learning rate: up in the first tenth of the steps, then half a cosine down to 0."""
+    warm = max(1, steps // 10)
     return min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warm) / max(1, steps - warm)))
 
 

@@ -1,5 +1,7 @@
 """A scene: clicking a cell equals that cell of the full result; regions, windows and the grid's geometry."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -77,6 +79,14 @@ def test_energy_is_the_share_of_the_mixtures_and_lies_where_the_pixels_say(squar
 def test_a_region_sounds_as_the_greatest_of_its_cells(squares):
     both = squares.sound([(2, 0), (2, 3), (0, 0)])
     np.testing.assert_allclose(both[1_000:-1_000], squares.mixture[1_000:-1_000], atol=0.02)
+
+
+def test_where_training_pools_over_several_cells_a_stray_one_does_not_speak_for_a_region(squares):
+    left_and_one_stray = [(r, c) for r in (1, 2, 3) for c in (0, 1)] + [(2, 3)]
+    assert tones(squares.sound(left_and_one_stray))[1] > 0.4
+    pooled = Scene(Squares(replace(TINY, pool=0.1)).eval(), squares.frame[None], squares.mixture)
+    low, high = tones(pooled.sound(left_and_one_stray))
+    assert low > 0.99 > 0.01 > high
 
 
 def test_a_click_equals_that_cell_of_all_pixels_at_once(scene):

@@ -62,13 +62,14 @@ class SoundOfPixels(nn.Module):
         grid = self.frame(frames.flatten(0, 1))  # (B V, K, H, W)
         return grid.unflatten(0, frames.shape[:2]).amax(1).movedim(1, -1)
 
-    def pool(self, numbers: Tensor) -> Tensor:
-        """What a region's cells are together: the mean of the greatest, a share `pool` of them, channel by channel.
+    def pool(self, numbers: Tensor, share: float | None = None) -> Tensor:
+        """What cells are together: the mean of the greatest, a share of them (None: the config's), channel by channel.
 
-        With `pool` = 0 only the one greatest learns, and an instrument's cells share the work out among them; of several,
+        With a share of 0 only the one greatest learns, and an instrument's cells divide the work among them; of several,
         each learns all of it. Shape: (..., C, K) -> (..., K)
         """
-        return numbers.topk(max(1, round(self.config.pool * numbers.shape[-2])), -2).values.mean(-2)
+        share = self.config.pool if share is None else share
+        return numbers.topk(max(1, round(share * numbers.shape[-2])), -2).values.mean(-2)
 
     def logits(self, pixels: Tensor, channels: Tensor) -> Tensor:
         """Logits of the masks of P sets of pixels.

@@ -237,9 +237,6 @@ def test_narrow_page_and_dark_theme(lab, page, tmp_path):
 NOTEBOOK = ROOT / "notebooks/05_localization.ipynb"
 
 
-@pytest.mark.xfail(
-    reason="the shipped model separates regions and whole pictures; a single cell of it still plays nearly the whole mixture"
-)
 def test_the_workbooks_picture_sounds_different_where_it_looks_different(lab, page):
     """Notebook 05 as it is shipped: run all, click the middle of two instruments, hear two sounds.
 
