@@ -85,9 +85,8 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     config = model.config
     specs = model.stft(batch["sounds"])  # (B, N, F_linear, T)
     sources = remix(model.magnitudes(specs), config.remix)  # (B remix, N, F, T)
-    mixture = model.magnitudes(
-        remix(specs, config.remix).sum(1)
-    )  # (B remix, F, T); the STFT of a sum is the sum of STFTs
+    # The STFT of a sum is the sum of the STFTs.
+    mixture = model.magnitudes(remix(specs, config.remix).sum(1))  # (B remix, F, T)
     logits = model.logits(remix(model.pooled(batch["frames"]), config.remix), model.channels(mixture))
     return masks.loss(logits, masks.targets(sources, config.mask), masks.weights(mixture))
 

@@ -34,9 +34,8 @@ class SoundOfPixels(nn.Module):
         )
         self.synthesizer = Synthesizer(config.channels)
         self.warp = Warp(config.bins, config.n_fft // 2 + 1)
-        if (
-            config.sound_activation == "softmax"
-        ):  # the channels add up to 1: logits start at 0, and may reach from -2 to 2
+        if config.sound_activation == "softmax":
+            # The channels add up to 1: logits start at 0, and may reach from -2 to 2.
             nn.init.constant_(self.synthesizer.scale, 4.0)
             nn.init.constant_(self.synthesizer.bias, -2.0)
 
