@@ -67,12 +67,12 @@ def _solve(gram: Tensor, right: Tensor) -> Tensor:
 
     Only narrow-band sounds ask for any: they leave taps open, whose choice changes next to nothing in what is projected.
     """
-    size = gram.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None]
-    eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    for ridge in (0, 1e-15, 1e-14, 1e-13, 1e-12, 1e-10):
-        factor, failed = torch.linalg.cholesky_ex(gram + ridge * size * eye)
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    for ridge in (1e-15, 1e-14, 1e-13, 1e-12, 1e-10):
         if not failed.any():
             break
+        size = gram.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True).expand(gram.shape[:-1])
+        factor, failed = torch.linalg.cholesky_ex(gram + (ridge * size).diag_embed())
     return torch.cholesky_solve(right, factor)
 
 

@@ -92,7 +92,7 @@ class SoundOfPixels(nn.Module):
         numbers has mean 0 and standard deviation 1.
 
         At a random start the greatest of many pixels are about the same for every picture, and far up the sigmoid's shoulder:
-        eyes and ears have nothing to learn from each other for hundreds of steps. Source: layer-sequential unit variance,
+        eyes and ears have little to learn from each other. Source: layer-sequential unit variance,
         Mishkin & Matas 2016. Shape: uint8 (B, N, V, 3, h, w)
         """
         numbers = self.pooled(frames).flatten(0, 1)  # (B N, K)
