@@ -46,6 +46,7 @@ class Config:
     silence: float = 0.1  # share of training's mixtures in which one source is a silent scene, where the index has any
     remix: int = 1  # times that a batch's sounds are mixed in training, each time with other partners
     mask: str = "binary"  # or "ratio"
+    share: bool = True  # a mixture's sources share out every bin; without, each mask is cut at 0.5 alone (published)
 
     # nets
     channels: int = 32  # K

@@ -137,7 +137,7 @@ def example(model: SoundOfPixels, mixture: Mixture) -> Example:
         "frames": frames[:, frames.shape[1] // 2].movedim(1, -1),
     }
     arrays["true_masks"] = masks.targets(model.magnitudes(model.stft(sounds))[None], model.config.mask)[0]
-    arrays["found_masks"] = torch.sigmoid(model(model.stft(mixed)[None], frames[None]))[0]
+    arrays["found_masks"] = model.masks(model.stft(mixed)[None], frames[None])[0]
     arrays = {k: v.cpu().numpy() for k, v in arrays.items()}
     scores = metrics.bss(sounds, torch.stack([found, mixed.expand_as(found)]))
     return Example(
@@ -230,6 +230,7 @@ def protocol(model: SoundOfPixels, pairs: list[Mixture], weights: Path) -> dict:
         "sources": config.sources,
         "seconds": round(config.seconds, 4),
         "mask": config.mask,
+        "share": config.share,
         "metric": "BSS Eval v3, 512 taps, no permutation, mean over sources",
         "checkpoint": media.sha256(weights)[:10],
         "versions": {"sop_core": __version__, "torch": torch.__version__.split("+")[0]},

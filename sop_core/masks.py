@@ -42,6 +42,16 @@ def loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return (each * weight).sum() / weight.sum()  # the mean over bins, a loud bin counting more
 
 
+def share(logits: Tensor) -> Tensor:
+    """Masks of a mixture's N sources that add up to 1 in every bin: the softmax of their logits.
+
+    A logit is the log odds that a source is the loudest, by what its own picture shows. Where one of the N must be, what the
+    others' pictures show counts as well: the odds multiply. A bin that nobody claims is dealt out rather than lost.
+    Shape: (B, N, F, T) -> (B, N, F, T)
+    """
+    return logits.softmax(1)
+
+
 def harden(mask: Tensor, kind: str) -> Tensor:
     """A `binary` mask is cut at 0.5; a `ratio` mask stays as it is. Shape: any."""
     return (mask > 0.5).to(mask.dtype) if kind == "binary" else mask

@@ -48,6 +48,13 @@ def test_weights_grow_with_loudness_and_ignore_the_recordings_level():
     torch.testing.assert_close(masks.weights(7 * mag), weight)
 
 
+def test_shared_masks_add_up_and_multiply_the_odds_of_both_pictures():
+    alone = torch.tensor([0.8, 0.4])  # by its own picture A has the bin 4 : 1, by B's picture B has it 2 : 3
+    shared = masks.share(torch.logit(alone).view(1, 2, 1, 1)).flatten()
+    assert shared.tolist() == pytest.approx([6 / 7, 1 / 7])  # 4 : 1 times 3 : 2
+    torch.testing.assert_close(masks.share(torch.randn(2, 3, 5, 4)).sum(1), torch.ones(2, 5, 4))
+
+
 def test_masks_that_add_up_give_sounds_that_add_up():
     sounds = torch.randn(2, 6_000)
     spec = stft(sounds, 1022, 256)

@@ -122,6 +122,16 @@ def test_pooling_goes_from_the_greatest_cell_to_the_mean_of_all():
     torch.testing.assert_close(pool(0.25, numbers[:, :1]), numbers[:, 0])  # a region of one cell is that cell
 
 
+def test_shared_sounds_add_up_to_the_mixture_and_masks_cut_alone_do_not():
+    """With undecided nets, shared masks lose nothing; each cut at 0.5 alone keeps all of a bin or none."""
+    mixture, frames = torch.randn(1, TINY.samples), torch.randint(0, 256, (1, 2, 1, 3, 32, 32), dtype=torch.uint8)
+    torch.manual_seed(0)
+    for shared in (True, False):
+        model = SoundOfPixels(replace(TINY, share=shared)).eval()
+        apart = model.separate(mixture, frames)[0] - mixture / 2
+        assert torch.allclose(apart[0], -apart[1], atol=1e-5) is shared
+
+
 def test_with_the_softmax_a_pixel_can_only_add():
     model = SoundOfPixels(replace(TINY, sound_activation="softmax")).eval()
     channels = model.channels(torch.rand(1, TINY.bins, TINY.stft_frames))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Config
-from ..masks import apply, harden
+from ..masks import apply, harden, share
 from ..spectrogram import Warp, log_magnitude, magnitude, stft
 from .frame import FrameNet
 from .sound import SoundNet
@@ -100,6 +100,15 @@ class SoundOfPixels(nn.Module):
         fc.weight *= scale[:, None, None, None]
         fc.bias.copy_((fc.bias - numbers.mean(0)) * scale)
 
+    def masks(self, mixture: Tensor, frames: Tensor) -> Tensor:
+        """The masks of a mixture's sources, 0 to 1: they add up to 1 if the config says `share`, else each stands alone.
+
+        One source alone shares with nobody, and gets everything: for what a picture sounds like by itself there is `Scene`.
+        Shape: complex (B, F_linear, T), uint8 (B, N, V, 3, h, w) -> (B, N, F, T)
+        """
+        logits = self(mixture, frames)
+        return share(logits) if self.config.share else torch.sigmoid(logits)
+
     def sounds(self, masks: Tensor, mixture: Tensor, length: int, kind: str | None = None) -> Tensor:
         """What each mask lets through. It goes back to linear frequency first and is cut at 0.5 (if `binary`) last.
 
@@ -112,5 +121,5 @@ class SoundOfPixels(nn.Module):
     def separate(self, mixture: Tensor, frames: Tensor) -> Tensor:
         """The N sounds of a mixture, by the frames of each. Shape: (B, L), uint8 (B, N, V, 3, h, w) -> (B, N, L)"""
         spec = self.stft(mixture)
-        masks = torch.sigmoid(self(spec, frames))
-        return self.sounds(masks, spec[:, None], mixture.shape[-1])
+        kind = "ratio" if self.config.share else None
+        return self.sounds(self.masks(spec, frames), spec[:, None], mixture.shape[-1], kind)
