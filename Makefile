@@ -25,7 +25,8 @@ lint: $(READY)  ## ruff: errors and form
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 notebooks: $(READY)  ## run every notebook from a fresh kernel and save it with its outputs
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
+	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 weights: $(READY)  ## train the shipped demo weights anew and put them, with their numbers, into data/demo_weights
 	$(BIN)/python -m sop_core demo --out build/weights

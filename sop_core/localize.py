@@ -4,6 +4,7 @@ The nets run once, over windows that overlap by half. After that a pixel's sound
 channel images, a mask, and an inverse STFT.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from .mixing import frame_indices
 from .nets import SoundOfPixels
 
 Cell = tuple[int, int]  # row, column
-FILLED = 0.5  # share of a region's cells that count, the greatest: a region is drawn round what sounds
+# How many of a region's cells count, the greatest: half of them, since a region is drawn round what sounds, but no more than
+# two thirds of those that training pools in a picture, since that picture is one instrument's alone.
+FILLED, SHARED = 1 / 2, 2 / 3
 
 
 class Scene:
@@ -73,20 +76,19 @@ class Scene:
     def masks(self, regions: list[list[Cell]]) -> Tensor:
         """One soft mask a region, 0 to 1, for the whole clip.
 
-        A region's numbers are the means of the greater half of its cells; the greatest, for a model that was trained so.
+        A region's numbers are the means of the greatest of its cells (how many: `FILLED`, `SHARED`).
         Shape: -> (len(regions), F, T). Raises SopError for an empty region or a cell off the grid.
         """
         for cell in (c for region in regions for c in region):
             self.check(cell)
         if not all(regions):
             raise SopError("a region without a cell has no sound; choose at least one")
-        share = FILLED if self.config.pool else 0.0
-        rows, cols = zip(
-            *[(list(r), list(c)) for r, c in (zip(*region, strict=True) for region in regions)], strict=True
-        )
-        numbers = torch.stack(
-            [self.model.pool(self.pixels[:, r, c], share) for r, c in zip(rows, cols, strict=True)], 1
-        )  # (W, P, K)
+        most = SHARED * self.config.pool * math.prod(self.grid)
+        numbers = []
+        for region in regions:
+            rows, cols = map(list, zip(*region, strict=True))
+            numbers.append(self.model.pool(self.pixels[:, rows, cols], min(most, FILLED * len(region))))
+        numbers = torch.stack(numbers, 1)  # (W, P, K)
         each = torch.sigmoid(self.model.logits(numbers, self.channels)) * self.fade  # (W, P, F, T)
         length = max(self.spec.shape[-1], each.shape[-1])
         total, weight = each.new_zeros(*each.shape[1:-1], length), each.new_zeros(length)

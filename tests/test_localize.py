@@ -84,9 +84,24 @@ def test_a_region_sounds_as_the_greatest_of_its_cells(squares):
 def test_where_training_pools_over_several_cells_a_stray_one_does_not_speak_for_a_region(squares):
     left_and_one_stray = [(r, c) for r in (1, 2, 3) for c in (0, 1)] + [(2, 3)]
     assert tones(squares.sound(left_and_one_stray))[1] > 0.4
-    pooled = Scene(Squares(replace(TINY, pool=0.1)).eval(), squares.frame[None], squares.mixture)
+    pooled = Scene(Squares(replace(TINY, pool=0.5)).eval(), squares.frame[None], squares.mixture)
     low, high = tones(pooled.sound(left_and_one_stray))
     assert low > 0.99 > 0.01 > high
+
+
+@pytest.mark.parametrize(("cells", "counted"), [(16, 5), (6, 3), (1, 1)])
+def test_a_region_is_the_mean_of_half_its_cells_but_of_fewer_than_training_pools(cells, counted):
+    """Training pools 8 of the picture's 16 cells: a region, which has neighbours, at most 2 / 3 of that."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
+    scene = Scene(SoundOfPixels(replace(TINY, pool=0.5)).eval(), frames, 0.1 * rng.standard_normal(TINY.samples))
+    region = [(i // 4, i % 4) for i in range(cells)]
+    numbers = torch.stack([scene.pixels[0, r, c] for r, c in region])  # (cells, K)
+    pooled = numbers.sort(0, descending=True).values[:counted].mean(0)
+    with torch.inference_mode():
+        expected = torch.sigmoid(scene.model.logits(pooled[None, None], scene.channels))[0, 0]
+    torch.testing.assert_close(scene.masks([region])[0], expected)
 
 
 def test_a_click_equals_that_cell_of_all_pixels_at_once(scene):

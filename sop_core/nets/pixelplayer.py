@@ -61,14 +61,14 @@ class SoundOfPixels(nn.Module):
         grid = self.frame(frames.flatten(0, 1))  # (B V, K, H, W)
         return grid.unflatten(0, frames.shape[:2]).amax(1).movedim(1, -1)
 
-    def pool(self, numbers: Tensor, share: float | None = None) -> Tensor:
-        """What cells are together: the mean of the greatest, a share of them (None: the config's), channel by channel.
+    def pool(self, numbers: Tensor, count: float | None = None) -> Tensor:
+        """What cells are together: the mean of the `count` greatest (None: the config's share), channel by channel; at least 1.
 
         With a share of 0 only the one greatest learns, and an instrument's cells divide the work among them; of several,
         each learns all of it. Shape: (..., C, K) -> (..., K)
         """
-        share = self.config.pool if share is None else share
-        return numbers.topk(max(1, round(share * numbers.shape[-2])), -2).values.mean(-2)
+        count = self.config.pool * numbers.shape[-2] if count is None else count
+        return numbers.topk(max(1, round(count)), -2).values.mean(-2)
 
     def logits(self, pixels: Tensor, channels: Tensor) -> Tensor:
         """Logits of the masks of P sets of pixels.
