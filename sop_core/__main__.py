@@ -51,7 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, required=True, metavar="DATA")
     p.add_argument("--fps", type=float, default=8.0, help="frames a second")
     p.add_argument("--rate", type=int, default=11_025, help="samples a second")
+    p.add_argument("--audio-format", choices=("mp3", "flac", "wav"), default="mp3", help="flac and wav lose nothing")
+    p.add_argument("--start", type=float, default=0.0, metavar="SECONDS", help="leave out so much of each video before")
+    p.add_argument(
+        "--duration", type=float, default=None, metavar="SECONDS", help="take so much of it (None: to its end)"
+    )
+    p.add_argument("--short-side", type=int, default=256, metavar="PIXELS", help="of a frame, at most (0: as it is)")
     p.add_argument("--jobs", type=int, default=None, help="processes (None: one a core)")
+    p.add_argument("--cluster", default=None, metavar="dask://HOST:PORT", help="let a Dask cluster's workers do it")
 
     p = verb("index", index, "DATA -> train.csv, val.csv, test.csv, all.csv")
     p.add_argument("data", type=Path, metavar="DATA")
@@ -141,7 +148,8 @@ def demo(args) -> None:
 def preprocess(args) -> None:
     from .preprocess import preprocess
 
-    report = preprocess(args.videos, args.out, args.fps, args.rate, args.jobs)
+    more = {key: getattr(args, key) for key in ("audio_format", "start", "duration", "short_side")}
+    report = preprocess(args.videos, args.out, args.fps, args.rate, args.jobs, cluster=args.cluster, **more)
     print(f"{(report.status != 'failed').sum()} of {len(report)} videos are in {args.out}")
 
 

@@ -19,7 +19,7 @@ from . import __version__, masks, media, metrics
 from .errors import SopError
 from .index import Clip
 from .localize import Scene
-from .mixing import Mixture, listed, pairs_hash
+from .mixing import Listed, Mixture, pairs_hash
 from .nets import SoundOfPixels
 
 METHODS = ("model", "exchanged", "mixture", "oracle_binary", "oracle_ratio")
@@ -53,12 +53,13 @@ def score_pairs(model: SoundOfPixels, pairs: list[Mixture]) -> pd.DataFrame:
     One row a pair, source and method: pair, source, clip, label, method, sdr, sir, sar (dB; empty where one of the pair's
     sources is silent, since nothing is defined then).
     """
-    data, rows = listed(pairs, model.config), []
+    data, rows = Listed(pairs, model.config), []
     device = next(model.parameters()).device
     for i in tqdm(range(len(data)), desc="evaluate", unit="pair", leave=False):
-        item = {k: v.to(device) for k, v in data[i].items()}
+        item = data[i]
+        sounds, frames = item["sounds"].to(device), item["frames"].to(device)
         names = [(part.clip.name, part.clip.label) for part in pairs[i]]
-        rows += _score(i, names, item["sounds"], estimates(model, **item))
+        rows += _score(i, names, sounds, estimates(model, sounds, frames))
     return pd.DataFrame(rows)
 
 
@@ -124,8 +125,8 @@ class Example:
 def example(model: SoundOfPixels, mixture: Mixture) -> Example:
     """One mixture of a manifest, taken apart."""
     device = next(model.parameters()).device
-    item = {k: v.to(device) for k, v in listed([mixture], model.config)[0].items()}
-    sounds, frames = item["sounds"], item["frames"]
+    item = Listed([mixture], model.config)[0]
+    sounds, frames = item["sounds"].to(device), item["frames"].to(device)
     mixed = sounds.sum(0)
     found = model.separate(mixed[None], frames[None])[0]
     mags = model.magnitudes(model.stft(torch.cat([mixed[None], sounds, found]))).cpu().numpy()  # (1 + N + N, F, T)

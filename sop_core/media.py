@@ -15,17 +15,19 @@ import platform
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+import simplejpeg
 import soundfile
 import soxr
 from PIL import Image
 
+from . import mp3
 from .errors import SopError
 
 # What a file from the net may make libav open: no playlists, which name other files, and no protocols.
@@ -34,8 +36,9 @@ SAFE = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,ogg,wav,mp3,flac,aac",
 }
 ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}  # one was all there was before 17
-MP3_RUN_UP = 11_520  # samples: 10 frames or 20, more than the reservoir can reach back
+MP3_RUN_UP = 11_520  # samples: 10 frames or 20, more than an mp3 frame leans on those before it (see mp3.py)
 JUMP = 0.05  # seconds: sound timestamps that are off by less are rounding, by more are a gap (or an overlap)
+SOUND_KINDS = ("mp3", "flac", "wav")
 LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file, not a quiet passage
 
 
@@ -60,11 +63,13 @@ def read_sound(path: Path, start: int = 0, count: int | None = None, rate: int |
         end = f.frames if count is None else start + count
         if not 0 <= start <= end <= f.frames:
             raise SopError(f"{path}: {f.frames / f.samplerate:.2f} s of sound, needs {end / f.samplerate:.2f} s")
-        # an mp3 frame leans on those before it (its bit reservoir): without a run-up a window may start with a crackle
-        run_up = min(start, MP3_RUN_UP) if f.format == "MP3" else 0
-        f.seek(start - run_up)
-        sound = f.read(run_up + end - start, dtype="float32", always_2d=True)[run_up:].mean(axis=1)  # (L,)
-        own_rate = f.samplerate
+        own_rate, is_mp3 = f.samplerate, f.format == "MP3"
+        sound = mp3.window(path, start, end - start) if is_mp3 and count is not None else None
+        if sound is None:
+            run_up = min(start, MP3_RUN_UP) if is_mp3 else 0
+            f.seek(start - run_up)
+            sound = f.read(run_up + end - start, dtype="float32", always_2d=True)[run_up:]  # (L, channels)
+            sound = sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1)
     if len(sound) < end - start:  # the header promised more
         raise SopError(f"{path}: cut short, it ends after {(start + len(sound)) / own_rate:.2f} s; make it again")
     return sound if rate in (None, own_rate) else soxr.resample(sound, own_rate, rate)
@@ -77,6 +82,21 @@ def _sound_file(path: Path) -> Iterator[soundfile.SoundFile]:
             yield f
     except (soundfile.SoundFileError, OSError) as e:
         raise SopError(f"{path}: {_why(path) or f'not a sound file that can be read ({_last(e)})'}") from e
+
+
+@contextmanager
+def sound_writer(path: Path, rate: int) -> Iterator[Callable[[np.ndarray], None]]:
+    """A mono sound file to write by pieces: yields the function that takes them, float32 (l,), clipped at +-1.
+
+    The name says the kind: one of `SOUND_KINDS`; wav and flac hold 16 bits, mp3 has the bit rates of `mp3.BIT_RATES` (Hz).
+    """
+    kind = path.suffix[1:].lower()
+    if kind == "mp3":
+        with mp3.writer(path, rate) as write:
+            yield lambda sound: write(np.clip(sound, -1, 1))
+    else:
+        with soundfile.SoundFile(sf_name(path), "w", rate, 1, "PCM_16", format=kind.upper()) as f:
+            yield lambda sound: f.write(np.clip(sound, -1, 1))
 
 
 def sf_name(path: Path) -> bytes | str:
@@ -114,18 +134,13 @@ def read_frames(
 
 def _read_jpg(path: Path, size: tuple[int, int] | None, box: tuple[float, ...] | None) -> np.ndarray:
     try:
-        with Image.open(path) as picture:
-            x0, y0, x1, y1 = box or (0, 0, *picture.size)
-            if size is None:
-                return np.asarray(picture.convert("RGB").crop((x0, y0, x1, y1)))
-            # a jpg can be decoded at 1/2, 1/4, 1/8 of its size for less: `draft` stays at or above what `size` needs
-            width, height = picture.size
-            picture.draft("RGB", (math.ceil(width * size[0] / (x1 - x0)), math.ceil(height * size[1] / (y1 - y0))))
-            sx, sy = picture.size[0] / width, picture.size[1] / height
-            part = (x0 * sx, y0 * sy, x1 * sx, y1 * sy)
-            return np.asarray(picture.convert("RGB").resize(size, Image.Resampling.BILINEAR, part))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        picture = simplejpeg.decode_jpeg(path.read_bytes(), "RGB")  # (h,w,3); what is damaged raises, all of it
+    except (OSError, ValueError) as e:
         raise SopError(f"{path}: {_why(path) or f'not a picture that can be read ({_last(e)})'}") from e
+    if box:
+        x0, y0, x1, y1 = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+        picture = picture[y0:y1, x0:x1]
+    return resize(picture[None], size)[0] if size else picture
 
 
 def frame_size(folder: Path) -> tuple[int, int]:
@@ -138,8 +153,16 @@ def frame_size(folder: Path) -> tuple[int, int]:
 
 
 def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Frames at another (width, height), filtered as `read_frames` does it. Shape: uint8 (V,h,w,3) -> (V,h',w',3)"""
-    return np.stack([np.asarray(Image.fromarray(f).resize(size, Image.Resampling.BILINEAR)) for f in frames])
+    """Frames at another (width, height), by a triangle as wide as the scale asks for. Shape: uint8 (V,h,w,3) -> (V,h',w',3)"""
+    import torch  # here, since preparing data has no need of it
+
+    pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    # Pillow's filter to the last bit but one, in a third of its time
+    return (
+        torch.nn.functional.interpolate(pictures, size[::-1], mode="bilinear", antialias=True)
+        .permute(0, 2, 3, 1)
+        .numpy()
+    )
 
 
 # ---- video in

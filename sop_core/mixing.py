@@ -6,7 +6,7 @@ an evaluation reads them from a manifest, so that everybody measures the same on
 
 import csv
 import hashlib
-from collections.abc import Callable
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,65 +28,93 @@ class Part(NamedTuple):
 
 
 Mixture = tuple[Part, ...]
+ATTEMPTS = 10  # mixtures in a row that can't be read: then it's no longer this or that file
 
 
 class Mixtures(Dataset):
-    """Mixtures as tensors: `sounds` float32 (N, L) before they are added up, `frames` uint8 (N, V, 3, image, image).
+    """Mixtures as tensors, one a number; adding up, light, STFT and warp are left to the device.
 
-    `draw(i)` gives mixture i and the generator of its augmentation, or None for none; see `training` and `listed`.
-    Adding up, STFT and warp are left to the device.
+    `sounds` float32 (N, L) before they are added up; `frames` uint8 (N, V, 3, image, image); `light` float32 (N, 3), what
+    their colours are to be multiplied with (`lit`); `skipped`, which files could not be read, a line each.
     """
 
-    def __init__(self, draw: Callable[[int], tuple[Mixture, Generator | None]], count: int, config: Config):
-        self.draw, self.count, self.config = draw, count, config
+    config: Config
+
+    def draw(self, i: int, attempt: int = 0) -> tuple[Mixture, Generator | None]:
+        """Mixture i and the generator of its augmentation (None for none); another one where `attempt` is another."""
+        raise NotImplementedError
+
+    def __getitem__(self, i: int) -> dict[str, Tensor | str]:
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        skipped = []
+        while len(skipped) < ATTEMPTS:
+            mixture, rng = self.draw(i, len(skipped))
+            try:
+                sounds, frames, light = zip(*(load(part, self.config, rng) for part in mixture), strict=True)
+            except SopError as e:
+                if rng is None:  # an evaluation's mixtures are what they are
+                    raise
+                skipped.append(str(e))
+            else:
+                arrays = {"sounds": sounds, "frames": frames, "light": light}
+                return {k: torch.from_numpy(np.stack(v)) for k, v in arrays.items()} | {"skipped": "\n".join(skipped)}
+        raise SopError(f"{ATTEMPTS} mixtures in a row could not be read; the last: {skipped[-1]}")
+
+
+class Listed(Mixtures):
+    """The mixtures of a manifest, with no augmentation. One that can't be read raises SopError."""
+
+    def __init__(self, mixtures: list[Mixture], config: Config):
+        self.mixtures, self.config = mixtures, config
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.mixtures)
 
-    def __getitem__(self, i: int) -> dict[str, Tensor]:
-        if not 0 <= i < self.count:
-            raise IndexError(i)
-        mixture, rng = self.draw(i)
-        parts = [load(part, self.config, rng) for part in mixture]
-        return {
-            "sounds": torch.from_numpy(np.stack([sound for sound, _ in parts])),
-            "frames": torch.from_numpy(np.stack([frames for _, frames in parts])),
-        }
+    def draw(self, i: int, attempt: int = 0) -> tuple[Mixture, None]:
+        return self.mixtures[i], None
 
 
-def training(clips: list[Clip], config: Config) -> Mixtures:
+class Training(Mixtures):
     """Training's endless mixtures, `epochs * epoch_size` of them: number i is the same at any number of workers.
 
     Its first part goes through all clips in a new order each round; the others are any other videos. In a share of
     `silence` the last one is a silent scene, if there are any: its mask should be empty, so that a pixel which shows
-    nothing learns to sound like nothing.
+    nothing learns to sound like nothing. Clips whose sound can't be opened are named by a warning and left out; a mixture
+    of which a file turns out to be broken is drawn anew, and says so.
     Raises SopError where there are fewer videos than sources, or a clip is shorter than a window.
     """
-    lengths = check(clips, config)
-    sounding, silent = ([c for c in clips if (c.label == SILENCE) is quiet] for quiet in (False, True))
 
-    def draw(i: int) -> tuple[Mixture, Generator]:
-        turn, place = divmod(i, len(sounding))
-        first = np.random.default_rng([config.seed, 1, turn]).permutation(len(sounding))[place]
-        rng = np.random.default_rng([config.seed, 2, i])
-        parts = _mixture(sounding, lengths, config, rng, int(first))
-        if silent and rng.random() < config.silence:
-            parts = (*parts[:-1], _part(silent[rng.integers(len(silent))], lengths, config, rng))
+    def __init__(self, clips: list[Clip], config: Config):
+        self.config, self.lengths, self.turn = config, check(clips, config, leave_out=True), None
+        self.sounding, self.silent = ([c for c in self.lengths if (c.label == SILENCE) is s] for s in (False, True))
+
+    def __len__(self) -> int:
+        return self.config.epochs * self.config.epoch_size
+
+    def draw(self, i: int, attempt: int = 0) -> tuple[Mixture, Generator]:
+        config, clips = self.config, self.sounding
+        rng = np.random.default_rng([config.seed, 2, i, attempt] if attempt else [config.seed, 2, i])
+        turn, place = divmod(i, len(clips))
+        if turn != self.turn:  # an order of 200,000 clips takes its time
+            self.turn, self.order = turn, np.random.default_rng([config.seed, 1, turn]).permutation(len(clips))
+        first = rng.integers(len(clips)) if attempt else self.order[place]
+        parts = _mixture(clips, self.lengths, config, rng, int(first))
+        if self.silent and rng.random() < config.silence:
+            parts = (*parts[:-1], _part(self.silent[rng.integers(len(self.silent))], self.lengths, config, rng))
         return parts, rng
 
-    return Mixtures(draw, config.epochs * config.epoch_size, config)
 
-
-def listed(mixtures: list[Mixture], config: Config) -> Mixtures:
-    """The mixtures of a manifest, with no augmentation."""
-    return Mixtures(lambda i: (mixtures[i], None), len(mixtures), config)
+def lit(frames: Tensor, light: Tensor) -> Tensor:
+    """Frames in another light. Shape: uint8 (B, N, V, 3, h, w), (B, N, 3) -> float32 (B, N, V, 3, h, w), still 0..255"""
+    return (frames * light[:, :, None, :, None, None]).clamp_(max=255)
 
 
 def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any") -> list[Mixture]:
     """`count` mixtures for an evaluation, seeded; `labels="different"` keeps to mixtures of N different instruments.
 
     No video is mixed with itself, no silent scene is used, and every clip is the first part about equally often.
-    Raises SopError as `training` does, or where there are fewer labels than sources.
+    Raises SopError as `Training` does, or where there are fewer labels than sources.
     """
     clips = [c for c in clips if c.label != SILENCE]
     lengths = check(clips, config)
@@ -123,14 +151,20 @@ def _part(clip: Clip, lengths: dict[Clip, int], config: Config, rng: Generator) 
     return Part(clip, int(rng.integers(lengths[clip] - config.samples + 1)))
 
 
-def check(clips: list[Clip], config: Config) -> dict[Clip, int]:
-    """Length of each clip's sound in samples, or SopError: too few videos, a short clip, a wrong sample rate."""
-    videos = len({c.video for c in clips if c.label != SILENCE})
-    if videos < config.sources:
-        raise SopError(f"{videos} video(s) that sound in the index, a mixture needs {config.sources} different ones")
+def check(clips: list[Clip], config: Config, leave_out: bool = False) -> dict[Clip, int]:
+    """Length of each clip's sound in samples, or SopError: too few videos, a short clip, a wrong sample rate.
+
+    A sound that can't be opened raises too, or with `leave_out` is named by a warning and left out.
+    """
     lengths = {}
     for row, clip in enumerate(clips, 1):
-        samples, rate = media.sound_length(clip.sound)
+        try:
+            samples, rate = media.sound_length(clip.sound)
+        except SopError as e:
+            if not leave_out:
+                raise
+            warnings.warn(f"{e}; left out", stacklevel=2)
+            continue
         if rate != config.rate:
             raise SopError(
                 f"row {row} ({clip.name}): sound at {rate} Hz, expected {config.rate}; preprocess with --rate {config.rate}"
@@ -141,25 +175,29 @@ def check(clips: list[Clip], config: Config) -> dict[Clip, int]:
                 f"samples at {rate:,} Hz); index with --min-frames {int(np.ceil(config.seconds * config.fps))}"
             )
         lengths[clip] = samples
+    videos = len({c.video for c in lengths if c.label != SILENCE})
+    if videos < config.sources:
+        raise SopError(f"{videos} video(s) that sound in the index, a mixture needs {config.sources} different ones")
     return lengths
 
 
-def load(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """A part's window of sound, float32 (L,), and its frames, uint8 (V, 3, image, image); with `rng`, augmented."""
+def load(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A part's window of sound, its frames, and the light they are to be seen in; with `rng`, augmented.
+
+    Shape: float32 (L,), uint8 (V, 3, image, image), float32 (3,).
+    """
     sound = media.read_sound(part.clip.sound, part.start, config.samples)
+    size, box, light = (config.image, config.image), None, np.ones(3, np.float32)
+    if rng is not None:
+        box = _crop(media.frame_size(part.clip.frames), config.crop, rng)
     indices = frame_indices(part.start, part.clip.n_frames, config)
-    if rng is None:
-        frames = media.read_frames(part.clip.frames, indices, size=(config.image, config.image))
-        return sound, np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
-    box = _crop(media.frame_size(part.clip.frames), config.crop, rng)
-    frames = media.read_frames(part.clip.frames, indices, size=(config.image, config.image), box=box)
-    if rng.random() < 0.5:
-        frames = frames[:, :, ::-1]
-    light = rng.uniform(0.7, 1.3) * rng.uniform(0.85, 1.15, 3)  # brightness, and a tint
-    lit = (np.arange(256)[:, None] * light).clip(0, 255).astype(np.uint8)  # of each value of each colour
-    frames = lit[frames, np.arange(3)]
-    gain = config.gain ** rng.uniform(-1, 1)
-    return np.float32(gain) * sound, np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+    frames = media.read_frames(part.clip.frames, indices, size, box)  # (V, image, image, 3)
+    if rng is not None:
+        if rng.random() < 0.5:
+            frames = frames[:, :, ::-1]
+        light = np.float32(rng.uniform(0.7, 1.3) * rng.uniform(0.85, 1.15, 3))  # brightness, and a tint
+        sound = np.float32(config.gain ** rng.uniform(-1, 1)) * sound
+    return sound, np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), light
 
 
 def frame_indices(start: int, n_frames: int, config: Config) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Videos -> what training reads: `audio/` (mono flac) and `frames/` (jpgs), one clip whole or not at all.
+"""Videos -> what training reads: `audio/` (mono) and `frames/` (jpgs), one clip whole or not at all.
 
-    VIDEOS/<label>/<id>.mp4|webm|...  ->  DATA/audio/<label>/<id>.flac
+    VIDEOS/<label>/<id>.mp4|webm|...  ->  DATA/audio/<label>/<id>.mp3 (or flac, or wav)
                                           DATA/frames/<label>/<id>.mp4/000001.jpg ...
 
 Frame k (from 0) shows second (k + 0.5) / fps of the sound. The folder of frames gets its name last, so where both are
@@ -8,42 +8,85 @@ there the clip is complete: a second run does what is missing and nothing else.
 """
 
 import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import joblib
-import numpy as np
 import pandas as pd
-import soundfile
-from PIL import Image
+import simplejpeg
 from tqdm.auto import tqdm
 
 from .errors import SopError
-from .media import frame_path, frames_within, sf_name, sound_length, stream, sweep, whole
+from .media import SOUND_KINDS, frame_path, frames_within, sound_length, sound_writer, stream, sweep, whole
+from .mp3 import BIT_RATES
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
-SHORT_SIDE = 256  # pixels: training crops are squeezed to 224
 QUALITY = 90  # of the jpgs
+BEFORE = {"audio_format": "flac", "start": 0.0, "duration": None}  # what folders were made with that don't say so
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all the clips of a data folder are made with. The defaults are the paper's for MUSIC; VGGSound takes fps=1."""
+
+    fps: float = 8.0  # frames a second
+    rate: int = 11_025  # samples a second
+    audio_format: str = (
+        "mp3"  # as published; flac and wav lose nothing and are read faster, for 2 and 3 times the space
+    )
+    start: float = 0.0  # seconds of each video that are left out before
+    duration: float | None = None  # seconds of it that are taken; None: to its end
+    short_side: int = 256  # pixels, at most: training squeezes a picture to 224; 0 keeps the video's own size
+    quality: int = QUALITY
+
+    def check(self) -> "Options":
+        """These options, or SopError where one can't be."""
+        if not (self.fps > 0 and self.rate > 0 and self.start >= 0 and self.short_side >= 0):
+            raise SopError(
+                f"fps={self.fps}, rate={self.rate}, start={self.start}, short_side={self.short_side}: expected fps and rate "
+                "above 0, the others not below"
+            )
+        if self.duration is not None and not self.duration > 0:
+            raise SopError(f"duration={self.duration}: expected seconds above 0, or none for all of each video")
+        if self.audio_format not in SOUND_KINDS:
+            raise SopError(f"audio_format={self.audio_format!r}: expected one of {', '.join(SOUND_KINDS)}")
+        if self.audio_format == "mp3" and self.rate not in BIT_RATES:
+            raise SopError(
+                f"rate={self.rate}: an mp3 has {', '.join(map(str, BIT_RATES))} Hz; take one of these, or flac"
+            )
+        return self
 
 
 def preprocess(
-    videos: Path, out: Path, fps: float = 8.0, rate: int = 11_025, jobs: int | None = None, progress: bool = True
+    videos: Path,
+    out: Path,
+    fps: float = 8.0,
+    rate: int = 11_025,
+    jobs: int | None = None,
+    progress: bool = True,
+    cluster: str | None = None,
+    **more,
 ) -> pd.DataFrame:
     """Turn a folder of videos into frames and sound, and say what became of each.
 
-    Args: `fps`: frames a second. `rate`: Hz of the sound. `jobs`: processes (None: one per core).
+    Args: `fps`, `rate` and `more`: see `Options`. `jobs`: processes (None: one per core).
         `progress`: a bar while it runs, and the videos that failed, by name and reason, at its end.
+        `cluster`: `dask://HOST:PORT` of a Dask scheduler whose workers do it instead; they see both folders by the same
+        names and have sop_core installed.
     Returns the report, a row per video, also written to `out/preprocess_report.csv`: id, label, status (`ok`: made now,
         `present`: was there already, `failed`), reason, frames, seconds (of sound).
-    Raises SopError if there is no such folder, there are no videos in it, none of them could be used, or `out` was made
-        with another fps or rate.
+    Raises SopError if an option can't be, there is no such folder, there are no videos in it, none of them could be used,
+        `out` was made with other options, or the cluster can't be reached.
     """
+    options = Options(float(fps), int(rate), **more).check()
     videos, out = Path(videos), Path(out)
     found = find_videos(videos)
-    _same_options(out, {"fps": float(fps), "rate": int(rate), "short_side": SHORT_SIDE, "quality": QUALITY})
+    _same_options(out, options)
     for folder in (out, *out.glob("audio/*"), *out.glob("frames/*")):
         sweep(folder)
-    work = joblib.Parallel(n_jobs=jobs or joblib.cpu_count(), return_as="generator_unordered")
-    rows = work(joblib.delayed(_row)(video, out, fps, rate, refusal) for video, refusal in found)
+    work = [(video, out, options, refusal) for video, refusal in found]
+    rows = _on_cluster(cluster, work) if cluster else _here(jobs or joblib.cpu_count(), work)
     rows = list(tqdm(rows, total=len(found), unit="video", desc="preprocess", disable=not progress))
     report = pd.DataFrame(rows).sort_values(["label", "id"], ignore_index=True)
     with whole(out / "preprocess_report.csv") as part:
@@ -57,6 +100,30 @@ def preprocess(
         lines = lines.encode(errors="backslashreplace").decode()  # a name needn't be valid UTF-8, what is printed must
         print(f"{len(failed)} of {len(report)} videos left out:\n{lines}")
     return report
+
+
+def _here(jobs: int, work: list[tuple]) -> Iterator[dict]:
+    return joblib.Parallel(jobs, return_as="generator_unordered")(joblib.delayed(_row)(*one) for one in work)
+
+
+def _on_cluster(address: str, work: list[tuple]) -> Iterator[dict]:
+    """The same on the workers of a Dask cluster. A task whose worker dies is given to another one."""
+    scheme, _, place = address.partition("://")
+    if scheme != "dask" or ":" not in place:
+        raise SopError(f"cluster {address}: expected dask://HOST:PORT, the address of a Dask scheduler")
+    try:
+        from distributed import Client
+    except ImportError:
+        raise SopError("a cluster needs the package distributed; run pip install -e '.[cluster]'") from None
+    try:
+        client = Client(f"tcp://{place}", timeout=20, set_as_default=False)
+    except (OSError, ValueError) as e:
+        raise SopError(
+            f"cluster {address}: no Dask scheduler answers there ({e}); start one with `dask scheduler`"
+        ) from None
+    work = [(video.resolve(), out.resolve(), *rest) for video, out, *rest in work]
+    with client, joblib.parallel_config("dask", client=client):
+        yield from joblib.Parallel(return_as="generator_unordered")(joblib.delayed(_row)(*one) for one in work)
 
 
 def find_videos(videos: Path) -> list[tuple[Path, str]]:
@@ -82,36 +149,37 @@ def find_videos(videos: Path) -> list[tuple[Path, str]]:
     return found
 
 
-def _same_options(out: Path, options: dict) -> None:
+def _same_options(out: Path, options: Options) -> None:
     """Remember the options in `out`, or raise SopError if clips there were made with others: the two never mix."""
-    place = out / "preprocess.json"
+    place, now = out / "preprocess.json", asdict(options)
     if place.exists() and any(out.glob("frames/*/*")):
         try:
-            before = json.loads(place.read_text())
-        except ValueError:
+            before = BEFORE | json.loads(place.read_text())
+        except (ValueError, TypeError):
             raise SopError(f"{place}: not readable as json; remove it, with the data beside it") from None
-        for key in options:
-            if before.get(key) != options[key]:
+        for key in now:
+            if before.get(key) != now[key]:
                 raise SopError(
-                    f"{out}: was made with {key}={before.get(key)}, now {key}={options[key]} is asked for; "
+                    f"{out}: was made with {key}={before.get(key)}, now {key}={now[key]} is asked for; "
                     "choose another folder, or remove this one"
                 )
     else:
         with whole(place) as part:
-            part.write_text(json.dumps(options))
+            part.write_text(json.dumps(now))
 
 
-def _row(video: Path, out: Path, fps: float, rate: int, refusal: str) -> dict:
+def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
     """One row of the report; the one place where a video's failure ends."""
     row = {"id": video.stem, "label": video.parent.name, "status": "failed", "reason": refusal}
     row |= {"frames": 0, "seconds": 0.0}
     if refusal:
         return row
-    sound, frames = _places(video, out)
+    sound = out / "audio" / video.parent.name / f"{video.stem}.{options.audio_format}"
+    frames = out / "frames" / video.parent.name / f"{video.stem}.mp4"
     try:
         present = sound.is_file() and frame_path(frames, 0).is_file()
         if not present:
-            _clip(video, sound, frames, fps, rate)
+            _clip(video, sound, frames, options)
         samples, own_rate = sound_length(sound)
         count = sum(p.suffix == ".jpg" for p in frames.iterdir())
     except SopError as e:
@@ -122,24 +190,20 @@ def _row(video: Path, out: Path, fps: float, rate: int, refusal: str) -> dict:
     return row | {"status": status, "frames": count, "seconds": round(samples / own_rate, 2)}
 
 
-def _places(video: Path, out: Path) -> tuple[Path, Path]:
-    label, id_ = video.parent.name, video.stem
-    return out / "audio" / label / f"{id_}.flac", out / "frames" / label / f"{id_}.mp4"
-
-
-def _clip(video: Path, sound: Path, frames: Path, fps: float, rate: int) -> None:
+def _clip(video: Path, sound: Path, frames: Path, options: Options) -> None:
     """One video -> its sound and its folder of frames, in one pass."""
+    fps, rate = options.fps, options.rate
     # The inner block ends first: the sound gets its name before the frames do.
     with whole(frames) as folder, whole(sound) as part:
         folder.mkdir()
         count, samples = 0, 0
-        with soundfile.SoundFile(sf_name(part), "w", rate, 1, "PCM_16", format="FLAC") as f:
-            for kind, piece in stream(video, fps, rate, max_side=SHORT_SIDE):
+        with sound_writer(part, rate) as write:
+            for kind, piece in stream(video, fps, rate, options.start, options.duration, options.short_side or None):
                 if kind == "sound":
-                    f.write(np.clip(piece, -1, 1))
+                    write(piece)
                     samples += len(piece)
                 else:
-                    Image.fromarray(piece).save(frame_path(folder, count), quality=QUALITY)
+                    frame_path(folder, count).write_bytes(simplejpeg.encode_jpeg(piece, options.quality, "RGB", "420"))
                     count += 1
         keep = min(count, frames_within(samples / rate, fps))
         if not keep:

@@ -7,6 +7,7 @@ A run's folder holds `config.json`, `model.safetensors` (the best epoch by valid
 import csv
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,7 +24,7 @@ from . import masks, media, metrics
 from .config import Config
 from .errors import SopError
 from .index import Clip
-from .mixing import Mixture, Mixtures, draw_pairs, listed, training
+from .mixing import Listed, Mixture, Mixtures, Training, draw_pairs, lit
 from .nets import SoundOfPixels
 
 
@@ -38,6 +39,7 @@ class Record:
     best: bool  # the weights of this epoch are kept
     mixtures_per_second: float
     seconds: float  # since the run's start, without what lay between stop and resume
+    skipped: int = 0  # mixtures drawn anew since a file of theirs could not be read
 
 
 def device_of(name: str | None = None) -> torch.device:
@@ -55,7 +57,7 @@ def fit(
     """
     config.check()
     device = device_of(device)
-    data, pairs = training(train, config), draw_pairs(val, config.val_pairs, config)
+    data, pairs = Training(train, config), draw_pairs(val, config.val_pairs, config)
     _open_run(folder, config, resume)
     torch.manual_seed(config.seed)
     # channels_last: convolutions need no reordering, 1.25 times as fast on a CPU
@@ -63,17 +65,19 @@ def fit(
     optimizer = _optimizer(model, config)
     history = _restore(folder, model, optimizer) if resume else []
     if not history:
-        first = range(min(64 // config.sources, len(data)))
-        model.spread(torch.stack([data[i]["frames"] for i in first]).to(device))
+        first = [data[i] for i in range(min(64 // config.sources, len(data)))]
+        frames, light = (torch.stack([item[key] for item in first]).to(device) for key in ("frames", "light"))
+        model.spread(lit(frames, light))
     best = max((r.val_sdr for r in history), default=-math.inf)
     sdr_mixture = history[0].val_sdr_mixture if history else validate(None, pairs, config)
+    named = set()  # files that could not be read
     for epoch in range(len(history) + 1, config.epochs + 1):
         began = time.perf_counter()
-        loss = _epoch(model, optimizer, data, epoch, device)
+        loss, skipped = _epoch(model, optimizer, data, epoch, device, named)
         rate = config.epoch_size / (time.perf_counter() - began)
         sdr = validate(model, pairs, config)
         seconds = (history[-1].seconds if history else 0.0) + time.perf_counter() - began
-        record = Record(epoch, loss, sdr, sdr_mixture, sdr > best, rate, seconds)
+        record = Record(epoch, loss, sdr, sdr_mixture, sdr > best, rate, seconds, skipped)
         history.append(record)
         best = max(best, sdr)
         _save(folder, model, optimizer, history)
@@ -87,7 +91,9 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     sources = remix(model.magnitudes(specs), config.remix)  # (B remix, N, F, T)
     # The STFT of a sum is the sum of the STFTs.
     mixture = model.magnitudes(remix(specs, config.remix).sum(1))  # (B remix, F, T)
-    logits = model.logits(remix(model.pooled(batch["frames"]), config.remix), model.channels(mixture))
+    logits = model.logits(
+        remix(model.pooled(lit(batch["frames"], batch["light"])), config.remix), model.channels(mixture)
+    )
     return masks.loss(logits, masks.targets(sources, config.mask), masks.weights(mixture))
 
 
@@ -104,7 +110,7 @@ def remix(sources: Tensor, times: int) -> Tensor:
 def validate(model: SoundOfPixels | None, pairs: list[Mixture], config: Config) -> float:
     """Mean SDR in dB over the sources of `pairs`; with no model, that of the mixture as it is. Silent sources don't count."""
     scores = []
-    for item in DataLoader(listed(pairs, config), batch_size=None):
+    for item in DataLoader(Listed(pairs, config), batch_size=None):
         sounds, frames = item["sounds"], item["frames"]
         found = sounds.sum(0).expand_as(sounds)
         if model is not None:
@@ -166,16 +172,25 @@ def schedule(step: int, steps: int) -> float:
     return min((step + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * max(0, step - warm) / max(1, steps - warm)))
 
 
-def _epoch(model: SoundOfPixels, optimizer, data: Mixtures, epoch: int, device: torch.device) -> float:
-    """One epoch's steps; its mean loss."""
+def _epoch(
+    model: SoundOfPixels, optimizer, data: Mixtures, epoch: int, device: torch.device, named: set[str]
+) -> tuple[float, int]:
+    """One epoch's steps; its mean loss, and how many mixtures had to be drawn anew. What is in `named` isn't named again."""
     config = model.config
     mine = Subset(data, range((epoch - 1) * config.epoch_size, epoch * config.epoch_size))
     loader = DataLoader(
         mine, config.batch, num_workers=config.workers, pin_memory=device.type == "cuda", drop_last=True
     )
     model.train()
-    total = 0.0
-    for i, batch in enumerate(tqdm(loader, desc=f"epoch {epoch}/{config.epochs}", unit="step", leave=False)):
+    total, skipped = 0.0, 0
+    for i, batch in enumerate(
+        tqdm(_read(loader), f"epoch {epoch}/{config.epochs}", len(loader), unit="step", leave=False)
+    ):
+        for reason in "\n".join(batch.pop("skipped")).split("\n"):
+            skipped += bool(reason)
+            if reason and reason not in named:
+                named.add(reason)
+                warnings.warn(f"{reason}; its mixtures are skipped", stacklevel=2)
         step, steps = (epoch - 1) * len(loader) + i, config.epochs * len(loader)
         for group in optimizer.param_groups:
             group["lr"] = group["base"] * schedule(step, steps)
@@ -188,7 +203,15 @@ def _epoch(model: SoundOfPixels, optimizer, data: Mixtures, epoch: int, device: 
         loss.backward()
         optimizer.step()
         total += loss.item()
-    return total / len(loader)
+    return total / len(loader), skipped
+
+
+def _read(loader: DataLoader) -> Iterator[dict]:
+    """The loader's batches; an error of a worker without the worker's traceback, which torch makes part of its message."""
+    try:
+        yield from loader
+    except SopError as e:
+        raise SopError(str(e).strip().rpartition("SopError: ")[2]) from None
 
 
 def _open_run(folder: Path, config: Config, resume: bool) -> None:

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from sop_core import media
+from sop_core import media, mp3
 from sop_core.errors import SopError
 
 RATE = 11_025
@@ -95,6 +95,23 @@ def test_flash_and_beep_meet_at_a_variable_frame_rate(tmp_path):
     assert np.flatnonzero(frames.mean((1, 2, 3)) > 128)[0] == np.ceil(onset * 8 - 0.5)
 
 
+def test_an_edit_list_that_leaves_out_the_beginning_is_obeyed(tmp_path):
+    flash_and_beep(tmp_path / "a.mp4", 2.0, 4.0)
+    with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(tmp_path / "b.mp4"), "w") as cut:
+        streams = {s.index: cut.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:  # 0.7 s before time 0: kept in the file, for decoding, but not to be shown
+                shift = round(Fraction(7, 10) / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = streams[packet.stream.index]
+                cut.mux(packet)
+    assert b"elst" in (tmp_path / "b.mp4").read_bytes()
+    frames, sound = media.read_video(tmp_path / "b.mp4", 8, RATE)
+    onset = np.flatnonzero(abs(sound) > 0.1)[0] / RATE
+    assert onset == pytest.approx(1.3, abs=0.03)
+    assert abs(np.flatnonzero(frames.mean((1, 2, 3)) > 128)[0] - np.ceil(onset * 8 - 0.5)) <= 1
+
+
 def test_a_section_is_the_same_part_of_the_whole(tmp_path):
     flash_and_beep(tmp_path / "a.mp4", 3.0, 6.0)
     frames, sound = media.read_video(tmp_path / "a.mp4", 8, RATE)
@@ -138,6 +155,26 @@ def test_the_short_side_is_limited_and_the_shape_kept(tmp_path):
     assert media.read_video(tmp_path / "a.mp4", 8, RATE, max_side=None)[0].shape[1:] == (300, 500, 3)
 
 
+def test_odd_sizes_and_pixels_that_are_no_squares(tmp_path):
+    for size, pixel, expected in (((61, 83), None, (61, 83)), ((48, 64), Fraction(4, 3), (48, 85))):
+        with av.open(str(tmp_path / "a.mkv"), "w") as container:
+            video = container.add_stream("h264", rate=25)
+            (video.height, video.width), video.pix_fmt = size, "yuv444p"
+            if pixel:
+                video.codec_context.sample_aspect_ratio = pixel
+            audio = container.add_stream("aac", rate=44_100, layout="mono")
+            for _ in range(25):
+                picture = np.full((*size, 3), (200, 40, 90), np.uint8)
+                container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            frame = av.AudioFrame.from_ndarray(tone(440, 1, 44_100)[None], format="fltp", layout="mono")
+            frame.sample_rate = 44_100
+            container.mux(audio.encode(frame))
+            container.mux(video.encode(None)), container.mux(audio.encode(None))
+        frames, _ = media.read_video(tmp_path / "a.mkv", 8, RATE)
+        assert frames.shape[1:3] == expected
+        np.testing.assert_allclose(frames.reshape(-1, 3).mean(0), (200, 40, 90), atol=6)
+
+
 def test_a_phone_video_stands_upright(tmp_path):
     picture = np.zeros((48, 80, 3), np.uint8)
     picture[:, 60:] = 255  # bright at the right as stored
@@ -168,6 +205,14 @@ def cut_short(folder):
     return path
 
 
+def ten_hours(folder):
+    path = plain_video(folder / "x.mkv").rename(folder / "x.mp4")  # what it is shows in its bytes
+    data = path.read_bytes()
+    duration = data.index(b"\x44\x89\x88") + 3  # Matroska's Duration, a double of milliseconds (RFC 9559, 5.1.2.10)
+    path.write_bytes(data[:duration] + struct.pack(">d", 36_000_000) + data[duration + 8 :])
+    return path
+
+
 def written(data):
     def make(folder):
         (folder / "x.mp4").write_bytes(data)
@@ -182,6 +227,7 @@ BROKEN = {
     "playlist": (written(b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/passwd\n"), "not a video file"),
     "no moov": (no_table, "moov"),
     "cut short": (cut_short, "cut short"),
+    "ten hours": (ten_hours, "s of the 36000.0 s it claims"),
     "no sound": (lambda folder: plain_video(folder / "x.mp4", sound=False), "no sound stream"),
     "no picture": (lambda folder: plain_video(folder / "x.mp4", picture=False), "no picture stream"),
     "missing": (lambda folder: folder / "x.mp4", "no such file"),
@@ -227,13 +273,81 @@ def test_a_window_is_a_slice_of_the_whole(tmp_path, ending):
     assert media.sound_length(tmp_path / f"a.{ending}") == (5 * RATE, RATE)
 
 
-def test_a_window_of_mp3_is_a_slice_of_the_whole_too(tmp_path):
-    noise = np.cumsum(np.random.default_rng(0).normal(size=40 * RATE))
-    soundfile.write(tmp_path / "a.mp3", noise / abs(noise).max(), RATE)
+def coloured_noise(seconds, rate=RATE):
+    noise = np.cumsum(np.random.default_rng(0).normal(size=round(seconds * rate)))
+    noise -= np.convolve(noise, np.ones(200) / 200, "same")
+    return (0.7 * noise / abs(noise).max()).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "kind", ["ours", "any of 9 rates", "foreign with a reservoir", "foreign VBR", "foreign stereo"]
+)
+def test_a_window_of_mp3_is_a_slice_of_the_whole_too(tmp_path, kind):
+    rates = mp3.BIT_RATES if kind == "any of 9 rates" else [44_100 if kind == "foreign stereo" else RATE]
+    for rate in rates:
+        path, noise = tmp_path / f"{rate}.mp3", coloured_noise(20, rate)
+        if kind == "foreign VBR":
+            soundfile.write(path, noise, rate)
+        elif kind.startswith("foreign"):
+            encode_mp3(path, np.stack([noise, noise[::-1]])[: 1 + kind.endswith("stereo")], rate)
+        else:
+            with media.sound_writer(path, rate) as write:
+                for i in range(0, len(noise), 1_777):
+                    write(noise[i : i + 1_777])
+        whole, _ = soundfile.read(path, dtype="float32", always_2d=True)  # by libsndfile: another decoder
+        whole = whole.mean(axis=1)
+        assert len(whole) == len(noise)
+        if kind in ("ours", "any of 9 rates"):  # as loud as it was: LAME alone would make it 5 % softer
+            assert np.dot(whole, noise) / np.dot(noise, noise) == pytest.approx(1, abs=0.01)
+        for start in [0, 1, 575, 577, *range(2_000, len(whole) - 3_000, 9_973), len(whole) - 3_000]:
+            window = media.read_sound(path, start, 3_000)
+            np.testing.assert_allclose(window, whole[start : start + 3_000], atol=1e-5)
+        assert (mp3.window(path, 5_000, 3_000) is None) == (kind == "foreign VBR")
+
+
+def encode_mp3(path, sound, rate):
+    """As ffmpeg does it when told nothing: a constant bit rate, with a reservoir."""
+    layout = {1: "mono", 2: "stereo"}[len(sound)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libmp3lame", rate=rate, layout=layout)
+        stream.bit_rate = 24_000 if rate == RATE else 128_000
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), "fltp", layout)
+        frame.sample_rate = rate
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_a_window_of_a_long_mp3_reads_no_more_than_one_of_a_short(tmp_path, monkeypatch):
+    counted = []
+
+    class Counted(io.BytesIO):
+        def read(self, size=-1):
+            counted.append(size if size >= 0 else 10**9)
+            return super().read(size)
+
+    for seconds in (20, 200):
+        with media.sound_writer(tmp_path / f"{seconds}.mp3", RATE) as write:
+            write(coloured_noise(seconds))
+    data = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(Path, "open", lambda self, mode: Counted(data[self]))
+    read = {}
+    for seconds, start in ((20, 0), (20, 150_000), (200, 0), (200, 2_000_000)):
+        counted.clear()
+        assert len(mp3.window(tmp_path / f"{seconds}.mp3", start, 60_000)) == 60_000
+        read[seconds, start] = sum(counted)
+    assert max(read.values()) < min(read.values()) + 11 * 418 and max(read.values()) < 1.2 * 60_000 / RATE * 8_000
+
+
+def test_mp3_that_is_damaged_is_read_with_the_hole_or_refused(tmp_path):
+    noise = coloured_noise(20)
+    with media.sound_writer(tmp_path / "a.mp3", RATE) as write:
+        write(noise)
+    data = (tmp_path / "a.mp3").read_bytes()
     whole = media.read_sound(tmp_path / "a.mp3")
-    for start in range(0, 40 * RATE - 3000, 9_973):  # some of these start with a crackle if there is no run-up
-        window = media.read_sound(tmp_path / "a.mp3", start, 3000)
-        np.testing.assert_allclose(window, whole[start : start + 3000], atol=1e-5)
+    (tmp_path / "a.mp3").write_bytes(data[: len(data) // 2])
+    with pytest.raises(SopError, match="cut short"):
+        media.read_sound(tmp_path / "a.mp3", 15 * RATE, 3_000)
+    np.testing.assert_allclose(media.read_sound(tmp_path / "a.mp3", RATE, 3_000), whole[RATE:][:3_000], atol=1e-5)
 
 
 def test_sound_is_averaged_over_channels_and_resampled(tmp_path):

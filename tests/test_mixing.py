@@ -1,5 +1,7 @@
 """Mixtures: seeded, never a video with itself, exactly the window that was asked for; manifests there and back."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import soundfile
@@ -14,7 +16,7 @@ from sop_core.errors import SopError
 
 def test_sounds_are_the_windows_of_the_clips(tiny_clips):
     pairs = mixing.draw_pairs(tiny_clips, 4, TINY)
-    for pair, item in zip(pairs, mixing.listed(pairs, TINY), strict=True):
+    for pair, item in zip(pairs, mixing.Listed(pairs, TINY), strict=True):
         assert item["sounds"].shape == (2, TINY.samples)
         assert item["frames"].shape == (2, TINY.frames, 3, TINY.image, TINY.image)
         assert item["frames"].dtype == torch.uint8
@@ -35,18 +37,57 @@ def test_frames_stand_round_the_middle_of_the_window():
 
 
 def test_training_mixtures_are_the_same_at_any_number_of_workers(tiny_clips):
-    data = mixing.training(tiny_clips, TINY)
+    data = mixing.Training(tiny_clips, TINY)
     alone = [data[i] for i in range(8)]
     for i, item in enumerate(DataLoader(data, batch_size=None, num_workers=2)):
         if i < 8:
             assert torch.equal(item["sounds"], alone[i]["sounds"])
             assert torch.equal(item["frames"], alone[i]["frames"])
-    other = mixing.training(tiny_clips, TINY.override({"seed": "1"}))
+    other = mixing.Training(tiny_clips, TINY.override({"seed": "1"}))
     assert not torch.equal(other[0]["sounds"], alone[0]["sounds"])
 
 
+def test_workers_may_be_spawned_where_a_system_does_not_fork(tiny_clips):
+    data = mixing.Training(tiny_clips, TINY)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        item = pool.apply(data.__getitem__, (3,))
+    assert torch.equal(item["sounds"], data[3]["sounds"]) and torch.equal(item["light"], data[3]["light"])
+
+
+def test_light_multiplies_colours_and_ends_at_white():
+    frames = torch.full((1, 2, 1, 3, 4, 5), 100, dtype=torch.uint8)
+    light = torch.tensor([[[1.0, 0.5, 2.0], [3.0, 1.0, 0.0]]])
+    assert mixing.lit(frames, light)[0, :, 0, :, 2, 3].tolist() == [[100, 50, 200], [255, 100, 0]]
+
+
+def test_broken_files_are_skipped_named_and_counted_but_never_silence(tmp_path):
+    clips = [write_clip(tmp_path, label, n) for n in range(6) for label in ("red", "blue")]
+    for k in range(clips[0].n_frames):
+        (clips[0].frames / f"{k + 1:06d}.jpg").write_bytes(b"no picture")
+    data = clips[1].sound.read_bytes()
+    clips[1].sound.write_bytes(data[: len(data) // 3])  # its header still promises 3 s
+    (clips[2].sound).write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"red_1\.flac: empty .*; left out"):
+        training = mixing.Training(clips, TINY)
+    assert not any(part.clip == clips[2] for i in range(30) for part in training.draw(i)[0])
+    items = [training[i] for i in range(16)]
+    skipped = {line for item in items for line in item["skipped"].split("\n") if line}
+    assert any("red_0.mp4: no frame 000001.jpg that can be read" in line for line in skipped)
+    assert any("blue_0.flac: " in line for line in skipped)
+    assert all(item["sounds"].abs().amax(1).min() > 0.01 for item in items)
+    assert [item["skipped"] for item in items] == [
+        mixing.Training(clips[:2] + clips[3:], TINY)[i]["skipped"] for i in range(16)
+    ]
+    with pytest.raises(SopError, match="not a picture"):  # an evaluation's mixtures are what they are
+        mixing.Listed([(mixing.Part(clips[0], 0), mixing.Part(clips[1], 20_000))], TINY)[0]
+    for clip in clips[3:]:
+        clip.sound.write_bytes(b"")
+    with pytest.raises(SopError, match="10 mixtures in a row could not be read; the last: "):
+        training[0]
+
+
 def test_training_goes_through_all_clips_and_changes_what_it_shows(tiny_clips):
-    data = mixing.training(tiny_clips, TINY)
+    data = mixing.Training(tiny_clips, TINY)
     firsts = [data.draw(i)[0][0].clip.name for i in range(len(tiny_clips))]
     assert sorted(firsts) == sorted(c.name for c in tiny_clips)
     again = next(i for i in range(6, 12) if data.draw(i)[0][0].clip.name == firsts[0])
@@ -55,13 +96,13 @@ def test_training_goes_through_all_clips_and_changes_what_it_shows(tiny_clips):
 
 def test_a_share_of_trainings_mixtures_has_one_silent_scene_and_an_evaluation_none(tiny_clips, empty_rooms):
     clips = [*empty_rooms, *tiny_clips]
-    data = mixing.training(clips, TINY.override({"silence": "0.25", "epoch_size": "400"}))
+    data = mixing.Training(clips, TINY.override({"silence": "0.25", "epoch_size": "400"}))
     silent = [[part.clip.label == SILENCE for part in data.draw(i)[0]] for i in range(400)]
     assert not any(first for first, _ in silent)
     assert 0.2 < np.mean([last for _, last in silent]) < 0.3
     assert not any(p.clip.label == SILENCE for pair in mixing.draw_pairs(clips, 50, TINY) for p in pair)
     with pytest.raises(SopError, match="1 video.s. that sound"):
-        mixing.training([*empty_rooms, tiny_clips[0]], TINY)
+        mixing.Training([*empty_rooms, tiny_clips[0]], TINY)
 
 
 def test_no_video_is_mixed_with_itself_and_labels_differ_when_asked(tiny_clips):
@@ -76,7 +117,7 @@ def test_three_sources(tiny_clips):
     config = TINY.override({"sources": "3"})
     pair = mixing.draw_pairs(tiny_clips, 1, config)[0]
     assert len({p.clip.video for p in pair}) == 3
-    assert mixing.listed([pair], config)[0]["sounds"].shape == (3, TINY.samples)
+    assert mixing.Listed([pair], config)[0]["sounds"].shape == (3, TINY.samples)
     with pytest.raises(SopError, match="2 label.s. for mixtures of 3"):
         mixing.draw_pairs(tiny_clips, 1, config, labels="different")
 
@@ -107,8 +148,8 @@ def test_a_broken_manifest_gets_one_clear_sentence(tmp_path, tiny_clips, text, s
 def test_short_clips_too_few_videos_and_another_rate_are_refused(tmp_path, tiny_clips):
     short = write_clip(tmp_path, "red", 7, seconds=0.5)
     with pytest.raises(SopError, match=r"row 7 \(red/red_7\): 0.50 s of sound, needs 0.74 s"):
-        mixing.training([*tiny_clips, short], TINY)
+        mixing.Training([*tiny_clips, short], TINY)
     with pytest.raises(SopError, match="1 video"):
-        mixing.training(tiny_clips[:1], TINY)
+        mixing.Training(tiny_clips[:1], TINY)
     with pytest.raises(SopError, match="11025 Hz, expected 8000"):
-        mixing.training(tiny_clips, TINY.override({"rate": "8000"}))
+        mixing.Training(tiny_clips, TINY.override({"rate": "8000"}))

@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from test_media import BROKEN, flash_and_beep, plain_video
+import simplejpeg
+import soundfile
+from test_media import BROKEN, flash_and_beep, level, make_video, plain_video, tone
 
 from sop_core import media
 from sop_core.errors import SopError
@@ -38,7 +41,7 @@ def test_the_layout_and_the_alignment(tmp_path):
     report = run(tmp_path / "v", tmp_path / "d")
     names = sorted(p.name for p in (tmp_path / "d" / "frames" / "cello" / "a.mp4").iterdir())
     assert names == [f"{k:06d}.jpg" for k in range(1, 25)]
-    sound = media.read_sound(tmp_path / "d" / "audio" / "cello" / "a.flac")
+    sound = media.read_sound(tmp_path / "d" / "audio" / "cello" / "a.mp3")
     onset = np.flatnonzero(abs(sound) > 0.1)[0] / 11_025
     frames = media.read_frames(tmp_path / "d" / "frames" / "cello" / "a.mp4", range(24))
     assert onset == pytest.approx(1.2, abs=0.01)
@@ -67,7 +70,7 @@ def test_names_of_all_kinds(tmp_path):
     assert set(report.id) == {*ids, odd} and set(report.status) == {"ok"}, report.reason.tolist()
     for name in ids:
         assert media.frame_path(tmp_path / "d" / "frames" / "cello violin" / f"{name}.mp4", 0).exists()
-        assert (tmp_path / "d" / "audio" / "cello violin" / f"{name}.flac").exists()
+        assert (tmp_path / "d" / "audio" / "cello violin" / f"{name}.mp3").exists()
 
 
 def test_a_second_run_does_what_is_missing_and_no_more(tmp_path):
@@ -77,12 +80,12 @@ def test_a_second_run_does_what_is_missing_and_no_more(tmp_path):
     before = clips_of(tmp_path / "d")
     assert run(tmp_path / "v", tmp_path / "d").status.tolist() == ["present"] * 3
     assert clips_of(tmp_path / "d") == before
-    (tmp_path / "d" / "audio" / "cello" / "b.flac").unlink()  # as after a kill between the two names
+    (tmp_path / "d" / "audio" / "cello" / "b.mp3").unlink()  # as after a kill between the two names
     report = run(tmp_path / "v", tmp_path / "d")
     assert report.status.tolist() == ["present", "ok", "present"]
     after = clips_of(tmp_path / "d")
     assert after.keys() == before.keys()
-    assert all(after[p] == before[p] for p in before if p.name != "b.flac" and p.parent.name != "b.mp4")
+    assert all(after[p] == before[p] for p in before if p.name != "b.mp3" and p.parent.name != "b.mp4")
 
 
 def test_broken_videos_are_named_and_cost_nobody_else_anything(tmp_path, capsys):
@@ -140,19 +143,93 @@ def test_other_options_are_noticed_and_never_mixed(tmp_path):
         run(tmp_path / "v", tmp_path / "d", rate=22_050)
     assert clips_of(tmp_path / "d") == before
     assert run(tmp_path / "v", tmp_path / "e", fps=2.5, rate=22_050).frames[0] == 2  # instants 0.2 and 0.6 s
+    for option in ({"audio_format": "flac"}, {"start": 0.5}, {"duration": 0.5}, {"short_side": 0}):
+        with pytest.raises(SopError, match=f"{next(iter(option))}=.* is asked for"):
+            run(tmp_path / "v", tmp_path / "d", **option)
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("mp3", "MPEG_LAYER_III"), ("flac", "PCM_16"), ("wav", "PCM_16")])
+def test_the_sound_is_mono_at_the_rate_in_the_kind_asked_for(tmp_path, kind, subtype):
+    make_video(tmp_path / "v" / "cello" / "a.mp4", [0, 1, 2], [np.zeros((48, 64, 3), np.uint8)] * 3,
+               np.stack([tone(700, 3, 48_000)] * 2), 48_000)  # fmt: skip
+    run(tmp_path / "v", tmp_path / "d", audio_format=kind, rate=16_000)
+    info = soundfile.info(tmp_path / "d" / "audio" / "cello" / f"a.{kind}")
+    assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, subtype)
+    sound = media.read_sound(tmp_path / "d" / "audio" / "cello" / f"a.{kind}")
+    assert len(sound) == pytest.approx(48_000, abs=1100) and level(sound, 700, 16_000) == pytest.approx(0.5, rel=0.03)
+
+
+def test_a_part_of_each_video_and_its_own_size(tmp_path):
+    flash_and_beep(tmp_path / "v" / "cello" / "a.mp4", 2.0, 4.0)
+    plain_video(tmp_path / "v" / "cello" / "short.mp4", 1.0)
+    report = run(tmp_path / "v", tmp_path / "d", start=1.5, duration=1.25).set_index("id")
+    assert report.loc["a", ["status", "frames", "seconds"]].tolist() == ["ok", 10, 1.25]
+    assert report.loc["short", "reason"] == "no sound from there on"
+    sound = media.read_sound(tmp_path / "d" / "audio" / "cello" / "a.mp3")
+    assert np.flatnonzero(abs(sound) > 0.1)[0] / 11_025 == pytest.approx(0.5, abs=0.01)
+    picture = [np.zeros((300, 500, 3), np.uint8)] * 2
+    make_video(tmp_path / "w" / "cello" / "a.mp4", [0, 0.5], picture, tone(440, 1, 44_100)[None])
+    for short_side, size in ((256, (427, 256)), (0, (500, 300)), (100, (167, 100))):
+        run(tmp_path / "w", tmp_path / f"d{short_side}", short_side=short_side)
+        assert media.frame_size(tmp_path / f"d{short_side}" / "frames" / "cello" / "a.mp4") == size
+
+
+def test_options_that_cannot_be_are_refused_before_anything_is_done(tmp_path):
+    plain_video(tmp_path / "v" / "cello" / "a.mp4", 1.0)
+    bad = {"fps": 0, "start": -1, "duration": 0, "short_side": -5, "audio_format": "../x", "rate": 12_345}
+    for key, value in bad.items():
+        with pytest.raises(SopError, match=rf"{key}=.*expected|{key}=.*take"):
+            run(tmp_path / "v", tmp_path / "d", **{key: value})
+    assert not (tmp_path / "d").exists()
+    assert run(tmp_path / "v", tmp_path / "d", rate=12_345, audio_format="flac").status[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    "address", ["dask://", "127.0.0.1:8786", "spark://127.0.0.1:8786", "dask://nowhere.invalid:8786"]
+)
+def test_a_cluster_that_is_none_gets_one_clear_sentence(tmp_path, address):
+    pytest.importorskip("distributed", reason="needs the extra `cluster`")
+    plain_video(tmp_path / "v" / "cello" / "a.mp4", 1.0)
+    with pytest.raises(SopError, match="expected dask://HOST:PORT|no Dask scheduler answers"):
+        run(tmp_path / "v", tmp_path / "d", cluster=address)
+
+
+def test_a_cluster_that_loses_a_worker_does_what_one_process_does(tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs the extra `cluster`")
+    names = [f"{k:02d}" for k in range(12)]
+    for name in names:
+        plain_video(tmp_path / "v" / "cello" / f"{name}.mp4", 8.0)
+    (tmp_path / "v" / "cello" / "broken.mp4").write_text("no")
+    here = run(tmp_path / "v", tmp_path / "here")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address.replace("tcp://", "dask://")
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(run, tmp_path / "v", tmp_path / "there", cluster=address)
+            while not list(tmp_path.glob("there/frames/cello/0*.mp4")) and not done.done():
+                time.sleep(0.01)
+            os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+            left = len(list(tmp_path.glob("there/frames/cello/0*.mp4")))
+            there = done.result(timeout=120)
+    assert left < len(names)  # it did die on the way
+    pd.testing.assert_frame_equal(there.assign(status=here.status), here)  # what a dead worker finished is `present`
+    assert set(there.status) == {"ok", "failed"} or set(there.status) == {"ok", "present", "failed"}
+    expected = {p for p in clips_of(tmp_path / "here") if ".part-" not in str(p)}
+    assert expected == {p for p in clips_of(tmp_path / "there") if ".part-" not in str(p)}
+    for path in expected:
+        assert (tmp_path / "here" / path).read_bytes() == (tmp_path / "there" / path).read_bytes()
 
 
 def test_an_interrupt_in_the_middle_leaves_nothing_half(tmp_path, monkeypatch):
     plain_video(tmp_path / "v" / "cello" / "a.mp4", 2.0)
-    save, seen = media.Image.Image.save, []
+    encode, seen = simplejpeg.encode_jpeg, []
 
-    def stop_at_the_fifth(self, *args, **more):
+    def stop_at_the_fifth(*args, **more):
         seen.append(1)
         if len(seen) == 5:
             raise KeyboardInterrupt
-        save(self, *args, **more)
+        return encode(*args, **more)
 
-    monkeypatch.setattr(media.Image.Image, "save", stop_at_the_fifth)
+    monkeypatch.setattr(simplejpeg, "encode_jpeg", stop_at_the_fifth)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "v", tmp_path / "d")
     assert len(seen) == 5 and not clips_of(tmp_path / "d")
@@ -161,10 +238,10 @@ def test_an_interrupt_in_the_middle_leaves_nothing_half(tmp_path, monkeypatch):
 SLOW = """
 import sys, time
 from pathlib import Path
-from PIL import Image
+import simplejpeg
 from sop_core.preprocess import preprocess
-save = Image.Image.save
-Image.Image.save = lambda *a, **k: (save(*a, **k), time.sleep(0.05))
+encode = simplejpeg.encode_jpeg
+simplejpeg.encode_jpeg = lambda *a, **k: (encode(*a, **k), time.sleep(0.05))[0]
 preprocess(Path(sys.argv[1]), Path(sys.argv[2]), jobs=1, progress=False)
 """
 
@@ -211,7 +288,7 @@ def test_every_real_clip_goes_through(tmp_path):
     assert set(report.status) == {"ok"} and len(report) == len(list(REAL.glob("*/*.mp4")))
     np.testing.assert_allclose(report.frames, report.seconds * 8, atol=1)
     for row in report.itertuples():
-        samples, rate = media.sound_length(tmp_path / "d" / "audio" / row.label / f"{row.id}.flac")
+        samples, rate = media.sound_length(tmp_path / "d" / "audio" / row.label / f"{row.id}.mp3")
         assert rate == 11_025 and samples / rate == pytest.approx(row.seconds, abs=0.01)
         frame = media.read_frames(tmp_path / "d" / "frames" / row.label / f"{row.id}.mp4", [row.frames - 1])
         assert min(frame.shape[1:3]) <= 256 and frame.std() > 5

@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import TINY
+from tiny import TINY, write_clip
+from torch.utils.data import DataLoader, Dataset
 
 from sop_core import train
 from sop_core.errors import SopError
 from sop_core.localize import Scene
 from sop_core.media import read_frames, read_sound
-from sop_core.mixing import draw_pairs, training
+from sop_core.mixing import Training, draw_pairs
 from sop_core.nets import SoundOfPixels
 
 
@@ -59,6 +60,32 @@ def test_a_loss_that_is_no_number_stops_with_the_step(tiny_clips, tmp_path):
         list(train.fit(config, tiny_clips, tiny_clips, tmp_path / "run"))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_files_that_cannot_be_read_are_named_once_and_counted(tmp_path, workers):
+    clips = [write_clip(tmp_path, label, n) for n in range(3) for label in ("red", "blue")]
+    for k in range(24):
+        (clips[0].frames / f"{k + 1:06d}.jpg").write_bytes(b"no picture")
+    with pytest.warns(UserWarning) as said:
+        records = list(train.fit(replace(TINY, workers=workers), clips, clips[1:], tmp_path / "run"))
+    names = [str(w.message) for w in said if "skipped" in str(w.message)]
+    assert names and len(names) == len(set(names)) and all("red_0.mp4" in n for n in names)
+    assert [r.skipped > 0 for r in records] == [True, True]
+    assert train.read_history(tmp_path / "run") == records
+    with pytest.raises(SopError, match=r"^1\d* mixtures in a row could not be read; the last: [^\n]*no such file$"):
+        batches = DataLoader(Broken(), 2, num_workers=workers)
+        list(train._read(batches))
+
+
+class Broken(Dataset):
+    """What a loader's worker does when all files have gone."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        raise SopError("10 mixtures in a row could not be read; the last: a.mp3: no such file")
+
+
 def test_a_missing_or_broken_checkpoint_gets_one_clear_sentence(run, tmp_path):
     with pytest.raises(SopError, match="no checkpoint there"):
         train.load_model(tmp_path)
@@ -74,7 +101,7 @@ def test_a_missing_or_broken_checkpoint_gets_one_clear_sentence(run, tmp_path):
 
 def test_pictures_differ_from_the_first_step_on(tiny_clips):
     torch.manual_seed(0)
-    model, data = SoundOfPixels(TINY).train(), training(tiny_clips, TINY)
+    model, data = SoundOfPixels(TINY).train(), Training(tiny_clips, TINY)
     frames = torch.stack([data[i]["frames"] for i in range(16)])
     before = model.pooled(frames).flatten(0, 1).std(0)
     model.spread(frames)
@@ -89,7 +116,7 @@ def test_training_learns_which_square_sounds_how(tiny_clips, empty_rooms):
     torch.manual_seed(0)
     model = SoundOfPixels(TINY).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    data = training([*tiny_clips, *empty_rooms], replace(TINY, epoch_size=400, silence=0.2))
+    data = Training([*tiny_clips, *empty_rooms], replace(TINY, epoch_size=400, silence=0.2))
     losses = []
     for step in range(50):
         batch = torch.utils.data.default_collate([data[8 * step + i] for i in range(8)])
