@@ -4,6 +4,7 @@
     config       every number of a run, with its unit; the presets MUSIC, VGGSOUND, DEMO
     mp3          windows of mp3 files
     media        video and audio files in and out
+    collect      lists of MUSIC and VGGSound -> videos; photos -> silent scenes
     stage        pictures of the toy orchestra's players
     orchestra    a toy orchestra: real mp4 files with sound, stems and boxes, from a seed
     preprocess   videos -> frames/ and audio/

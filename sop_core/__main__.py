@@ -4,6 +4,7 @@ Exit 0: the work is done. Exit 2: something the user can mend, in one line on st
 """
 
 import argparse
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -45,6 +46,22 @@ def _parser() -> argparse.ArgumentParser:
     p = verb("demo", demo, "the whole road on the toy orchestra: render, preprocess, index, train, evaluate")
     p.add_argument("--out", type=Path, default=ROOT, help="folder that gets data/demo and ckpt/demo")
     p.add_argument("--seed", type=int, default=0, help="another seed, another orchestra and another training")
+
+    p = verb("collect", collect, "lists of videos -> VIDEOS/<label>/<id>.mp4, by yt-dlp; photos -> silent scenes")
+    p.add_argument("kind", choices=("music", "vggsound", "silence"), help="what the lists are, or photos")
+    p.add_argument(
+        "lists", type=Path, nargs="+", metavar="LIST", help="MUSIC's json files, VGGSound's csv, or a folder of photos"
+    )
+    p.add_argument("--out", type=Path, required=True, metavar="VIDEOS", help="also gets collect_report.csv")
+    p.add_argument("--jobs", type=int, default=4, help="videos at a time")
+    p.add_argument("--retries", type=int, default=5, help="of one request, with twice the pause each time")
+    p.add_argument("--rate-limit", type=_bytes, default=None, metavar="500K", help="bytes a second, each video")
+    p.add_argument(
+        "--cookies", type=Path, default=None, metavar="cookies.txt", help="a browser's, where a site asks for them"
+    )
+    p.add_argument("--again", action="store_true", help="ask again for what was gone the last time")
+    p.add_argument("--address", default=None, metavar="URL", help="a mirror, with {id} in it (None: YouTube)")
+    p.add_argument("--seconds", type=float, default=24.0, help="length of a silent scene")
 
     p = verb("preprocess", preprocess, "videos VIDEOS/<label>/<id>.mp4 -> DATA/frames and DATA/audio")
     p.add_argument("videos", type=Path, metavar="VIDEOS")
@@ -121,6 +138,14 @@ def _numbers(count: int):
     return parse
 
 
+def _bytes(text: str) -> int:
+    """An argparse type: 500K, 2M, 1000."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)", text, re.IGNORECASE)
+    if not match or not float(match[1]):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected bytes a second, as 500K or 2M")
+    return int(float(match[1]) * 1024 ** " KMG".index(match[2].upper() or " "))
+
+
 # --- the verbs: torch is imported only where it is needed, so that the others start at once --------------------------
 
 
@@ -143,6 +168,21 @@ def demo(args) -> None:
     step("evaluate", run, "--index", csv["val"], "--n-pairs", 60, "--labels", "different",
          "--duets", csv["test"], "--truth", data / "truth", "--report", run / "visualization")  # fmt: skip
     print("Hear any pixel: `make lab`, then notebook 05_localization")
+
+
+def collect(args) -> None:
+    from . import collect as c
+
+    if args.kind == "silence":
+        reports = [c.silence(photos, args.out, args.seconds, args.jobs) for photos in args.lists]
+        print("\n".join(map(c.summary, reports)))
+        return
+    if args.address and "{id}" not in args.address:
+        raise SopError(f"--address {args.address}: expected {{id}} in it, where a video's id goes")
+    videos = c.read_music(args.lists) if args.kind == "music" else c.read_vggsound(args.lists)
+    how = c.How(args.jobs, args.retries, rate_limit=args.rate_limit, cookies=args.cookies, again=args.again,
+                address=args.address or c.YOUTUBE)  # fmt: skip
+    print(f"{c.summary(c.collect(videos, args.out, how))}\neach of them: {args.out / c.REPORT}")
 
 
 def preprocess(args) -> None:

@@ -7,6 +7,7 @@ is on the screen at second (k + 0.5) / fps of the sound: the middle of the stret
 Nothing half-written is ever seen: what is written here appears whole, or not at all (`whole`).
 """
 
+import bisect
 import hashlib
 import io
 import math
@@ -15,6 +16,7 @@ import platform
 import re
 import secrets
 import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -25,7 +27,6 @@ import numpy as np
 import simplejpeg
 import soundfile
 import soxr
-from PIL import Image
 
 from . import mp3
 from .errors import SopError
@@ -38,7 +39,9 @@ SAFE = {
 ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}  # one was all there was before 17
 MP3_RUN_UP = 11_520  # samples: 10 frames or 20, more than an mp3 frame leans on those before it (see mp3.py)
 JUMP = 0.05  # seconds: sound timestamps that are off by less are rounding, by more are a gap (or an overlap)
+PLAIN = {("fltp", "mono"), ("fltp", "stereo")}  # what aac, mp3 and opus decode to, mostly: mixed here
 SOUND_KINDS = ("mp3", "flac", "wav")
+AHEAD = 100  # packets: pictures are stored at most 16 places from where they are shown, sound between them
 LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file, not a quiet passage
 
 
@@ -146,10 +149,10 @@ def _read_jpg(path: Path, size: tuple[int, int] | None, box: tuple[float, ...] |
 def frame_size(folder: Path) -> tuple[int, int]:
     """(width, height) in pixels of a folder's first frame. Raises SopError if there is none that can be read."""
     try:
-        with Image.open(frame_path(folder, 0)) as picture:
-            return picture.size
-    except (OSError, SyntaxError) as e:
+        height, width, *_ = simplejpeg.decode_jpeg_header(frame_path(folder, 0).read_bytes())
+    except (OSError, ValueError) as e:
         raise SopError(f"{folder}: no frame 000001.jpg that can be read ({_last(e)})") from e
+    return width, height
 
 
 def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -217,25 +220,24 @@ def stream(
         `max_side`: pixels; the *short* side of a frame is made at most that, the shape kept (None: as it is).
     Raises SopError with the reason if the file is empty, no video, cut short, or has no sound or no picture.
     """
-    zero = _first_sound(path) + Fraction(start)  # the file's time that is time 0 of what we give
-    length = None if duration is None else Fraction(duration)
+    zero = _first_sound(path) + start  # the file's time, in seconds, that is time 0 of what we give
     with _opened(path) as container:
         video, audio = _streams(path, container)
         pixel = video.sample_aspect_ratio or Fraction(1)  # a pixel's width over its height
-        pictures, sounds = _Pictures(path, Fraction(fps), length, pixel, max_side), _Sounds(path, rate, length)
+        pictures, sounds = _Pictures(path, fps, duration, pixel, max_side), _Sounds(path, rate, duration)
         if start > 0:  # a second early: a decoder needs a run-up
             container.seek(max(0, int((zero - 1) * av.time_base)))
-        for packet in container.demux(video, audio):
+        for packet in _needed_first(container.demux(video, audio), video, pictures, zero):
             todo = pictures if packet.stream is video else sounds
             for frame in [] if todo.done else _decode(packet):
-                at = None if frame.pts is None else frame.pts * frame.time_base - zero
+                at = None if frame.pts is None else float(frame.pts * frame.time_base) - zero
                 yield from ((todo.kind, part) for part in todo.push(frame, at))
             if pictures.done and sounds.done:
                 break
         for todo in (sounds, pictures):
             yield from ((todo.kind, part) for part in todo.finish())
         if duration is None:
-            _check_length(path, container, float(zero + max(pictures.end, Fraction(sounds.seconds))))
+            _check_length(path, container, zero + max(pictures.end, sounds.seconds))
 
 
 class _Pictures:
@@ -243,35 +245,35 @@ class _Pictures:
 
     kind = "frame"
 
-    def __init__(self, path: Path, fps: Fraction, length: Fraction | None, pixel: Fraction, max_side: int | None):
+    def __init__(self, path: Path, fps: float, length: float | None, pixel: Fraction, max_side: int | None):
         self.path, self.fps, self.pixel, self.max_side = path, fps, pixel, max_side
-        self.count = math.inf if length is None else math.ceil(length * fps - Fraction(1, 2))  # frames to give
+        self.count = math.inf if length is None else frames_within(length, fps)  # frames to give
         self.next = 0  # index of the frame to give next
         self.held = None  # the picture on the screen
-        self.end = Fraction(0)  # when it goes, in seconds
+        self.end = 0.0  # when it goes, in seconds
 
     @property
     def done(self) -> bool:
         return self.next >= self.count
 
-    def push(self, picture: av.VideoFrame, at: Fraction | None) -> Iterator[np.ndarray]:
+    def push(self, picture: av.VideoFrame, at: float | None) -> Iterator[np.ndarray]:
         at = self.end if at is None else at
         if at - self.end > LONGEST_GAP:
-            raise SopError(f"{self.path}: its picture jumps by {float(at - self.end):.0f} s in time; convert it again")
+            raise SopError(f"{self.path}: its picture jumps by {at - self.end:.0f} s in time; convert it again")
         self.held = self.held or picture  # before the first picture: the first
         yield from self._until(at)
         self.held = picture
         ticks = getattr(picture, "duration", 0) or 0
-        self.end = at + (ticks * picture.time_base if ticks else 1 / self.fps)
+        self.end = at + (float(ticks * picture.time_base) if ticks else 1 / self.fps)
 
     def finish(self) -> Iterator[np.ndarray]:
         if self.held is None:
             raise SopError(f"{self.path}: its picture stream holds no picture that can be decoded")
         yield from self._until(self.end)
 
-    def _until(self, at: Fraction) -> Iterator[np.ndarray]:
+    def _until(self, at: float) -> Iterator[np.ndarray]:
         frame = None
-        while not self.done and (self.next + Fraction(1, 2)) / self.fps < at:
+        while not self.done and (self.next + 0.5) / self.fps < at - 1e-9:
             if frame is None:
                 frame = _upright(self.held, self.pixel, self.max_side)
             self.next += 1
@@ -283,11 +285,12 @@ class _Sounds:
 
     kind = "sound"
 
-    def __init__(self, path: Path, rate: int, length: Fraction | None):
+    def __init__(self, path: Path, rate: int, length: float | None):
         self.path, self.rate, self.length = path, rate, length
         self.own_rate = 0  # Hz of what is decoded: only the first frame says it for sure (HE-AAC)
         self.count = math.inf  # samples to take, at own_rate
         self.taken = 0  # samples so far, at own_rate
+        self.waiting = []  # a frame is short: about a second at a time costs less to resample, and to write
 
     @property
     def done(self) -> bool:
@@ -297,7 +300,7 @@ class _Sounds:
     def seconds(self) -> float:
         return self.taken / (self.own_rate or 1)
 
-    def push(self, frame: av.AudioFrame, at: Fraction | None) -> Iterator[np.ndarray]:
+    def push(self, frame: av.AudioFrame, at: float | None) -> Iterator[np.ndarray]:
         if not self.own_rate:
             self.own_rate, self.form = frame.sample_rate, None
             self.resampler = soxr.ResampleStream(self.own_rate, self.rate, 1, dtype="float32")
@@ -310,21 +313,63 @@ class _Sounds:
             sound = np.concatenate([np.zeros(max(0, skew), np.float32), sound[max(0, -skew) :]])
         sound = sound[: int(min(len(sound), self.count - self.taken))]
         self.taken += len(sound)
-        if len(sound):
-            yield self.resampler.resample_chunk(sound)
+        self.waiting.append(sound)
+        if len(self.waiting) >= 40:
+            yield self._resampled()
 
     def finish(self) -> Iterator[np.ndarray]:
         if not self.taken:
             raise SopError(f"{self.path}: no sound from there on" if self.own_rate else f"{self.path}: no sound in it")
-        yield self.resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        yield self._resampled(last=True)
+
+    def _resampled(self, last: bool = False) -> np.ndarray:
+        sound = np.concatenate([*self.waiting, np.zeros(0, np.float32)])
+        self.waiting = []
+        return self.resampler.resample_chunk(sound, last=last)
 
     def _mono(self, frame: av.AudioFrame) -> np.ndarray:
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if form[:2] in PLAIN and form[2] == self.own_rate:
+            planes = [np.frombuffer(plane, np.float32, frame.samples) for plane in frame.planes]
+            return planes[0].copy() if len(planes) == 1 else (planes[0] + planes[1]) / 2
         if form != self.form:  # the first frame, or a stream that changes on the way
             # to whole numbers, since to floats libswresample adds channels up 3 dB louder, and past 1
             self.form, self.mixer = form, av.AudioResampler("s32p", "mono", self.own_rate)
         parts = [np.zeros(0, np.int32)] + [part.to_ndarray()[0] for part in self.mixer.resample(frame)]
         return np.concatenate(parts).astype(np.float32) / 2**31
+
+
+def _needed_first(
+    packets: Iterable[av.Packet], video: av.VideoStream, pictures: _Pictures, zero: float
+) -> Iterator[av.Packet]:
+    """The packets in their order; the decoder is told of each picture whether it may be left out.
+
+    A picture that no other is built on (in h264 often every second one) and that is on the screen at no instant of ours
+    needn't be decoded: a third of the work, at 8 of 25 frames a second. When it goes is only known when the next one in
+    time has been read, which may come later in the file.
+    """
+    waiting, times = deque(), []  # packets; when the pictures known so far come on, in order
+
+    def told() -> av.Packet:
+        packet = waiting.popleft()
+        if packet.stream is video:
+            at = None if packet.pts is None else float(packet.pts * packet.time_base) - zero
+            later = len(times) if at is None else bisect.bisect_right(times, at)
+            until = times[later] if later < len(times) else math.inf
+            instant = 0.0 if at is None else (max(0, math.ceil(at * pictures.fps - 0.5 - 1e-6)) + 0.5) / pictures.fps
+            needed = at is None or instant <= until + 1e-6
+            video.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+            del times[: max(0, later - AHEAD)]
+        return packet
+
+    for packet in packets:
+        waiting.append(packet)
+        if packet.stream is video and packet.pts is not None:
+            bisect.insort(times, float(packet.pts * packet.time_base) - zero)
+        if len(waiting) > AHEAD:
+            yield told()
+    while waiting:
+        yield told()
 
 
 def _upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> np.ndarray:
@@ -339,13 +384,13 @@ def _upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> n
     return np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
 
 
-def _first_sound(path: Path) -> Fraction:
+def _first_sound(path: Path) -> float:
     """The file's time of its first sound sample, in seconds: an encoder's run-up is already left out of it."""
     with _opened(path) as container:
         _, audio = _streams(path, container)
         for packet in container.demux(audio):
             for frame in _decode(packet):
-                return Fraction(0) if frame.pts is None else frame.pts * frame.time_base
+                return 0.0 if frame.pts is None else float(frame.pts * frame.time_base)
     raise SopError(f"{path}: its sound stream holds no sound that can be decoded")
 
 

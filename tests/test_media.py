@@ -95,6 +95,26 @@ def test_flash_and_beep_meet_at_a_variable_frame_rate(tmp_path):
     assert np.flatnonzero(frames.mean((1, 2, 3)) > 128)[0] == np.ceil(onset * 8 - 0.5)
 
 
+@pytest.mark.parametrize("pace", ["even", "uneven"])
+@pytest.mark.parametrize("fps", [8, 1, 25, 40])
+def test_each_frame_is_the_picture_that_is_on_the_screen(tmp_path, pace, fps):
+    """However many pictures need no decoding: compared with all of them decoded, by their own times."""
+    rng = np.random.default_rng(0)
+    times = np.arange(0, 6, 0.04) if pace == "even" else np.cumsum(rng.choice([0.01, 0.04, 0.15], 100))
+    times = np.round(times - times[0], 4)
+    pictures = [np.full((48, 64, 3), v, np.uint8) for v in rng.integers(0, 255, len(times))]
+    make_video(tmp_path / "a.mkv", times, pictures, tone(440, times[-1] + 0.04, 44_100)[None])
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        decoded = [(f.time, f.to_ndarray(format="rgb24").mean()) for f in container.decode(video=0)]
+    shown, levels = zip(*decoded, strict=True)
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        zero = next(container.decode(audio=0)).time
+    frames, _ = media.read_video(tmp_path / "a.mkv", fps, RATE)
+    at = np.searchsorted(shown, zero + (np.arange(len(frames)) + 0.5) / fps, side="right") - 1
+    assert len(frames) > 5 * fps
+    np.testing.assert_allclose(frames.mean((1, 2, 3)), np.array(levels)[at], atol=1)
+
+
 def test_an_edit_list_that_leaves_out_the_beginning_is_obeyed(tmp_path):
     flash_and_beep(tmp_path / "a.mp4", 2.0, 4.0)
     with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(tmp_path / "b.mp4"), "w") as cut:

@@ -1,0 +1,373 @@
+"""Lists of videos -> videos, and photos of empty places -> silent scenes: where data comes from.
+
+    music.json, vggsound.csv  ->  VIDEOS/<label>/<id>.mp4
+    PHOTOS/**/*.jpg           ->  VIDEOS/silence/<name>.mp4
+
+Videos vanish, and nothing stops the rest: `VIDEOS/collect_report.csv` says of every one what became of it. A second run
+fetches what is missing; what was unavailable or private the last time is taken to be gone.
+Downloading is yt-dlp's, cutting and joining ffmpeg's (both come with the extra `collect`).
+"""
+
+import csv
+import hashlib
+import itertools
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import quote
+
+import av
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+from tqdm.auto import tqdm
+
+from .config import SILENCE
+from .errors import SopError
+from .media import sweep, whole, write_video
+
+GONE = ("unavailable", "private")
+YOUTUBE = "https://www.youtube.com/watch?v={id}"
+SECTION = 10.0  # seconds of a VGGSound clip
+HEIGHT = 360  # pixels, at most: training sees 224
+PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
+REPORT = "collect_report.csv"
+PASSING = (
+    r"HTTP Error (429|5\d\d)|timed out|reset by peer|connection refused|name resolution"  # worth another try at once
+)
+# What yt-dlp says, and what it means. The first that fits counts; what has failed may be there when asked otherwise.
+MEANING = {
+    "private": r"private video|members.only|join this channel|granted access",
+    "failed": r"HTTP Error (403|429|5\d\d)|sign in|cookies|rate.limit|too many requests|not available in your country",
+    "unavailable": r"unavailable|not available|no longer|removed|terminated|deleted|does not exist|HTTP Error 4(04|10)",
+}
+
+
+@dataclass(frozen=True)
+class Video:
+    """One line of a list: a YouTube id, its label, and where the section starts, in seconds (None: all of the video)."""
+
+    key: str
+    label: str
+    start: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The file's name, as VGGSound's users have it for sections: `<youtube id>_<start, six digits>`."""
+        return self.key if self.start is None else f"{self.key}_{self.start:06d}"
+
+
+@dataclass(frozen=True)
+class How:
+    """How to fetch: what yt-dlp is told."""
+
+    jobs: int = 4  # videos at a time
+    retries: int = 5  # of one request, with twice the pause each time
+    pause: float = 1.0  # seconds before the first of them
+    timeout: float = 30.0  # seconds without an answer
+    rate_limit: int | None = None  # bytes a second, each video
+    cookies: Path | None = None  # a cookies.txt
+    address: str = YOUTUBE  # with {id} in it: a mirror of your own
+    again: bool = False  # ask again for what was gone the last time
+
+
+def read_music(paths: Iterable[Path]) -> list[Video]:
+    """MUSIC's lists: `{"videos": {"<label>": ["<youtube id>", ...]}}`, a duet's label is its two with a blank between.
+
+    Raises SopError naming the file where one isn't that.
+    """
+    found = {}
+    for path in paths:
+        try:
+            lists = json.loads(Path(path).read_text(encoding="utf-8"))["videos"]
+            rows = [(label, key) for label, keys in lists.items() for key in keys]
+            if not all(isinstance(x, str) for row in rows for x in row) or any(
+                isinstance(k, str) for k in lists.values()
+            ):
+                raise TypeError("an id that is no text")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
+            raise SopError(f'{path}: expected {{"videos": {{"<label>": ["<youtube id>", ...]}}}} ({e!r})') from None
+        found |= dict.fromkeys(Video(key, label) for label, key in rows)
+    return _some(found, paths)
+
+
+def read_vggsound(paths: Iterable[Path]) -> list[Video]:
+    """VGGSound's list: rows `youtube_id,start_seconds,label,split`, no header. Raises SopError naming file and row."""
+    found = {}
+    for path in paths:
+        try:
+            with Path(path).open(newline="", encoding="utf-8-sig") as f:
+                rows = [(n, row) for n, row in enumerate(csv.reader(f), 1) if row]
+        except (OSError, ValueError, csv.Error) as e:
+            raise SopError(f"{path}: not readable as csv ({e})") from None
+        for number, row in rows:
+            if len(row) != 4 or not re.fullmatch(r"\d{1,6}", row[1]):
+                raise SopError(f"{path} row {number}: {','.join(row)!r}, expected youtube_id,start_seconds,label,split")
+            found[Video(row[0], row[2], int(row[1]))] = None
+    return _some(found, paths)
+
+
+def _some(found: dict, paths: Iterable[Path]) -> list[Video]:
+    if not found:
+        raise SopError(f"{', '.join(map(str, paths))}: no videos in it")
+    return list(found)
+
+
+def collect(videos: list[Video], out: Path, how: How | None = None, progress: bool = True) -> pd.DataFrame:
+    """Fetch what is missing of `videos` into `out/<label>/<id>.mp4`, several at a time, at most 360 pixels high.
+
+    Returns the report, a row a video: id, label, status (`ok`, `unavailable`, `private`, `failed`), reason, seconds, bytes;
+    also in `out/collect_report.csv`, after the rows of earlier runs for other videos. It is kept up to date on the way.
+    Raises SopError where yt-dlp or ffmpeg isn't installed, or the cookies aren't there.
+    """
+    how = how or How()
+    if how.cookies and not Path(how.cookies).is_file():
+        raise SopError(
+            f"{how.cookies}: no such file; expected cookies as a browser's extension exports them (cookies.txt)"
+        )
+    _yt_dlp()
+    before = {} if how.again else {key: row for key, row in _earlier(out).items() if row["status"] in GONE}
+
+    def fetched(video: Video) -> dict:
+        return _fetched(video, Path(out), how, before.get((video.id, video.label)))
+
+    with _ffmpeg():
+        return _all(videos, Path(out), how.jobs, progress, fetched)
+
+
+def silence(photos: Path, out: Path, seconds: float = 24.0, jobs: int = 4, progress: bool = True) -> pd.DataFrame:
+    """Photos of places where nothing plays -> still videos with silence, `out/silence/<name>.mp4`, 24 s of each.
+
+    For training alone: their mask should be empty. Photos are looked for in `photos` and in all the folders in it.
+    Returns a report, and raises SopError, as `collect` does; also where there are no photos.
+    """
+    photos = Path(photos)
+    found = {p.relative_to(photos): p for p in sorted(photos.rglob("*")) if p.suffix.lower() in PHOTOS}
+    if not found:
+        raise SopError(
+            f"{photos}: no photos; expected files that end in {', '.join(PHOTOS)}, there or in folders below"
+        )
+    scenes = {Video(re.sub(r"[^\w-]+", "_", str(name)).strip("_-"), SILENCE): p for name, p in found.items()}
+    return _all(list(scenes), Path(out), jobs, progress, lambda v: _still(v, scenes[v], Path(out), seconds))
+
+
+def _all(videos: list[Video], out: Path, jobs: int, progress: bool, work: Callable[[Video], dict]) -> pd.DataFrame:
+    """Do the work on all videos, several at a time; whatever happens, the report is written."""
+    rows, earlier = {}, _earlier(out)
+    others = [row for key, row in earlier.items() if key not in {(v.id, v.label) for v in videos}]
+
+    def save() -> pd.DataFrame:
+        report = pd.DataFrame([rows.get(v) or earlier.get((v.id, v.label)) or _row(v) for v in videos])
+        with whole(out / REPORT) as part:
+            pd.concat([pd.DataFrame(others), report]).to_csv(part, index=False, errors="surrogateescape")
+        return report
+
+    for folder in (out, *out.glob("*/")):
+        sweep(folder)
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        todo = {pool.submit(work, v): v for v in videos}
+        for n, done in enumerate(tqdm(as_completed(todo), "collect", len(todo), unit="video", disable=not progress), 1):
+            rows[todo[done]] = done.result()
+            if n % 100 == 0:  # a power cut forgets little
+                save()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        report = save()
+    return report
+
+
+def summary(report: pd.DataFrame) -> str:
+    """What came of it, in a line or two: how many are there, which share is gone, what failed."""
+    n, count = len(report), report.status.value_counts()
+    gone = sum(count.get(s, 0) for s in GONE)
+    text = f"{count.get('ok', 0):,} of {n:,} videos are there; {gone:,} ({100 * gone / n:.1f} %) are gone"
+    text += f": {count.get('unavailable', 0):,} unavailable, {count.get('private', 0):,} private" if gone else ""
+    failed = report[report.status == "failed"]
+    if len(failed):
+        first = f"{failed.id.iloc[0]!r}: {failed.reason.iloc[0]}"
+        text += f"\n{len(failed):,} failed, and are tried again the next time; the first, {first}"
+    return text
+
+
+def _fetched(video: Video, out: Path, how: How, gone: dict | None) -> dict:
+    """One row of the report; the one place where a video's failure ends."""
+    if wrong := _unsafe(video):
+        return _row(video, reason=wrong)
+    place = out / video.label / f"{video.id}.mp4"
+    work = out / ".collect" / hashlib.sha256(f"{video.label}/{video.id}".encode()).hexdigest()[:16]
+    try:
+        if not place.is_file():
+            if gone:
+                return gone
+            _fetch(video, place, work, how)
+        return _row(video, "ok", "", _seconds(place), place.stat().st_size)
+    except SopError as e:
+        return _row(video, *_meaning(str(e)))
+    except Exception as e:  # one video that breaks a library must not stop the other 199,999
+        return _row(video, reason=f"{type(e).__name__}: {e}")
+
+
+def _still(video: Video, photo: Path, out: Path, seconds: float) -> dict:
+    place = out / video.label / f"{video.id}.mp4"
+    try:
+        if not place.is_file():
+            with Image.open(photo) as opened:
+                picture = ImageOps.exif_transpose(opened).convert("RGB")
+            picture.thumbnail((1_000, HEIGHT))
+            frames = itertools.repeat(np.asarray(picture), round(4 * seconds))
+            write_video(place, frames, 4, np.zeros(round(44_100 * seconds), np.float32), 44_100)
+        return _row(video, "ok", "", seconds, place.stat().st_size)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        return _row(video, reason=f"not a picture that can be read ({e})")
+
+
+def _row(
+    video: Video, status: str = "failed", reason: str = "not reached", seconds: float = 0.0, bytes: int = 0
+) -> dict:
+    reason = " ".join(reason.split())
+    return {
+        "id": video.id,
+        "label": video.label,
+        "status": status,
+        "reason": reason,
+        "seconds": seconds,
+        "bytes": bytes,
+    }
+
+
+def _unsafe(video: Video) -> str:
+    """Why an id or a label can't be a file's name ("" if it can): lists are from the net."""
+    if not re.fullmatch(r"[\w-]{1,64}", video.key, re.ASCII):
+        return f"id {video.key!r}: expected letters, digits, - and _"
+    if (
+        not video.label.strip()
+        or video.label[0] in ".-"
+        or re.search(r"[/\\\0-\x1f:]", video.label)
+        or len(video.label) > 100
+    ):
+        return f"label {video.label!r}: can't be the name of a folder"
+    return ""
+
+
+def _earlier(out: Path) -> dict[tuple[str, str], dict]:
+    """The rows of an earlier report, by id and label."""
+    if not (Path(out) / REPORT).is_file():
+        return {}
+    try:
+        rows = pd.read_csv(Path(out) / REPORT, keep_default_na=False, dtype={"id": str, "label": str}).to_dict(
+            "records"
+        )
+        return {(r["id"], r["label"]): r for r in rows if r["status"]}
+    except (ValueError, KeyError):
+        return {}  # what it forgets is asked for again
+
+
+def _meaning(said: str) -> tuple[str, str]:
+    """What yt-dlp said -> status, reason."""
+    said = re.sub(r"\x1b\[[0-9;]*m", "", said).removeprefix("ERROR:").strip()
+    for status, pattern in MEANING.items():
+        if re.search(pattern, said, re.IGNORECASE):
+            return status, said
+    return "failed", said
+
+
+def _fetch(video: Video, place: Path, work: Path, how: How) -> None:
+    """One video, or its section, by yt-dlp. What was fetched of it stays in `work`, so that the next run goes on there."""
+    yt_dlp = _yt_dlp()
+    work.mkdir(parents=True, exist_ok=True)
+    options = {
+        "format": f"bv*[height<=?{HEIGHT}]+ba/b[height<=?{HEIGHT}]/wv*+ba/w",
+        "merge_output_format": "mp4",
+        "paths": {"home": str(work)},
+        "outtmpl": "video.%(ext)s",
+        "retries": how.retries,
+        "fragment_retries": how.retries,
+        "extractor_retries": how.retries,
+        "retry_sleep_functions": {
+            kind: lambda n: min(how.pause * 2**n, 60) for kind in ("http", "fragment", "extractor")
+        },
+        "socket_timeout": how.timeout,
+        "ratelimit": how.rate_limit,
+        "cookiefile": how.cookies and str(shutil.copy(how.cookies, work / "cookies.txt")),  # yt-dlp writes to it
+        "noplaylist": True,
+        "quiet": True,
+        "no_warnings": True,
+        "noprogress": True,
+        "logger": _Silent(),
+    }
+    if video.start is not None:
+        section = [(video.start, video.start + SECTION)]
+        options |= {"download_ranges": yt_dlp.utils.download_range_func(None, section), "force_keyframes_at_cuts": True}
+    for n in range(how.retries + 1):
+        try:
+            with yt_dlp.YoutubeDL(options) as ydl:
+                ydl.download([how.address.format(id=quote(video.key, safe=""))])
+            break
+        except yt_dlp.utils.YoutubeDLError as e:
+            if n == how.retries or not re.search(PASSING, str(e), re.IGNORECASE):
+                raise SopError(str(e)) from None
+            time.sleep(min(how.pause * 2**n, 60))
+    made = [p for p in work.glob("video.*") if p.suffix not in (".part", ".ytdl")]
+    if not made:
+        raise SopError("yt-dlp left no video")
+    with whole(place) as part:
+        shutil.move(made[0], part)
+        _seconds(part)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+class _Silent:
+    """yt-dlp's messages, unheard: what matters is in the report."""
+
+    def debug(self, message: str) -> None: ...
+
+    info = warning = error = debug
+
+
+def _seconds(path: Path) -> float:
+    """Length of a video. Raises SopError where it can't be opened, or has no picture or no sound."""
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video or not container.streams.audio:
+                raise SopError(f"no {'sound' if container.streams.video else 'picture'} in it")
+            return round((container.duration or 0) / av.time_base, 2)
+    except av.FFmpegError as e:
+        raise SopError(f"what came is no video ({e.strerror})") from None
+
+
+def _yt_dlp():
+    try:
+        import yt_dlp
+    except ImportError:
+        raise SopError("yt-dlp is not installed; run pip install -e '.[collect]'") from None
+    return yt_dlp
+
+
+@contextmanager
+def _ffmpeg() -> Iterator[None]:
+    """Let yt-dlp find ffmpeg, which it cuts sections with: the system's, or the one that imageio-ffmpeg brings."""
+    if shutil.which("ffmpeg"):
+        yield
+        return
+    try:
+        import imageio_ffmpeg
+    except ImportError:
+        raise SopError("ffmpeg is not installed; run pip install -e '.[collect]'") from None
+    before = os.environ.get("PATH", "")
+    with TemporaryDirectory() as folder:  # it looks for that very name on the path
+        name = "ffmpeg.exe" if os.name == "nt" else "ffmpeg"
+        shutil.copy(imageio_ffmpeg.get_ffmpeg_exe(), Path(folder) / name)
+        os.environ["PATH"] = f"{folder}{os.pathsep}{before}"
+        try:
+            yield
+        finally:
+            os.environ["PATH"] = before
