@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 from . import __version__
-from .config import CKPT, PRESETS, ROOT
+from .config import CKPT, MUSIC, PRESETS, ROOT
 from .errors import SopError
 
 
@@ -77,13 +77,21 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--jobs", type=int, default=None, help="processes (None: one a core)")
     p.add_argument("--cluster", default=None, metavar="dask://HOST:PORT", help="let a Dask cluster's workers do it")
 
-    p = verb("index", index, "DATA -> train.csv, val.csv, test.csv, all.csv")
+    p = verb("index", index, "DATA -> train.csv, val.csv, test.csv, all.csv; or check DATA, or an index.csv")
     p.add_argument("data", type=Path, metavar="DATA")
     p.add_argument("name", nargs="?", default="", metavar="NAME", help="a name for this index: it goes to DATA/NAME")
     p.add_argument("--min-frames", type=int, default=0, help="leave out clips with fewer frames")
     p.add_argument("--val-ratio", type=float, default=0.2, help="share of each label's videos that validate")
     p.add_argument("--test-ratio", type=float, default=0.0, help="share that test; duets test always")
     p.add_argument("--seed", type=int, default=0, help="of the split")
+    p.add_argument("--duets", choices=("test", "train", "drop"), default="test", help="where duets go")
+    p.add_argument(
+        "--splits", type=Path, default=None, metavar="vggsound.csv", help="the data set's own test and train"
+    )
+    p.add_argument("--check", action="store_true", help="read every clip, and list what is missing or can't be used")
+    p.add_argument(
+        "--window", type=float, default=MUSIC.seconds, metavar="SECONDS", help="that a clip has to fill (--check)"
+    )
     p.add_argument("--out", type=Path, default=None, metavar="DIR", help="where the csv files go (None: DATA/NAME)")
 
     p = verb("train", train, "learn to separate, from an index of solo clips")
@@ -194,13 +202,29 @@ def preprocess(args) -> None:
 
 
 def index(args) -> None:
-    from .index import build_index, read_index
+    from . import index as ix
+    from . import media
 
-    out = args.out or args.data / args.name
-    paths = build_index(args.data, out, args.min_frames, args.val_ratio, args.test_ratio, args.seed)
-    for name, path in paths.items():
-        clips = read_index(path) if path.stat().st_size else []
-        print(f"{name:<5} {len(clips):>6} clips  {path}")
+    if args.data.is_file() and not args.check:
+        raise SopError(f"{args.data}: a file; expected a data folder to index, or --check with an index to check")
+    out = args.data.parent if args.data.is_file() else args.out or args.data / args.name
+    if not args.data.is_file():
+        paths = ix.build_index(
+            args.data, out, args.min_frames, args.val_ratio, args.test_ratio, args.seed, args.duets, args.splits
+        )
+        for name, path in paths.items():
+            clips = ix.read_index(path) if path.stat().st_size else []
+            print(f"{name:<5} {len(clips):>6} clips  {path}")
+    if args.check:
+        found = ix.check(args.data, args.window)
+        with media.whole(out / "index_check.csv") as part:
+            found.to_csv(part, index=False, errors="surrogateescape")
+        for kind in ("missing", "invalid"):
+            rows = found[found.problem == kind]
+            print(f"{kind}: {rows.clip.nunique()} clip(s)")
+            for r in rows.head(20).itertuples():
+                print(f"  {r.clip}: {r.reason}".encode(errors="backslashreplace").decode())
+        print(f"all of them: {out / 'index_check.csv'}")
 
 
 def train(args) -> None:

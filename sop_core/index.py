@@ -2,42 +2,64 @@
 
 A row is `AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`, no header; a path is looked up as written, then from the index's own
 folder (what we write is relative to it, so that a data set can be moved). A clip is told by `label/id`, from its
-sound's place `.../<label>/<id>.flac`; a duet's label is its two labels with a blank between.
+sound's place `.../<label>/<id>.mp3`; a duet's label is its two labels with a blank between.
 """
 
 import csv
+import json
 import os
 import random
+import re
+import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import joblib
+import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
-from .config import SILENCE
+from .config import MUSIC, SILENCE
 from .errors import SopError
-from .media import sound_length, whole
+from .media import frame_path, read_frames, read_sound, sound_length, whole
 
 SOUNDS = (".flac", ".wav", ".mp3")  # where an id has several, the first of these is taken
+SILENT = 1e-4  # of full scale: a sound that stays below is no sound (-80 dB)
+DUETS = ("test", "train", "drop")
+SECTION = re.compile(r"([\w-]{11})_\d{6}", re.ASCII)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Clip:
     """One video, preprocessed: its sound file, its folder of frames, and how many frames are in it."""
 
-    sound: Path
-    frames: Path
+    _sound: str  # a Path is five times larger, and an index may have 200,000 clips
+    _frames: str
     n_frames: int
+
+    def __init__(self, sound: Path | str, frames: Path | str, n_frames: int):
+        object.__setattr__(self, "_sound", os.fspath(sound))
+        object.__setattr__(self, "_frames", os.fspath(frames))
+        object.__setattr__(self, "n_frames", n_frames)
+
+    @property
+    def sound(self) -> Path:
+        return Path(self._sound)
+
+    @property
+    def frames(self) -> Path:
+        return Path(self._frames)
 
     @property
     def label(self) -> str:
-        return self.sound.parent.name
+        return os.path.basename(os.path.dirname(self._sound))  # noqa: PTH119, PTH120
 
     @property
     def id(self) -> str:
-        return self.sound.stem
+        return os.path.splitext(os.path.basename(self._sound))[0]  # noqa: PTH119, PTH122
 
     @property
     def name(self) -> str:
@@ -45,15 +67,21 @@ class Clip:
         return f"{self.label}/{self.id}"
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """Who plays: one label, or a duet's two."""
-        words = tuple(self.label.split(" "))
-        return words if len(words) == 2 and all(words) else (self.label,)
-
-    @property
     def video(self) -> str:
-        """What clips of one video share: they never stand in two splits."""
-        return self.id
+        """What clips of one video share: they never stand in two splits. `<YouTube id>_<start>` is a section of one."""
+        section = SECTION.fullmatch(self.id)
+        return section[1] if section else self.id
+
+
+def duets(labels: Iterable[str]) -> set[str]:
+    """Which of a data set's labels are duets: two words with a blank between, each of them a label of its own.
+
+    VGGSound's "playing harp" is none then. Where no label has one word alone, all of two words are taken for duets.
+    """
+    labels = set(labels)
+    pairs = {label for label in labels if len(label.split(" ")) == 2 and all(label.split(" "))}
+    solos = labels - pairs - {SILENCE}
+    return {label for label in pairs if solos.issuperset(label.split(" "))} if solos else pairs
 
 
 def read_index(path: Path) -> list[Clip]:
@@ -63,20 +91,52 @@ def read_index(path: Path) -> list[Clip]:
     frames that exist neither as written nor from the index's folder.
     """
     path = Path(path)
+    clips, there = [], _Files(os.path.dirname(path))  # noqa: PTH120 (plain strings: an index may have 200,000 rows)
     try:
         # utf-8-sig: a spreadsheet's mark at the start is no part of the first path; names needn't be valid UTF-8
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
-            rows = [(number, row) for number, row in enumerate(csv.reader(f), 1) if row]
+            for number, row in enumerate(csv.reader(f), 1):
+                if row:
+                    clips.append(_clip(path, there, number, row))
     except (OSError, csv.Error) as e:
         hint = "no such index; `python -m sop_core index DATA` makes one"
         raise SopError(f"{path}: {hint if not path.exists() else f'not readable as csv ({e})'}") from e
-    if not rows:
+    if not clips:
         raise SopError(f"{path}: an index without clips; look at what `python -m sop_core index` said")
-    folder = os.path.dirname(path)  # noqa: PTH120 (plain strings: an index may have 200,000 rows)
-    return [_clip(path, folder, number, row) for number, row in rows]
+    return clips
 
 
-def _clip(path: Path, folder: str, number: int, row: list[str]) -> Clip:
+class _Files:
+    """Is it there? A folder is listed once, since asking for each of its 200,000 files takes longer."""
+
+    def __init__(self, base: str):
+        self.base = base
+        self.listed: dict[str, list[tuple[str, dict[str, bool]]]] = {}
+
+    def find(self, name: str, folder: bool) -> str | None:
+        """The place of a file (or of a folder), as written or from the folder `base`; None if it is in neither."""
+        head, slash, last = name.rpartition("/")
+        if (places := self.listed.get(head)) is None:
+            places = self.listed[head] = [
+                *self._list(f"{head}{slash}"),
+                *self._list(f"{self.base or '.'}/{head}{slash}"),
+            ]
+        for place, entries in places:
+            if entries.get(last) is folder:
+                return place + last
+        exists = os.path.isdir if folder else os.path.isfile  # noqa: PTH112, PTH113 (`x/..`, or letters of the other case)
+        return next((place + last for place, _ in places if exists(place + last)), None)
+
+    @staticmethod
+    def _list(place: str) -> list[tuple[str, dict[str, bool]]]:
+        try:
+            with os.scandir(place or ".") as entries:
+                return [(place, {e.name: e.is_dir() for e in entries})]
+        except OSError:
+            return []
+
+
+def _clip(path: Path, there: _Files, number: int, row: list[str]) -> Clip:
     if len(row) != 3:
         raise SopError(f"{path} row {number}: {len(row)} columns, expected 3: sound,frames,number of frames")
     try:
@@ -86,19 +146,12 @@ def _clip(path: Path, folder: str, number: int, row: list[str]) -> Clip:
     except ValueError:
         found = f"number of frames {row[2]!r}, expected a whole number, at least 1"
         raise SopError(f"{_told(path, number, row)}: {found}") from None
-    sound, frames = _there(row[0], folder, os.path.isfile), _there(row[1], folder, os.path.isdir)
+    sound, frames = there.find(row[0], False), there.find(row[1], True)
     if sound is None or frames is None:
         what = f"sound at {row[0]}" if sound is None else f"folder of frames at {row[1]}"
-        hint = f"nor from {folder or '.'}; index the data again, or put it back"
+        hint = f"nor from {there.base or '.'}; index the data again, or put it back"
         raise SopError(f"{_told(path, number, row)}: no {what}, {hint}")
-    return Clip(Path(sound), Path(frames), n_frames)
-
-
-def _there(name: str, folder: str, exists) -> str | None:
-    if exists(name):
-        return name
-    place = os.path.join(folder, name)  # noqa: PTH118
-    return place if exists(place) else None
+    return Clip(sound, frames, n_frames)
 
 
 def _told(path: Path, number: int, row: list[str]) -> str:
@@ -112,66 +165,118 @@ def write_index(path: Path, clips: Iterable[Clip]) -> None:
     folder = path.parent.resolve()
     with whole(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
         csv.writer(f, lineterminator="\n").writerows(
-            (_relative(clip.sound, folder), _relative(clip.frames, folder), clip.n_frames) for clip in clips
+            (_relative(clip._sound, folder), _relative(clip._frames, folder), clip.n_frames) for clip in clips
         )
 
 
-def _relative(path: Path, folder: Path) -> str:
-    return f"{_relative_folder(path.parent, folder)}/{path.name}"
+def _relative(place: str, folder: Path) -> str:
+    head, last = os.path.split(place)
+    return f"{_relative_folder(head, folder)}/{last}"
 
 
 @cache  # many clips, few labels
-def _relative_folder(place: Path, folder: Path) -> str:
+def _relative_folder(place: str, folder: Path) -> str:
     # Only what is above the label is resolved: a label that is a link keeps its name. `..` needs resolved folders.
+    place = Path(place)
     return Path(os.path.relpath(place.parent.resolve() / place.name, folder)).as_posix()
 
 
 def find_clips(data: Path) -> list[Clip]:
     """All clips under `data` that have sound and frames, by label and id, whatever the file system's order."""
-    sounds = {}
-    for place in Path(data).glob("audio/*/[!.]*"):
-        key = (place.parent.name, place.stem)
-        if place.suffix in SOUNDS and (key not in sounds or _rank(place) < _rank(sounds[key])):
-            sounds[key] = place
-    clips = []
-    for (label, id_), sound in sorted(sounds.items()):
-        frames = Path(data) / "frames" / label / f"{id_}.mp4"
-        if count := _count_jpgs(frames):
-            clips.append(Clip(sound, frames, count))
-    return clips
+    return [Clip(sound, frames, n) for sound, frames, n in _halves(Path(data)) if sound and n]
 
 
-def _rank(sound: Path) -> int:
-    return SOUNDS.index(sound.suffix)
+def _halves(data: Path) -> Iterator[tuple[str, str, int]]:
+    """(sound or "", folder of frames, jpgs in it) of everything that has one or the other, by label and id."""
+    ids = defaultdict(dict)  # label -> id -> sound's suffix
+    for label, name, _ in _below(data / "audio"):
+        stem, suffix = os.path.splitext(name)  # noqa: PTH122
+        if suffix in SOUNDS:
+            ids[label][stem] = min(ids[label].get(stem, suffix), suffix, key=SOUNDS.index)
+    for label, name, is_folder in _below(data / "frames"):
+        if is_folder and name.endswith(".mp4"):
+            ids[label].setdefault(name.removesuffix(".mp4"), "")
+    for label in sorted(ids):
+        sounds, frames = data / "audio" / label, data / "frames" / label
+        for id_, suffix in sorted(ids[label].items()):
+            folder = f"{frames}{os.sep}{id_}.mp4"
+            yield f"{sounds}{os.sep}{id_}{suffix}" if suffix else "", folder, _count_jpgs(folder)
 
 
-def _count_jpgs(folder: Path) -> int:
+def _below(folder: Path) -> Iterator[tuple[str, str, bool]]:
+    """(label, name, whether it is a folder) of what lies in the label folders; hidden ones aside."""
+    labels = [e for e in _entries(folder) if e.is_dir()]
+    return ((label.name, e.name, e.is_dir()) for label in labels for e in _entries(label.path))
+
+
+def _entries(folder: Path | str) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
-            return sum(e.name.endswith(".jpg") and not e.name.startswith(".") for e in entries)
+            return [e for e in entries if not e.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
-        return 0
+        return []
+
+
+def _count_jpgs(folder: str) -> int:
+    return sum(e.name.endswith(".jpg") for e in _entries(folder))
+
+
+def read_splits(path: Path) -> dict[str, str]:
+    """A data set's own splits, from VGGSound's list (`youtube_id,start_seconds,label,split`): clip's id -> train, val or test.
+
+    Raises SopError naming the row where one can't be read, or says otherwise than an earlier one.
+    """
+    found = {}
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as f:
+            rows = [(n, row) for n, row in enumerate(csv.reader(f), 1) if row]
+    except (OSError, ValueError, csv.Error) as e:
+        raise SopError(f"{path}: not readable as csv ({e})") from None
+    for number, row in rows:
+        if len(row) != 4 or not row[1].isdecimal() or row[3] not in ("train", "val", "test"):
+            raise SopError(
+                f"{path} row {number}: {','.join(row)!r}, expected youtube_id,start_seconds,label,train|val|test"
+            )
+        id_ = f"{row[0]}_{int(row[1]):06d}"
+        if found.setdefault(id_, row[3]) != row[3]:
+            raise SopError(f"{path} row {number}: {id_} is in {row[3]}, and in {found[id_]} before")
+    return found
 
 
 def split(
-    clips: Iterable[Clip], val_ratio: float = 0.2, test_ratio: float = 0.0, seed: int = 0
+    clips: Iterable[Clip],
+    val_ratio: float = 0.2,
+    test_ratio: float = 0.0,
+    seed: int = 0,
+    duet: str = "test",
+    own: dict[str, str] | None = None,
 ) -> tuple[list[Clip], list[Clip], list[Clip]]:
     """Clips -> (train, val, test): by `seed`, in the shares asked for in every label, and no video in two of them.
 
-    Duets (a label of exactly two words) go to test, silent scenes (the label `silence`) to train. A label with 2 videos or
-    more has one in train, and with 3 or more one in val if `val_ratio` isn't 0. The order of `clips` doesn't matter.
+    Silent scenes (the label `silence`) go to train. A label with 2 videos or more has one in train, and with 3 or more one
+    in val if `val_ratio` isn't 0. The order of `clips` doesn't matter.
+
+    Args: `duet`: where duets (see `duets`) go: `test`, `train` (they are split like all others), `drop`.
+        `own`: the data set's own splits (`read_splits`). Its test is test; its train is shared out to train and val; a clip
+        of train whose video is in test or val as well is left out.
     """
     clips = sorted(clips, key=lambda c: (c.label, c.id, str(c.sound)))
-    duets = {c.video for c in clips if len(c.labels) == 2}
-    place = dict.fromkeys(duets, "test")  # video -> its split
-    place |= dict.fromkeys((c.video for c in clips if c.label == SILENCE), "train")
-    videos = defaultdict(set)
+    own, both = own or {}, duets(c.label for c in clips) if duet != "train" else set()
+    if duet == "drop":
+        clips = [c for c in clips if c.label not in both]
+    video = {c: c.video for c in clips}
+    place = dict.fromkeys((video[c] for c in clips if c.label in both), "test")  # video -> its split
+    place |= dict.fromkeys((video[c] for c in clips if c.label == SILENCE), "train")
+    for name in ("val", "test"):
+        place |= dict.fromkeys((video[c] for c in clips if own.get(c.id) == name), name)
+    clips = [c for c in clips if own.get(c.id, "") != "train" or place.get(video[c]) in (None, "train")]
+    fixed, videos = set(place), defaultdict(set)
     for c in clips:
-        videos[c.label].add(c.video)
+        videos[c.label].add(video[c])
     for label in sorted(videos, key=lambda x: (len(videos[x]), x)):  # rare ones choose first: they may share a video
         place |= _share(videos[label], place, val_ratio, test_ratio, random.Random(f"{seed}/{label}"))
-    place |= _lacking(videos, place, duets)
-    return tuple([c for c in clips if place[c.video] == name] for name in ("train", "val", "test"))
+    place |= _lacking(videos, place, fixed)
+    return tuple([c for c in clips if place[video[c]] == name] for name in ("train", "val", "test"))
 
 
 def _share(videos: set[str], placed: dict[str, str], val_ratio: float, test_ratio: float, rng) -> dict[str, str]:
@@ -186,11 +291,11 @@ def _share(videos: set[str], placed: dict[str, str], val_ratio: float, test_rati
     return {v: "val" if i < val else "test" if i < val + test else "train" for i, v in enumerate(free)}
 
 
-def _lacking(videos: dict[str, set[str]], place: dict[str, str], duets: set[str]) -> dict[str, str]:
+def _lacking(videos: dict[str, set[str]], place: dict[str, str], fixed: set[str]) -> dict[str, str]:
     """Labels that share all their videos with others may be left without one in train: then the first goes there."""
     moved = {}
     for label in sorted(videos):
-        free = sorted(videos[label] - duets)
+        free = sorted(videos[label] - fixed)
         if len(free) >= 2 and not any("train" in (place[v], moved.get(v)) for v in free):
             moved[free[0]] = "train"
     return moved
@@ -203,24 +308,46 @@ def build_index(
     val_ratio: float = 0.2,
     test_ratio: float = 0.0,
     seed: int = 0,
+    duet: str = "test",
+    splits: Path | None = None,
 ) -> dict[str, Path]:
     """Index a data folder: `train.csv`, `val.csv`, `test.csv` and `all.csv` in `out` (None: in `data` itself).
 
-    Args: `min_frames`: clips with fewer frames are left out. The rest as for `split`.
-    Returns {"train": path, "val": ..., "test": ..., "all": ...}.
-    Raises SopError if there are no clips, with what was found, or if the ratios can't be.
+    Args: `min_frames`: clips with fewer frames are left out. `splits`: a list with the data set's own (`read_splits`).
+        The rest as for `split`.
+    Returns {"train": path, "val": ..., "test": ..., "all": ...}. Warns where nothing is left to train with.
+    Raises SopError if there are no clips, with what was found, or if the options can't be.
     """
     if not (0 <= val_ratio < 1 and 0 <= test_ratio < 1 and val_ratio + test_ratio < 1):
         raise SopError(f"val_ratio={val_ratio}, test_ratio={test_ratio}: expected shares from 0, together less than 1")
+    if duet not in DUETS:
+        raise SopError(f"duets to {duet!r}: expected one of {', '.join(DUETS)}")
+    if splits and test_ratio:
+        raise SopError(f"test_ratio={test_ratio} with {splits}: the list says what is tested; leave the ratio out")
     data = Path(data)
+    own = read_splits(splits) if splits else None
     found = find_clips(data)
     clips = [c for c in found if c.n_frames >= min_frames]
     if not clips:
         raise SopError(_nothing(data, found, min_frames))
-    splits = dict(zip(("train", "val", "test"), split(clips, val_ratio, test_ratio, seed), strict=True), all=clips)
-    paths = {name: Path(out or data) / f"{name}.csv" for name in splits}
+    names = ("train", "val", "test")
+    parts = dict(zip(names, split(clips, val_ratio, test_ratio, seed, duet, own), strict=True))
+    placed = set().union(*parts.values())
+    parts["all"] = [c for c in clips if c in placed]  # by label and id, as they were found
+    if own and not any(c.id in own for c in clips):
+        raise SopError(
+            f"{splits}: names none of the {len(clips)} clips; expected ids like {clips[0].id}, of id and start"
+        )
+    if not parts["train"]:
+        labels = ", ".join(sorted({c.label for c in clips})[:3])
+        warnings.warn(
+            f"{data}: nothing to train with; labels of two words ({labels}, ...) are taken for duets, which only test. "
+            "If each is one instrument, index with --duets train",
+            stacklevel=2,
+        )
+    paths = {name: Path(out or data) / f"{name}.csv" for name in parts}
     for name, path in paths.items():
-        write_index(path, splits[name])
+        write_index(path, parts[name])
     return paths
 
 
@@ -234,8 +361,97 @@ def _nothing(data: Path, found: list[Clip], min_frames: int) -> str:
     frames = sum(p.suffix == ".mp4" and p.is_dir() for p in data.glob("frames/*/*"))
     return (
         f"{data}: no clips: {sounds} sounds in audio/<label>/ and {frames} folders in frames/<label>/, none of them a "
-        f"pair <id>.flac and <id>.mp4/*.jpg; run `python -m sop_core preprocess VIDEOS --out {data}` first"
+        f"pair <id>.mp3 and <id>.mp4/*.jpg; run `python -m sop_core preprocess VIDEOS --out {data}` first"
     )
+
+
+# --- can they be trusted? ----------------------------------------------------------------------------------------------
+
+
+def check(
+    where: Path,
+    seconds: float = MUSIC.seconds,
+    fps: float | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """What is wrong with the clips of a data folder, or of an index: every sound is read through, and frames are looked at.
+
+    Args: `seconds`: the window that a clip has to fill. `fps`: frames a second, to compare their number with the sound's length
+        (None: as `preprocess` noted it in the folder; where it didn't, they aren't compared).
+    Returns one row a problem: problem (`missing`: the sound or the frames aren't there; `invalid`: they can't be used), clip
+        (`label/id`), reason. Empty where all is well.
+    Raises SopError if there is nothing to check.
+    """
+    where = Path(where)
+    folder = where if where.is_dir() else where.parent
+    note = folder / "preprocess.json"
+    if fps is None and note.is_file():
+        fps = json.loads(note.read_text()).get("fps")
+    rows = _halves(where) if where.is_dir() else _rows(where)
+    work = [(Clip(sound or frames, frames, n), bool(sound), seconds, fps) for sound, frames, n in rows]
+    if not work:
+        raise SopError(_nothing(where, [], 0) if where.is_dir() else f"{where}: an index without clips")
+    found = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(
+        joblib.delayed(_problems)(*w) for w in work
+    )
+    found = tqdm(found, total=len(work), unit="clip", desc="check", disable=not progress)
+    problems = [
+        (kind, clip.name, reason) for (clip, *_), some in zip(work, found, strict=True) for kind, reason in some
+    ]
+    return pd.DataFrame(sorted(problems, key=lambda p: p[0] != "missing"), columns=["problem", "clip", "reason"])
+
+
+def _rows(path: Path) -> Iterator[tuple[str, str, int]]:
+    """An index's rows as `_halves` gives them: "" for a sound that isn't there, 0 for frames that aren't."""
+    there = _Files(os.path.dirname(path))  # noqa: PTH120
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
+            rows = [row for row in csv.reader(f) if len(row) == 3]
+    except (OSError, csv.Error) as e:
+        raise SopError(f"{path}: not an index or a data folder that can be read ({e})") from None
+    for sound, frames, n in rows:
+        place = there.find(frames, True)
+        yield there.find(sound, False) or "", place or sound, int(n) if place and n.isdecimal() else 0
+
+
+def _problems(clip: Clip, has_sound: bool, seconds: float, fps: float | None) -> list[tuple[str, str]]:
+    """(missing or invalid, why) of one clip."""
+    if not has_sound or not clip.n_frames:
+        return [("missing", "no frames" if has_sound else "no sound")]
+    found, length = [], 0.0
+    try:
+        samples, rate = sound_length(clip.sound)
+        length = samples / rate
+        loudest = max((abs(part).max() for part in _through(clip.sound, samples, rate)), default=0.0)
+        if length < seconds:
+            found.append(f"{length:.2f} s of sound, a window takes {seconds:.2f} s")
+        if loudest < SILENT and clip.label != SILENCE:
+            found.append("silent throughout")
+    except SopError as e:
+        found.append(str(e).removeprefix(f"{clip.sound}: "))
+    names = {e.name for e in _entries(str(clip.frames)) if e.name.endswith(".jpg")}
+    expected = [frame_path(clip.frames, k).name for k in range(clip.n_frames)]
+    if lost := [name for name in expected if name not in names]:
+        found.append(f"frame {lost[0]} is not there ({len(lost)} of {clip.n_frames} aren't)")
+    elif len(names) != clip.n_frames:
+        found.append(f"{len(names)} frames in the folder, {clip.n_frames} in the index")
+    if length and fps and abs(clip.n_frames - length * fps) > 2:
+        found.append(
+            f"{clip.n_frames} frames beside {length:.2f} s of sound; {fps:g} a second would be {length * fps:.0f}"
+        )
+    for name in dict.fromkeys((expected[0], expected[len(expected) // 2], expected[-1])) if not lost else ():
+        try:
+            read_frames(clip.frames, [expected.index(name)])
+        except SopError as e:
+            found.append(f"{name}: {str(e).partition(': ')[2]}")
+    return [("invalid", reason) for reason in found]
+
+
+def _through(sound: Path, samples: int, rate: int) -> Iterator[np.ndarray]:
+    """A sound in pieces of half a minute, so that the longest takes no more memory than others."""
+    for start in range(0, samples, 30 * rate):
+        yield read_sound(sound, start, min(30 * rate, samples - start))
 
 
 def summary(clips: Iterable[Clip]) -> pd.DataFrame:

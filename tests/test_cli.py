@@ -146,3 +146,20 @@ def test_index_goes_where_it_is_told(data, tmp_path):
     assert main(["index", str(data), "--out", str(tmp_path)]) == 0
     assert main(["index", str(data), "mine"]) == 0
     assert len(index.read_index(tmp_path / "train.csv")) == len(index.read_index(data / "mine" / "train.csv")) == 6
+
+
+def test_the_command_line_checks_an_index(tmp_path, capsys):
+    data = tmp_path / "data"
+    clips = [write_clip(data, label, n) for n in range(3) for label in ("red", "blue")]
+    (clips[0].frames / "000003.jpg").write_bytes(b"no")
+    clips[1].sound.write_bytes(b"")
+    assert main(["index", str(data), "--check", "--window", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "missing: 0 clip(s)" in out and "invalid: 1 clip(s)\n  blue/blue_0: empty" in out
+    clips[2].sound.unlink()
+    assert main(["index", str(data / "all.csv"), "--check", "--window", "1"]) == 0
+    assert "missing: 1 clip(s)\n  red/red_1: no sound" in capsys.readouterr().out
+    rows = list(csv.DictReader((data / "index_check.csv").open()))
+    assert [(r["problem"], r["clip"]) for r in rows] == [("missing", "red/red_1"), ("invalid", "blue/blue_0")]
+    assert main(["index", str(data / "all.csv")]) == 2
+    assert "or --check with an index" in capsys.readouterr().err

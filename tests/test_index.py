@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from sop_core.errors import SopError
-from sop_core.index import Clip, build_index, read_index, split, summary, write_index
+from sop_core.index import Clip, build_index, check, duets, read_index, read_splits, split, summary, write_index
 
 
 def make_data(data, clips, ending="flac"):
@@ -31,9 +32,7 @@ def imagined(label, ids):
 
 def test_a_clip_knows_its_name(tmp_path):
     clip = Clip(Path("d/audio/cello violin/a.b.flac"), Path("d/frames/cello violin/a.b.mp4"), 9)
-    assert (clip.label, clip.labels, clip.id, clip.video) == ("cello violin", ("cello", "violin"), "a.b", "a.b")
-    assert imagined("acoustic_guitar", "x")[0].labels == ("acoustic_guitar",)
-    assert imagined("playing violin, fiddle", "x")[0].labels == ("playing violin, fiddle",)
+    assert (clip.label, clip.id, clip.name, clip.video) == ("cello violin", "a.b", "cello violin/a.b", "a.b")
 
 
 def test_published_rows_are_read_from_anywhere(tmp_path, monkeypatch):
@@ -127,6 +126,120 @@ def test_no_video_is_in_two_splits_and_duets_are_in_test():
         videos = [{c.video for c in part} for part in parts]
         assert not (videos[0] & videos[1] or videos[0] & videos[2] or videos[1] & videos[2])
         assert {c for c in clips if c.label == "cello flute"} <= set(parts[2])
+
+
+def labelled(**ids):
+    return [c for label, names in ids.items() for c in imagined(label.replace("__", " "), names)]
+
+
+def test_what_is_a_duet():
+    assert duets(["cello", "flute", "cello flute", "acoustic_guitar"]) == {"cello flute"}
+    assert duets(["thunder", "playing harp", "playing flute", "playing violin, fiddle"]) == set()  # VGGSound's
+    assert duets(["cello flute", "flute tuba"]) == {"cello flute", "flute tuba"}  # a folder with nothing else
+    assert duets(["silence", "cello flute"]) == {"cello flute"} and duets(["a  b", " a", "a "]) == set()
+
+
+@pytest.mark.parametrize("duet", ["test", "train", "drop"])
+def test_duets_go_where_they_are_told(duet):
+    clips = labelled(cello=range(10), flute=range(10, 20), cello__flute=range(20, 30))
+    parts = split(clips, 0.2, 0.0, seed=0, duet=duet)
+    counts = [sum(c.label == "cello flute" for c in part) for part in parts]
+    assert counts == {"test": [0, 0, 10], "train": [8, 2, 0], "drop": [0, 0, 0]}[duet]
+    assert [sum(c.label != "cello flute" for c in part) for part in parts] == [16, 4, 0]
+
+
+def test_sections_of_one_video_stay_together():
+    ids = [f"{video:011d}_{start:06d}" for video in range(12) for start in (0, 30, 110)]
+    rng = random.Random(0)
+    clips = [c for id_ in ids for c in imagined(rng.choice(["cello", "flute"]), [id_])]
+    assert len({c.video for c in clips}) == 12
+    parts = split(clips, 0.3, 0.3, seed=1)
+    videos = [{c.id[:11] for c in part} for part in parts]
+    assert all(videos) and not (videos[0] & videos[1] or videos[0] & videos[2] or videos[1] & videos[2])
+    assert imagined("x", ["take_000012"])[0].video == "take_000012"  # no YouTube id: eleven letters before
+
+
+def test_the_data_sets_own_split_is_honoured(tmp_path):
+    rows = [
+        ("aaaaaaaaaa1", 0, "cello", "test"),
+        ("aaaaaaaaaa1", 30, "cello", "train"),
+        ("aaaaaaaaaa2", 7, "cello", "test"),
+    ]
+    rows += [(f"bbbbbbbbb{k:02d}", 10, ("cello", "flute")[k % 2], "train") for k in range(20)]
+    (tmp_path / "v.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    own = read_splits(tmp_path / "v.csv")
+    clips = [c for key, start, label, _ in rows for c in imagined(label, [f"{key}_{start:06d}"])]
+    train, val, test = split(clips, 0.2, 0.0, 0, own=own)
+    assert {c.id for c in test} == {"aaaaaaaaaa1_000000", "aaaaaaaaaa2_000007"}
+    assert len(train) == 16 and len(val) == 4 and not {c.video for c in train + val} & {c.video for c in test}
+    (tmp_path / "w.csv").write_text("a,1,x,test\na,1,y,train\n")
+    with pytest.raises(SopError, match="w.csv row 2: a_000001 is in train, and in test before"):
+        read_splits(tmp_path / "w.csv")
+    for text in ("a,1,x\n", "a,b,x,test\n", "a,1,x,dev\n"):
+        (tmp_path / "w.csv").write_text(text)
+        with pytest.raises(SopError, match="w.csv row 1: .* expected youtube_id"):
+            read_splits(tmp_path / "w.csv")
+    data = make_data(tmp_path / "data", [("cello", "x", 3), ("cello", "y", 3)])
+    with pytest.raises(SopError, match="names none of the 2 clips"):
+        build_index(data, splits=tmp_path / "v.csv")
+    with pytest.raises(SopError, match="leave the ratio out"):
+        build_index(data, test_ratio=0.2, splits=tmp_path / "v.csv")
+
+
+def test_a_folder_of_nothing_but_labels_of_two_words_says_so(tmp_path):
+    data = make_data(tmp_path / "data", [("playing harp", "x", 3), ("playing flute", "y", 3)])
+    with pytest.warns(UserWarning, match="nothing to train with; .*--duets train"):
+        paths = build_index(data)
+    assert len(read_index(paths["test"])) == 2
+    assert len(read_index(build_index(data, duet="train")["train"])) == 2
+    with pytest.raises(SopError, match="expected one of test, train, drop"):
+        build_index(data, duet="val")
+
+
+def test_checking_tells_what_is_missing_from_what_is_invalid(tmp_path):
+    data, rng = tmp_path / "data", np.random.default_rng(0)
+
+    def clip(name, seconds=2.0, level=0.3, frames=None, sound=True):
+        label, id_ = name.split("/")
+        place, folder = data / "audio" / label / f"{id_}.wav", data / "frames" / label / f"{id_}.mp4"
+        if sound:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(place, level * rng.uniform(-1, 1, round(seconds * 11_025)), 11_025)
+        for k in range(round(seconds * 8) if frames is None else frames):
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / f"{k + 1:06d}.jpg")
+        return place, folder
+
+    clip("a/good"), clip("silence/room", level=0.0)
+    clip("a/short", 0.5), clip("a/silent", level=0.0), clip("a/late", frames=10)
+    clip("a/deaf", sound=False), clip("a/blind", frames=0)
+    clip("a/torn")[0].write_bytes(b"RIFF"), clip("b/empty")[0].write_bytes(b"")
+    (clip("b/hole")[1] / "000007.jpg").unlink()
+    (clip("b/jpg")[1] / "000016.jpg").write_bytes(b"no picture")
+    (data / "preprocess.json").write_text('{"fps": 8.0}')
+    found = check(data, seconds=1.0, jobs=1, progress=False)
+    assert found[found.problem == "missing"].set_index("clip").reason.to_dict() == {
+        "a/blind": "no frames",
+        "a/deaf": "no sound",
+    }
+    invalid = found[found.problem == "invalid"].set_index("clip").reason.to_dict()
+    expected = {
+        "a/short": "0.50 s of sound, a window takes 1.00 s", "a/silent": "silent throughout",
+        "a/late": "10 frames beside 2.00 s of sound; 8 a second would be 16", "a/torn": "not a sound file",
+        "b/empty": "empty (0 bytes)", "b/hole": "frame 000007.jpg is not there (1 of 15 aren't)",
+        "b/jpg": "000016.jpg: not a picture",
+    }  # fmt: skip
+    assert invalid.keys() == expected.keys()
+    assert all(invalid[name].startswith(reason) for name, reason in expected.items()), invalid
+    again = check(data, seconds=1.0, jobs=2, progress=False)
+    assert again.equals(found)
+    paths = build_index(data)
+    clips = read_index(paths["all"])
+    clips[0].sound.unlink()
+    in_index = check(paths["all"], seconds=1.0, jobs=1, progress=False)
+    assert in_index[in_index.problem == "missing"].values.tolist() == [["missing", clips[0].name, "no sound"]]
+    with pytest.raises(SopError, match="no clips"):
+        check(tmp_path / "data" / "audio")
 
 
 def test_silent_scenes_are_for_training_alone():
