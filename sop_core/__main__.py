@@ -221,9 +221,9 @@ def index(args) -> None:
             found.to_csv(part, index=False, errors="surrogateescape")
         for kind in ("missing", "invalid"):
             rows = found[found.problem == kind]
-            print(f"{kind}: {rows.clip.nunique()} clip(s)")
-            for r in rows.head(20).itertuples():
-                print(f"  {r.clip}: {r.reason}".encode(errors="backslashreplace").decode())
+            print(f"{kind}: {rows['clip'].nunique()} clip(s)")
+            for _, clip, reason in rows.head(20).itertuples(index=False):
+                print(f"  {clip}: {reason}".encode(errors="backslashreplace").decode())
         print(f"all of them: {out / 'index_check.csv'}")
 
 

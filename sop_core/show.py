@@ -1,6 +1,7 @@
 """Pictures and players: what a notebook or a report shows. Nothing here computes a result."""
 
 import io
+from collections import Counter
 
 import matplotlib
 import numpy as np
@@ -126,18 +127,34 @@ def history(records: list[Record]) -> Figure:
 
 def lengths(splits: dict[str, list[Clip]], fps: float) -> Figure:
     """How many clips each label has in each split, and how long the clips are."""
-    fig, axes = _grid(1, 2, (5.5, 3))
     labels = sorted({c.label for clips in splits.values() for c in clips})
+    fig, axes = _grid(1, 2, (5.5, max(3, 0.6 + 0.2 * len(labels))))
+    counts = {name: Counter(c.label for c in clips) for name, clips in splits.items()}
     left = np.zeros(len(labels))
-    for name, clips in splits.items():
-        counts = np.array([sum(c.label == label for c in clips) for label in labels])
-        axes[0, 0].barh(labels, counts, left=left, label=name)
-        left += counts
+    for name in splits:
+        widths = np.array([counts[name][label] for label in labels])
+        axes[0, 0].barh(labels, widths, left=left, label=name)
+        left += widths
     axes[0, 0].set(xlabel="clips", title="clips of each label")
+    axes[0, 0].margins(y=0.01)
     axes[0, 0].invert_yaxis()
-    axes[0, 0].legend(frameon=False)
-    axes[0, 1].hist([[c.n_frames / fps for c in clips] for clips in splits.values()], bins=20, stacked=True)
+    axes[0, 0].tick_params("y", labelsize=8)
+    axes[0, 1].hist([[c.n_frames / fps for c in clips] for clips in splits.values()], 20, stacked=True, label=[*splits])
     axes[0, 1].set(xlabel="seconds", ylabel="clips", title="how long they are")
+    axes[0, 1].legend(frameon=False)
+    return fig
+
+
+def alignment(pictures: np.ndarray, samples: np.ndarray, fps: float, rate: int) -> Figure:
+    """The brightness of frames, each at the instant that it stands for, over the waveform. Shape: (V,h,w,3), (L,)"""
+    fig, axes = _grid(1, 1, (11, 2.4))
+    ax = axes[0, 0]
+    ax.plot(np.arange(len(samples)) / rate, samples / max(np.abs(samples).max(), 1e-9), lw=0.4, label="sound")
+    at = (np.arange(len(pictures)) + 0.5) / fps
+    ax.vlines(np.arange(len(pictures) + 1) / fps, -1, 1, color="0.9", lw=0.6, zorder=0)
+    ax.plot(at, pictures.mean((1, 2, 3)) / 255, "o", color="tab:orange", label="brightness of each frame")
+    ax.set(xlabel="seconds", xlim=(0, len(samples) / rate))
+    ax.legend(frameon=False, loc="lower left")
     return fig
 
 
