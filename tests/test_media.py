@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -154,6 +155,18 @@ def test_level_and_pitch_survive(tmp_path, rate, gains, expected):
     assert level(heard, 700, RATE) == pytest.approx(expected, rel=0.03)
     spectrum = abs(np.fft.rfft(heard * np.hanning(len(heard))))
     assert np.argmax(spectrum) * RATE / len(heard) == pytest.approx(700, abs=1)
+
+
+def test_memory_does_not_grow_with_a_videos_length(tmp_path):
+    most = {}
+    for seconds in (8, 40):
+        path = plain_video(tmp_path / f"{seconds}.mp4", seconds)
+        tracemalloc.start()
+        for _ in media.stream(path, 8, RATE):
+            pass
+        most[seconds] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert most[40] < 1.2 * most[8]
 
 
 def test_what_11_khz_cannot_hold_is_gone_not_folded_back(tmp_path):
