@@ -161,6 +161,7 @@ def silence(photos: Path, out: Path, seconds: float = 24.0, jobs: int = 4, progr
 
 def _all(videos: list[Video], out: Path, jobs: int, progress: bool, work: Callable[[Video], dict]) -> pd.DataFrame:
     """Do the work on all videos, several at a time; whatever happens, the report is written."""
+    videos = list({(v.id, v.label): v for v in videos}.values())  # two workers on one file would be in each other's way
     rows, earlier = {}, _earlier(out)
     others = [row for key, row in earlier.items() if key not in {(v.id, v.label) for v in videos}]
 
@@ -172,7 +173,7 @@ def _all(videos: list[Video], out: Path, jobs: int, progress: bool, work: Callab
 
     for folder in (out, *out.glob("*/")):
         sweep(folder)
-    pool = ThreadPoolExecutor(jobs)
+    pool = ThreadPoolExecutor(max(1, jobs))
     try:
         todo = {pool.submit(work, v): v for v in videos}
         for n, done in enumerate(tqdm(as_completed(todo), "collect", len(todo), unit="video", disable=not progress), 1):
@@ -307,22 +308,31 @@ def _fetch(video: Video, place: Path, work: Path, how: How) -> None:
     if video.start is not None:
         section = [(video.start, video.start + SECTION)]
         options |= {"download_ranges": yt_dlp.utils.download_range_func(None, section), "force_keyframes_at_cuts": True}
-    for n in range(how.retries + 1):
-        try:
-            with yt_dlp.YoutubeDL(options) as ydl:
-                ydl.download([how.address.format(id=quote(video.key, safe=""))])
-            break
-        except yt_dlp.utils.YoutubeDLError as e:
-            if n == how.retries or not re.search(PASSING, str(e), re.IGNORECASE):
-                raise SopError(str(e)) from None
-            time.sleep(min(how.pause * 2**n, 60))
-    made = [p for p in work.glob("video.*") if p.suffix not in (".part", ".ytdl")]
-    if not made:
-        raise SopError("yt-dlp left no video")
+    try:
+        _ask(yt_dlp, options, how.address.format(id=quote(video.key, safe="")), how)
+        made = [p for p in work.glob("video.*") if p.name.count(".") == 1]
+        if not made:
+            raise SopError("yt-dlp left no video")
+    finally:
+        (work / "cookies.txt").unlink(missing_ok=True)
+        if not any(work.iterdir()):
+            work.rmdir()
     with whole(place) as part:
         shutil.move(made[0], part)
         _seconds(part)
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _ask(yt_dlp, options: dict, address: str, how: How) -> None:
+    for n in range(how.retries + 1):
+        try:
+            with yt_dlp.YoutubeDL(options) as ydl:
+                ydl.download([address])
+            return
+        except yt_dlp.utils.YoutubeDLError as e:
+            if n == how.retries or not re.search(PASSING, str(e), re.IGNORECASE):
+                raise SopError(str(e)) from None
+            time.sleep(min(how.pause * 2**n, 60))
 
 
 class _Silent:

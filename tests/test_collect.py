@@ -277,6 +277,12 @@ def test_the_command_line_collects(there, tmp_path, capsys):
     assert "1 of 2 videos are there; 1 (50.0 %) are gone" in capsys.readouterr().out
     assert main([*words, "--address", "http://127.0.0.1/"]) == 2
     assert "expected {id} in it" in capsys.readouterr().err
+    cookies = tmp_path / "cookies.txt"
+    cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tkey\tsecret\n")
+    assert main([*words, "--cookies", str(cookies), "--address", how.address, "--again"]) == 0
+    assert "secret" in cookies.read_text() and not any(
+        (tmp_path / "out" / ".collect").iterdir()
+    )  # no copy stays behind
     assert main([*words, "--cookies", str(tmp_path / "none.txt")]) == 2
     assert "none.txt: no such file" in capsys.readouterr().err
     with pytest.raises(SystemExit):
