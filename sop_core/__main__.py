@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 from . import __version__
-from .config import CKPT, MUSIC, PRESETS, ROOT
+from .config import CKPT, DEMO, MUSIC, PRESETS, ROOT
 from .errors import SopError
 
 
@@ -88,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--splits", type=Path, default=None, metavar="vggsound.csv", help="the data set's own test and train"
     )
-    p.add_argument("--check", action="store_true", help="read every clip, and list what is missing or can't be used")
+    p.add_argument("--check", action="store_true", help="change nothing; read all, and list what is missing or bad")
+    p.add_argument("--fps", type=float, default=None, help="frames a second, where preprocess didn't note it (--check)")
     p.add_argument(
         "--window", type=float, default=MUSIC.seconds, metavar="SECONDS", help="that a clip has to fill (--check)"
     )
@@ -168,7 +169,7 @@ def demo(args) -> None:
         args = _parser().parse_args([str(w) for w in words])
         args.run(args)
 
-    step("preprocess", videos, "--out", data)
+    step("preprocess", videos, "--out", data, "--audio-format", DEMO.audio_format)
     step("index", data, "--seed", args.seed)
     csv = {name: data / f"{name}.csv" for name in ("train", "val", "test")}
     step("train", "--preset", "demo", "--train", csv["train"], "--val", csv["val"], "--id", run.name, "--ckpt", run.parent,
@@ -207,8 +208,8 @@ def index(args) -> None:
 
     if args.data.is_file() and not args.check:
         raise SopError(f"{args.data}: a file; expected a data folder to index, or --check with an index to check")
-    out = args.data.parent if args.data.is_file() else args.out or args.data / args.name
-    if not args.data.is_file():
+    out = args.out or (args.data.parent if args.data.is_file() else args.data / args.name)
+    if not args.check:
         paths = ix.build_index(
             args.data, out, args.min_frames, args.val_ratio, args.test_ratio, args.seed, args.duets, args.splits
         )
@@ -216,7 +217,7 @@ def index(args) -> None:
             clips = ix.read_index(path) if path.stat().st_size else []
             print(f"{name:<5} {len(clips):>6} clips  {path}")
     if args.check:
-        found = ix.check(args.data, args.window)
+        found = ix.check(args.data, args.window, args.fps)
         with media.whole(out / "index_check.csv") as part:
             found.to_csv(part, index=False, errors="surrogateescape")
         for kind in ("missing", "invalid"):

@@ -45,7 +45,8 @@ PASSING = r"HTTP Error (429|5\d\d)|timed out|reset by peer|connection refused|na
 # What yt-dlp says, and what it means. The first that fits counts; what has failed may be there when asked otherwise.
 MEANING = {
     "private": r"private video|members.only|join this channel|granted access",
-    "failed": r"HTTP Error (403|429|5\d\d)|sign in|cookies|rate.limit|too many requests|in your country|requested format",
+    "failed": r"HTTP Error (403|429|5\d\d)|sign in|cookies|rate.limit|too many requests|try again|"
+    r"in your country|requested format|on this app|proxy",
     "unavailable": r"unavailable|not available|no longer|removed|terminated|deleted|does not exist|HTTP Error 4(04|10)",
 }
 
@@ -134,7 +135,7 @@ def collect(videos: list[Video], out: Path, how: How | None = None, progress: bo
             f"{how.cookies}: no such file; expected cookies as a browser's extension exports them (cookies.txt)"
         )
     _yt_dlp()
-    before = {} if how.again else {key: row for key, row in _earlier(out).items() if row["status"] in GONE}
+    before = _earlier(out)
 
     def fetched(video: Video) -> dict:
         return _fetched(video, Path(out), how, before.get((video.id, video.label)))
@@ -155,8 +156,14 @@ def silence(photos: Path, out: Path, seconds: float = 24.0, jobs: int = 4, progr
         raise SopError(
             f"{photos}: no photos; expected files that end in {', '.join(PHOTOS)}, there or in folders below"
         )
-    scenes = {Video(re.sub(r"[^\w-]+", "_", str(name)).strip("_-"), SILENCE): p for name, p in found.items()}
+    scenes = {Video(_name(name, p), SILENCE): p for name, p in found.items()}
     return _all(list(scenes), Path(out), jobs, progress, lambda v: _still(v, scenes[v], Path(out), seconds))
+
+
+def _name(name: Path, photo: Path) -> str:
+    """Of a scene: the photo's, and six letters of what is in it, since two may have the same."""
+    stem = re.sub(r"[^\w-]+", "_", name.stem).strip("_-")
+    return f"{stem}_{hashlib.sha256(photo.read_bytes()).hexdigest()[:6]}"
 
 
 def _all(videos: list[Video], out: Path, jobs: int, progress: bool, work: Callable[[Video], dict]) -> pd.DataFrame:
@@ -168,18 +175,19 @@ def _all(videos: list[Video], out: Path, jobs: int, progress: bool, work: Callab
     def save() -> pd.DataFrame:
         report = pd.DataFrame([rows.get(v) or earlier.get((v.id, v.label)) or _row(v) for v in videos])
         with whole(out / REPORT) as part:
-            pd.concat([pd.DataFrame(others), report]).to_csv(part, index=False, errors="surrogateescape")
+            pd.concat([pd.DataFrame(others), report]).to_csv(part, index=False, errors="backslashreplace")
         return report
 
     for folder in (out, *out.glob("*/")):
         sweep(folder)
-    pool = ThreadPoolExecutor(max(1, jobs))
+    pool, saved = ThreadPoolExecutor(max(1, jobs)), time.monotonic()
     try:
         todo = {pool.submit(work, v): v for v in videos}
-        for n, done in enumerate(tqdm(as_completed(todo), "collect", len(todo), unit="video", disable=not progress), 1):
+        for done in tqdm(as_completed(todo), "collect", len(todo), unit="video", disable=not progress):
             rows[todo[done]] = done.result()
-            if n % 100 == 0:  # a power cut forgets little
+            if time.monotonic() > saved + 60:  # a power cut forgets little
                 save()
+                saved = time.monotonic()
     finally:
         pool.shutdown(cancel_futures=True)
         report = save()
@@ -199,16 +207,19 @@ def summary(report: pd.DataFrame) -> str:
     return text
 
 
-def _fetched(video: Video, out: Path, how: How, gone: dict | None) -> dict:
+def _fetched(video: Video, out: Path, how: How, before: dict | None) -> dict:
     """One row of the report; the one place where a video's failure ends."""
     if wrong := _unsafe(video):
         return _row(video, reason=wrong)
     place = out / video.label / f"{video.id}.mp4"
-    work = out / ".collect" / hashlib.sha256(f"{video.label}/{video.id}".encode()).hexdigest()[:16]
     try:
-        if not place.is_file():
-            if gone:
-                return gone
+        if place.is_file():
+            if before and before["status"] == "ok" and str(before["bytes"]) == str(place.stat().st_size):
+                return before
+        elif before and before["status"] in GONE and not how.again:
+            return before
+        else:
+            work = out / ".collect" / hashlib.sha256(f"{video.label}/{video.id}".encode()).hexdigest()[:16]
             _fetch(video, place, work, how)
         return _row(video, "ok", "", _seconds(place), place.stat().st_size)
     except SopError as e:
@@ -224,10 +235,10 @@ def _still(video: Video, photo: Path, out: Path, seconds: float) -> dict:
             with Image.open(photo) as opened:
                 picture = ImageOps.exif_transpose(opened).convert("RGB")
             picture.thumbnail((1_000, HEIGHT))
-            frames = itertools.repeat(np.asarray(picture), round(4 * seconds))
+            frames = itertools.repeat(np.asarray(picture), max(1, round(4 * seconds)))
             write_video(place, frames, 4, np.zeros(round(44_100 * seconds), np.float32), 44_100)
-        return _row(video, "ok", "", seconds, place.stat().st_size)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        return _row(video, "ok", "", _seconds(place), place.stat().st_size)
+    except Exception as e:  # Pillow raises many kinds
         return _row(video, reason=f"not a picture that can be read ({e})")
 
 
@@ -252,7 +263,7 @@ def _unsafe(video: Video) -> str:
     if (
         not video.label.strip()
         or video.label[0] in ".-"
-        or re.search(r"[/\\\0-\x1f:]", video.label)
+        or re.search(r"[/\\\0-\x1f:\ud800-\udfff]", video.label)
         or len(video.label) > 100
     ):
         return f"label {video.label!r}: can't be the name of a folder"
@@ -268,8 +279,8 @@ def _earlier(out: Path) -> dict[tuple[str, str], dict]:
             "records"
         )
         return {(r["id"], r["label"]): r for r in rows if r["status"]}
-    except (ValueError, KeyError):
-        return {}  # what it forgets is asked for again
+    except (ValueError, KeyError) as e:
+        raise SopError(f"{Path(out) / REPORT}: not the report of an earlier run ({e}); put it out of the way") from None
 
 
 def _meaning(said: str) -> tuple[str, str]:
@@ -298,7 +309,6 @@ def _fetch(video: Video, place: Path, work: Path, how: How) -> None:
         },
         "socket_timeout": how.timeout,
         "ratelimit": how.rate_limit,
-        "cookiefile": how.cookies and str(shutil.copy(how.cookies, work / "cookies.txt")),  # yt-dlp writes to it
         "noplaylist": True,
         "quiet": True,
         "no_warnings": True,
@@ -309,12 +319,14 @@ def _fetch(video: Video, place: Path, work: Path, how: How) -> None:
         section = [(video.start, video.start + SECTION)]
         options |= {"download_ranges": yt_dlp.utils.download_range_func(None, section), "force_keyframes_at_cuts": True}
     try:
-        _ask(yt_dlp, options, how.address.format(id=quote(video.key, safe="")), how)
+        with TemporaryDirectory() as folder:
+            if how.cookies:  # yt-dlp writes to them
+                options["cookiefile"] = shutil.copy(how.cookies, folder)
+            _ask(yt_dlp, options, how.address.format(id=quote(video.key, safe="")), how)
         made = [p for p in work.glob("video.*") if p.name.count(".") == 1]
         if not made:
             raise SopError("yt-dlp left no video")
     finally:
-        (work / "cookies.txt").unlink(missing_ok=True)
         if not any(work.iterdir()):
             work.rmdir()
     with whole(place) as part:

@@ -132,7 +132,8 @@ class _Files:
     def _list(place: str) -> list[tuple[str, dict[str, bool]]]:
         try:
             with os.scandir(place or ".") as entries:
-                return [(place, {e.name: e.is_dir() for e in entries})]
+                # a link may lead nowhere: it is asked for by itself
+                return [(place, {e.name: e.is_dir() for e in entries if not e.is_symlink()})]
         except OSError:
             return []
 
@@ -214,7 +215,7 @@ def _entries(folder: Path | str) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
             return [e for e in entries if not e.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # not there, no folder, or not for us to read
         return []
 
 
@@ -243,6 +244,7 @@ def split(
     seed: int = 0,
     duet: str = "test",
     own: dict[str, str] | None = None,
+    known: Iterable[str] = (),
 ) -> tuple[list[Clip], list[Clip], list[Clip]]:
     """Clips -> (train, val, test): by `seed`, in the shares asked for in every label, and no video in two of them.
 
@@ -250,15 +252,18 @@ def split(
     in val if `val_ratio` isn't 0. The order of `clips` doesn't matter.
 
     Args: `duet`: where duets (see `duets`) go: `test`, `train` (they are split like all others), `drop`.
+        `known`: labels that there are besides those of the clips, to tell duets by.
         `own`: the data set's own splits (`read_splits`). Its test is test; its train is shared out to train and val; a clip
         of train whose video is in test or val as well is left out.
     """
     clips = sorted(clips, key=lambda c: (c.label, c.id, str(c.sound)))
-    own, both = own or {}, duets(c.label for c in clips) if duet != "train" else set()
+    own, both = own or {}, duets([*(c.label for c in clips), *known]) if duet != "train" else set()
     if duet == "drop":
         clips = [c for c in clips if c.label not in both]
     video = {c: c.video for c in clips}
-    place = dict.fromkeys((video[c] for c in clips if c.label in both), "test")  # video -> its split
+    place = dict.fromkeys(
+        (video[c] for c in clips if c.label in both and c.id not in own), "test"
+    )  # video -> its split
     place |= dict.fromkeys((video[c] for c in clips if c.label == SILENCE), "train")
     for name in ("val", "test"):
         place |= dict.fromkeys((video[c] for c in clips if own.get(c.id) == name), name)
@@ -324,13 +329,18 @@ def build_index(
     if not clips:
         raise SopError(_nothing(data, found, min_frames))
     names = ("train", "val", "test")
-    parts = dict(zip(names, split(clips, val_ratio, test_ratio, seed, duet, own), strict=True))
+    known = _labels(data, found)
+    parts = dict(zip(names, split(clips, val_ratio, test_ratio, seed, duet, own, known), strict=True))
     placed = set().union(*parts.values())
     parts["all"] = [c for c in clips if c in placed]  # by label and id, as they were found
     if own and not any(c.id in own for c in clips):
         raise SopError(
             f"{splits}: names none of the {len(clips)} clips; expected ids like {clips[0].id}, of id and start"
         )
+    for label in sorted({c.label for c in clips} - duets(known)):
+        words = label.split(" ")
+        if duet != "train" and len(words) == 2 and not known.isdisjoint(words):
+            warnings.warn(f"{label!r} is taken for one label, since only one of its words is a label too", stacklevel=2)
     if not parts["train"]:
         labels = ", ".join(sorted({c.label for c in clips})[:3])
         warnings.warn(
@@ -342,6 +352,18 @@ def build_index(
     for name, path in paths.items():
         write_index(path, parts[name])
     return paths
+
+
+def _labels(data: Path, found: list[Clip]) -> set[str]:
+    """All labels of a data folder, also those none of whose videos could be used: a duet's partner may be one."""
+    labels, report = {c.label for c in found}, data / "preprocess_report.csv"
+    if report.is_file():
+        try:
+            with report.open(newline="", encoding="utf-8", errors="surrogateescape") as f:
+                labels |= {row["label"] for row in csv.DictReader(f) if row.get("label")}
+        except (OSError, csv.Error):
+            pass  # only a hint
+    return labels
 
 
 def _nothing(data: Path, found: list[Clip], min_frames: int) -> str:
@@ -377,35 +399,56 @@ def check(
     Raises SopError if there is nothing to check.
     """
     where = Path(where)
-    folder = where if where.is_dir() else where.parent
-    note = folder / "preprocess.json"
-    if fps is None and note.is_file():
-        fps = json.loads(note.read_text()).get("fps")
-    rows = _halves(where) if where.is_dir() else _rows(where)
-    work = [(Clip(sound or frames, frames, n), bool(sound), seconds, fps) for sound, frames, n in rows]
-    if not work:
+    bad, rows = ([], list(_halves(where))) if where.is_dir() else _rows(where)
+    if not rows and not bad:
         raise SopError(_nothing(where, [], 0) if where.is_dir() else f"{where}: an index without clips")
+    if fps is None and rows:
+        sound, frames, _ = rows[0]
+        fps = _noted_fps(where if where.is_dir() else Path(sound or frames).parent.parent.parent)
+    work = [(Clip(sound or frames, frames, n), bool(sound), seconds, fps) for sound, frames, n in rows]
     found = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(
         joblib.delayed(_problems)(*w) for w in work
     )
     found = tqdm(found, total=len(work), unit="clip", desc="check", disable=not progress)
-    problems = [
+    problems = bad + [
         (kind, clip.name, reason) for (clip, *_), some in zip(work, found, strict=True) for kind, reason in some
     ]
     return pd.DataFrame(sorted(problems, key=lambda p: p[0] != "missing"), columns=["problem", "clip", "reason"])
 
 
-def _rows(path: Path) -> Iterator[tuple[str, str, int]]:
-    """An index's rows as `_halves` gives them: "" for a sound that isn't there, 0 for frames that aren't."""
-    there = _Files(os.path.dirname(path))  # noqa: PTH120
+def _rows(path: Path) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, int]]]:
+    """(rows that are none, as problems; the others as `_halves` gives them) of an index.
+
+    "" stands for a sound that isn't there, 0 for frames that aren't.
+    """
+    there, bad, rows = _Files(os.path.dirname(path)), [], []  # noqa: PTH120
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
-            rows = [row for row in csv.reader(f) if len(row) == 3]
+            for number, row in enumerate(csv.reader(f), 1):
+                try:
+                    sound, frames, n = row[0], row[1], int(row[2])
+                    if len(row) > 3 or n < 1:
+                        raise ValueError
+                except (ValueError, IndexError):
+                    if row:
+                        bad.append(
+                            ("invalid", f"row {number}", f"{','.join(row)!r}, expected sound,frames,number of frames")
+                        )
+                    continue
+                place = there.find(frames, True)
+                rows.append((there.find(sound, False) or "", place or sound, n if place else 0))
     except (OSError, csv.Error) as e:
         raise SopError(f"{path}: not an index or a data folder that can be read ({e})") from None
-    for sound, frames, n in rows:
-        place = there.find(frames, True)
-        yield there.find(sound, False) or "", place or sound, int(n) if place and n.isdecimal() else 0
+    return bad, rows
+
+
+def _noted_fps(data: Path) -> float | None:
+    """Frames a second, as `preprocess` noted it in a data folder."""
+    note = data / "preprocess.json"
+    try:
+        return float(json.loads(note.read_text())["fps"]) if note.is_file() else None
+    except (ValueError, KeyError, TypeError):
+        raise SopError(f"{note}: not readable as json with fps in it; say --fps, or remove it") from None
 
 
 def _problems(clip: Clip, has_sound: bool, seconds: float, fps: float | None) -> list[tuple[str, str]]:
@@ -421,7 +464,7 @@ def _problems(clip: Clip, has_sound: bool, seconds: float, fps: float | None) ->
             found.append(f"{length:.2f} s of sound, a window takes {seconds:.2f} s")
         if loudest < SILENT and clip.label != SILENCE:
             found.append("silent throughout")
-    except SopError as e:
+    except (SopError, OSError) as e:
         found.append(str(e).removeprefix(f"{clip.sound}: "))
     names = {e.name for e in _entries(str(clip.frames)) if e.name.endswith(".jpg")}
     expected = [frame_path(clip.frames, k).name for k in range(clip.n_frames)]

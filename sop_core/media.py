@@ -41,6 +41,7 @@ MP3_RUN_UP = 11_520  # samples: 10 frames or 20, more than an mp3 frame leans on
 JUMP = 0.05  # seconds: sound timestamps that are off by less are rounding, by more are a gap (or an overlap)
 PLAIN = {("fltp", "mono"), ("fltp", "stereo")}  # what aac, mp3 and opus decode to, mostly: mixed here
 SOUND_KINDS = ("mp3", "flac", "wav")
+MOST_PIXELS = 100_000_000  # of a jpg: a larger one is a trap for the memory
 AHEAD = 100  # packets: pictures are stored at most 16 places from where they are shown, sound between them
 LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file, not a quiet passage
 
@@ -137,12 +138,18 @@ def read_frames(
 
 def _read_jpg(path: Path, size: tuple[int, int] | None, box: tuple[float, ...] | None) -> np.ndarray:
     try:
-        picture = simplejpeg.decode_jpeg(path.read_bytes(), "RGB")  # (h,w,3); what is damaged raises, all of it
+        data = path.read_bytes()
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        if height * width > MOST_PIXELS:
+            raise ValueError(f"{width} x {height} pixels")
+        picture = simplejpeg.decode_jpeg(data, "RGB")  # (h,w,3); what is damaged raises, all of it
     except (OSError, ValueError) as e:
         raise SopError(f"{path}: {_why(path) or f'not a picture that can be read ({_last(e)})'}") from e
     if box:
         x0, y0, x1, y1 = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
         picture = picture[y0:y1, x0:x1]
+        if not picture.size:
+            raise SopError(f"{path}: {width} x {height} pixels, smaller than the first frame of its folder")
     return resize(picture[None], size)[0] if size else picture
 
 
@@ -236,8 +243,7 @@ def stream(
                 break
         for todo in (sounds, pictures):
             yield from ((todo.kind, part) for part in todo.finish())
-        if duration is None:
-            _check_length(path, container, zero + max(pictures.end, sounds.seconds))
+        _check_length(path, container, zero + max(pictures.end, sounds.seconds), zero + (duration or math.inf))
 
 
 class _Pictures:
@@ -425,12 +431,13 @@ def _streams(path: Path, container: av.container.InputContainer) -> tuple[av.Vid
         raise SopError(f"{path}: no sound stream")
     for s in (pictures[0], container.streams.audio[0]):
         s.codec_context.thread_count = 1  # whoever has many files works on them side by side, which wastes less
+        s.codec_context.open(strict=False)  # now, since some decoders read `skip_frame` once, when they are opened
     return pictures[0], container.streams.audio[0]
 
 
-def _check_length(path: Path, container: av.container.InputContainer, end: float) -> None:
+def _check_length(path: Path, container: av.container.InputContainer, end: float, asked: float) -> None:
     claimed = (container.duration or 0) / av.time_base  # in mkv the end, in mp4 the length: the check is a rough one
-    if end < 0.9 * claimed - 1:
+    if end < 0.9 * min(claimed, asked) - 1:
         raise SopError(f"{path}: cut short: {end:.1f} s of the {claimed:.1f} s it claims; fetch it again")
 
 

@@ -139,11 +139,22 @@ def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any
 def _mixture(clips, lengths, config: Config, rng: Generator, first: int, differ: bool = False) -> Mixture:
     """The clip `first` and random others of other videos (and other labels), each with a random start."""
     chosen = [first]
+
+    def fits(i: int) -> bool:
+        others = [clips[j] for j in chosen]
+        return all(clips[i].video != o.video and not (differ and clips[i].label == o.label) for o in others)
+
     while len(chosen) < config.sources:
-        i = int(rng.integers(len(clips)))
-        videos, labels = {clips[j].video for j in chosen}, {clips[j].label for j in chosen}
-        if clips[i].video not in videos and not (differ and clips[i].label in labels):
-            chosen.append(i)
+        i = next((i for i in map(int, (rng.integers(len(clips)) for _ in range(1_000))) if fits(i)), None)
+        if i is None:  # few fit, or none
+            fitting = [i for i in range(len(clips)) if fits(i)]
+            if not fitting:
+                what = "video and another label" if differ else "video"
+                raise SopError(
+                    f"{clips[first].name}: no clip of another {what} to mix with {len(chosen)} of {config.sources}"
+                )
+            i = fitting[int(rng.integers(len(fitting)))]
+        chosen.append(i)
     return tuple(_part(clips[j], lengths, config, rng) for j in chosen)
 
 

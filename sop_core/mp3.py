@@ -2,12 +2,13 @@
 
 An mp3 is a row of frames of 1,152 or 576 samples. At a constant bit rate they are all equally long to within a byte, so a
 frame's place in the file is arithmetic. Two things lean on earlier frames: half of each frame's transform overlaps the
-next one's, and its bits may begin in the "reservoir" that those before it left. So decoding starts `RUN_UP` frames early.
+next one's, and its bits may begin in the "reservoir" that those before it left. So decoding starts some frames early.
 What we write has no reservoir, which makes every frame whole in itself.
 
 Sources: ISO/IEC 11172-3 and 13818-3 (headers, main_data_begin); the LAME tag (encoder's delay), as mpg123 reads it.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -25,7 +26,7 @@ LAME = {
     "compression_level": "7",
 }  # the slower levels cost up to 10 times as much, and sound no nearer
 SOFTER = {64_000: 0.95, 128_000: 0.95, 192_000: 0.97}  # LAME's presets scale the sound by this, against clipping
-RUN_UP = 10  # frames: the reservoir holds 511 bytes at most, and the shortest frame has 52
+RESERVOIR = 511  # bytes, at most
 DECODER_DELAY = 529  # samples that every decoder lags behind its encoder
 SAME = 0xFFFF_FCC0  # bits of a header that all frames of a file share: not padding, nor how channels are joined
 KBITS = {3: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0)}  # by version; 3 is MPEG-1
@@ -40,6 +41,7 @@ class Plan(NamedTuple):
     first: int  # byte of the first frame that holds sound
     step: Fraction  # bytes from one frame to the next, on average
     samples: int  # of a frame
+    run_up: int  # frames to begin early: as many as the reservoir may reach over, and the one that overlaps
     skip: int  # samples before the sound's first one
 
 
@@ -52,7 +54,7 @@ def window(path: Path, start: int, count: int) -> np.ndarray | None:
     with path.open("rb") as f:
         if (plan := _plan(f)) is None:
             return None
-        frame = max(0, (start + plan.skip) // plan.samples - RUN_UP)
+        frame = max(0, (start + plan.skip) // plan.samples - plan.run_up)
         f.seek(plan.first + max(0, int(frame * plan.step) - 2))  # where it should be, and a little before
         frames = -(-(start + plan.skip + count) // plan.samples) - frame
         data = f.read(int((frames + 1) * plan.step) + 8)
@@ -105,7 +107,15 @@ def _plan(f) -> Plan | None:
         return None
     head = _header(data[first : first + 4])
     samples, step = _step(head)
-    return Plan(head, at + first, step, samples, (tag[141] << 4 | tag[142] >> 4) + DECODER_DELAY)
+    if step < 40:  # 8,000 bits a second at 22,050 Hz and more: hardly more than headers
+        return None
+    frames, size = (int.from_bytes(tag[i : i + 4], "big") for i in (8, 12))
+    if (
+        not frames or abs(first + frames * step - size) > 3 * step
+    ):  # a tag of something else, or frames of other lengths
+        return None
+    run_up = 2 + math.ceil(RESERVOIR / (step - 36))  # 36 bytes of header and side information at most
+    return Plan(head, at + first, step, samples, run_up, (tag[141] << 4 | tag[142] >> 4) + DECODER_DELAY)
 
 
 @contextmanager

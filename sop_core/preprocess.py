@@ -8,7 +8,7 @@ there the clip is complete: a second run does what is missing and nothing else.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def preprocess(
         sweep(folder)
     work = [(video, out, options, refusal) for video, refusal in found]
     rows = _on_cluster(cluster, work) if cluster else _here(jobs or joblib.cpu_count(), work)
-    rows = list(tqdm(rows, total=len(found), unit="video", desc="preprocess", disable=not progress))
+    rows = _all_of(work, tqdm(rows, total=len(found), unit="video", desc="preprocess", disable=not progress))
     report = pd.DataFrame(rows).sort_values(["label", "id"], ignore_index=True)
     with whole(out / "preprocess_report.csv") as part:
         report.to_csv(part, index=False, errors="surrogateescape")
@@ -100,6 +100,25 @@ def preprocess(
         lines = lines.encode(errors="backslashreplace").decode()  # a name needn't be valid UTF-8, what is printed must
         print(f"{len(failed)} of {len(report)} videos left out:\n{lines}")
     return report
+
+
+def _all_of(work: list[tuple], rows: Iterable[dict]) -> list[dict]:
+    """The rows; where the workers die on the way, those that came, and that the others didn't."""
+    done = []
+    try:
+        done.extend(rows)
+    except SopError:
+        raise
+    except Exception as e:  # joblib and Dask have several for that; a video's own failure ends in `_row`
+        if not done:
+            raise SopError(f"no worker did anything ({type(e).__name__}: {e})") from None
+        came = {(row["label"], row["id"]) for row in done}
+        for video, *_ in work:
+            if (video.parent.name, video.stem) not in came:
+                done.append(
+                    _failed(video, f"the worker that had it, or its batch, died ({type(e).__name__}); run again")
+                )
+    return done
 
 
 def _here(jobs: int, work: list[tuple]) -> Iterator[dict]:
@@ -121,7 +140,7 @@ def _on_cluster(address: str, work: list[tuple]) -> Iterator[dict]:
         raise SopError(
             f"cluster {address}: no Dask scheduler answers there ({e}); start one with `dask scheduler`"
         ) from None
-    work = [(video.resolve(), out.resolve(), *rest) for video, out, *rest in work]
+    work = [(video.absolute(), out.absolute(), *rest) for video, out, *rest in work]
     with client, joblib.parallel_config("dask", client=client):
         yield from joblib.Parallel(return_as="generator_unordered")(joblib.delayed(_row)(*one) for one in work)
 
@@ -168,10 +187,20 @@ def _same_options(out: Path, options: Options) -> None:
             part.write_text(json.dumps(now))
 
 
+def _failed(video: Path, reason: str) -> dict:
+    return {
+        "id": video.stem,
+        "label": video.parent.name,
+        "status": "failed",
+        "reason": reason,
+        "frames": 0,
+        "seconds": 0.0,
+    }
+
+
 def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
     """One row of the report; the one place where a video's failure ends."""
-    row = {"id": video.stem, "label": video.parent.name, "status": "failed", "reason": refusal}
-    row |= {"frames": 0, "seconds": 0.0}
+    row = _failed(video, refusal)
     if refusal:
         return row
     sound = out / "audio" / video.parent.name / f"{video.stem}.{options.audio_format}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tiny import SHARED, TONES, write_clip
 
-from sop_core.config import DATA, DEMO_WEIGHTS, SILENCE
+from sop_core.config import DATA, DEMO, DEMO_WEIGHTS, SILENCE
 from sop_core.index import Clip, read_index
 
 
@@ -29,7 +29,7 @@ def demo_data() -> Path:
     from sop_core import index, orchestra, preprocess
 
     videos = orchestra.render(DATA / "demo", progress=False)
-    preprocess.preprocess(videos, DATA / "demo", progress=False)
+    preprocess.preprocess(videos, DATA / "demo", audio_format=DEMO.audio_format, progress=False)
     index.build_index(DATA / "demo")
     return DATA / "demo"
 

@@ -153,7 +153,11 @@ def test_the_command_line_checks_an_index(tmp_path, capsys):
     clips = [write_clip(data, label, n) for n in range(3) for label in ("red", "blue")]
     (clips[0].frames / "000003.jpg").write_bytes(b"no")
     clips[1].sound.write_bytes(b"")
+    assert main(["index", str(data), "--seed", "7"]) == 0
+    before = (data / "train.csv").read_bytes()
+    capsys.readouterr()
     assert main(["index", str(data), "--check", "--window", "1"]) == 0
+    assert (data / "train.csv").read_bytes() == before  # a look changes nothing
     out = capsys.readouterr().out
     assert "missing: 0 clip(s)" in out and "invalid: 1 clip(s)\n  blue/blue_0: empty" in out
     clips[2].sound.unlink()
@@ -163,3 +167,26 @@ def test_the_command_line_checks_an_index(tmp_path, capsys):
     assert [(r["problem"], r["clip"]) for r in rows] == [("missing", "red/red_1"), ("invalid", "blue/blue_0")]
     assert main(["index", str(data / "all.csv")]) == 2
     assert "or --check with an index" in capsys.readouterr().err
+
+
+def test_the_command_line_passes_its_options_on(tmp_path, capsys):
+    picture = [np.full((300, 400, 3), 90, np.uint8)] * 75
+    sound = 0.3 * np.sin(np.arange(3 * 11_025) / 5)
+    for name in ("cello/a", "cello/b", "flute/c", "flute/d", "cello flute/e"):
+        media.write_video(tmp_path / "v" / f"{name}.mp4", picture, 25, sound, 11_025)
+    words = ["preprocess", str(tmp_path / "v"), "--audio-format", "wav", "--start", "0.5"]
+    words += ["--short-side", "0", "--fps", "4", "--rate", "8000", "--out", str(tmp_path / "d")]
+    assert main([*words, "--duration", "2"]) == 0
+    clip = index.find_clips(tmp_path / "d")[0]
+    assert clip.sound.suffix == ".wav" and media.sound_length(clip.sound) == (16_000, 8_000) and clip.n_frames == 8
+    assert media.frame_size(clip.frames) == (400, 300)
+    assert main([*words, "--duration", "3"]) == 2 and "duration=2.0, now duration=3.0" in capsys.readouterr().err
+    assert (
+        main([*words, "--duration", "2", "--cluster", "nowhere"]) == 2
+        and "expected dask://HOST:PORT" in capsys.readouterr().err
+    )
+    assert main(["index", str(tmp_path / "d"), "--duets", "drop", "--val-ratio", "0.5"]) == 0
+    assert {c.label for c in index.read_index(tmp_path / "d" / "all.csv")} == {"cello", "flute"}
+    (tmp_path / "own.csv").write_text("a,0,x,test\n")
+    assert main(["index", str(tmp_path / "d"), "--splits", str(tmp_path / "own.csv")]) == 2
+    assert "names none of the 5 clips" in capsys.readouterr().err

@@ -196,6 +196,54 @@ def test_a_folder_of_nothing_but_labels_of_two_words_says_so(tmp_path):
         build_index(data, duet="val")
 
 
+def test_a_duet_whose_partner_has_no_clips_is_still_one(tmp_path):
+    data = make_data(tmp_path / "data", [("cello", f"c{i}", 3) for i in range(4)] + [("cello tuba", "d", 3)])
+    with pytest.warns(UserWarning, match="'cello tuba' is taken for one label"):
+        build_index(data)
+    (data / "preprocess_report.csv").write_text("id,label,status\nx,tuba,failed\n")  # all the tubas were broken
+    assert [c.label for c in read_index(build_index(data)["test"])] == ["cello tuba"]
+
+
+def test_what_the_list_calls_training_is_no_duet_for_testing():
+    clips = labelled(thunder=range(3), rain=range(3, 6), thunder__rain=["aaaaaaaaaa1_000001", "aaaaaaaaaa2_000001"])
+    own = {c.id: "train" for c in clips}
+    train, val, test = split(clips, 0.0, 0.0, 0, own=own)
+    assert set(train) == set(clips) and not val + test
+
+
+def test_a_link_that_leads_nowhere_is_missing(tmp_path):
+    data = make_data(tmp_path / "data", [("cello", "a", 3), ("cello", "b", 3)])
+    paths = build_index(data)
+    sound = data / "audio" / "cello" / "a.flac"
+    sound.rename(tmp_path / "elsewhere.flac")
+    sound.symlink_to(tmp_path / "elsewhere.flac")
+    assert len(read_index(paths["all"])) == 2
+    (tmp_path / "elsewhere.flac").unlink()
+    with pytest.raises(SopError, match="row 1 .cello/a.: no sound"):
+        read_index(paths["all"])
+
+
+def test_an_index_is_the_same_in_whatever_order_a_folder_lists_its_files(tmp_path, monkeypatch):
+    data = make_data(tmp_path / "data", [(label, f"{label}{i}", 3) for label in ("cello", "flute") for i in range(6)])
+    first = {name: path.read_bytes() for name, path in build_index(data, tmp_path / "one").items()}
+    listing = os.scandir
+
+    class Shuffled(list):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+    def scandir(place="."):
+        with listing(place) as entries:
+            return Shuffled(random.Random(str(place)).sample(found := list(entries), len(found)))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    again = {name: path.read_bytes() for name, path in build_index(data, tmp_path / "two").items()}
+    assert {n: b.replace(b"two", b"one") for n, b in again.items()} == first
+
+
 def test_checking_tells_what_is_missing_from_what_is_invalid(tmp_path):
     data, rng = tmp_path / "data", np.random.default_rng(0)
 
@@ -238,6 +286,17 @@ def test_checking_tells_what_is_missing_from_what_is_invalid(tmp_path):
     clips[0].sound.unlink()
     in_index = check(paths["all"], seconds=1.0, jobs=1, progress=False)
     assert in_index[in_index.problem == "missing"].values.tolist() == [["missing", clips[0].name, "no sound"]]
+    with paths["all"].open("a") as f:
+        f.write("x,y\n")
+    moved = tmp_path / "lists" / "all.csv"  # elsewhere, its data is found by the paths in it
+    moved.parent.mkdir()
+    moved.write_text(paths["all"].read_text().replace("audio/", "../data/audio/").replace("frames/", "../data/frames/"))
+    problems = check(moved, seconds=1.0, jobs=1, progress=False)
+    assert "'x,y', expected sound,frames,number of frames" in problems.reason.tolist()
+    assert any("8 a second would be" in reason for reason in problems.reason)
+    (data / "preprocess.json").write_text("{")
+    with pytest.raises(SopError, match="not readable as json"):
+        check(data, progress=False)
     with pytest.raises(SopError, match="no clips"):
         check(tmp_path / "data" / "audio")
 

@@ -22,15 +22,18 @@ def tone(hz, seconds, rate, level=0.5):
     return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
-def make_video(path, times=None, pictures=None, sound=None, rate=44_100, sound_start=0.0, options=None):
+def make_video(
+    path, times=None, pictures=None, sound=None, rate=44_100, sound_start=0.0, options=None, codec="libx264"
+):
     """A video whose picture i comes on at second times[i], at any rate; `sound` (channels, L) starts when told."""
     path.parent.mkdir(parents=True, exist_ok=True)
     base, packets = Fraction(1, 10_000), []
     with av.open(str(path), "w", options=options or {}) as container:
         if pictures is not None:
-            video = container.add_stream("h264", rate=25, options={"bf": "2"})
+            more = {"libx264": {"bf": "2"}, "libx265": {"x265-params": "log-level=none"}, "libsvtav1": {"preset": "12"}}
+            video = container.add_stream(codec, rate=25, options=more.get(codec, {}))
             video.height, video.width, video.pix_fmt = *pictures[0].shape[:2], "yuv420p"
-            video.codec_context.time_base = base
+            video.codec_context.time_base = Fraction(1, 1000) if codec == "mpeg4" else base
         if sound is not None:
             layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sound)]
             audio = container.add_stream("aac", rate=rate, layout=layout)
@@ -96,23 +99,26 @@ def test_flash_and_beep_meet_at_a_variable_frame_rate(tmp_path):
     assert np.flatnonzero(frames.mean((1, 2, 3)) > 128)[0] == np.ceil(onset * 8 - 0.5)
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1", "mpeg4"])
 @pytest.mark.parametrize("pace", ["even", "uneven"])
-@pytest.mark.parametrize("fps", [8, 1, 25, 40])
-def test_each_frame_is_the_picture_that_is_on_the_screen(tmp_path, pace, fps):
+@pytest.mark.parametrize(("fps", "start"), [(8, 0), (1, 0), (25, 1), (40, 0)])
+def test_each_frame_is_the_picture_that_is_on_the_screen(tmp_path, codec, pace, fps, start):
     """However many pictures need no decoding: compared with all of them decoded, by their own times."""
     rng = np.random.default_rng(0)
     times = np.arange(0, 6, 0.04) if pace == "even" else np.cumsum(rng.choice([0.01, 0.04, 0.15], 100))
     times = np.round(times - times[0], 4)
     pictures = [np.full((48, 64, 3), v, np.uint8) for v in rng.integers(0, 255, len(times))]
-    make_video(tmp_path / "a.mkv", times, pictures, tone(440, times[-1] + 0.04, 44_100)[None])
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no {codec}")
+    make_video(tmp_path / "a.mkv", times, pictures, tone(440, times[-1] + 0.04, 44_100)[None], codec=codec)
     with av.open(str(tmp_path / "a.mkv")) as container:
         decoded = [(f.time, f.to_ndarray(format="rgb24").mean()) for f in container.decode(video=0)]
     shown, levels = zip(*decoded, strict=True)
     with av.open(str(tmp_path / "a.mkv")) as container:
         zero = next(container.decode(audio=0)).time
-    frames, _ = media.read_video(tmp_path / "a.mkv", fps, RATE)
-    at = np.searchsorted(shown, zero + (np.arange(len(frames)) + 0.5) / fps, side="right") - 1
-    assert len(frames) > 5 * fps
+    frames, _ = media.read_video(tmp_path / "a.mkv", fps, RATE, start)
+    at = np.searchsorted(shown, zero + start + (np.arange(len(frames)) + 0.5) / fps + 1e-6, side="right") - 1
+    assert len(frames) > (5 - start) * fps
     np.testing.assert_allclose(frames.mean((1, 2, 3)), np.array(levels)[at], atol=1)
 
 
@@ -277,6 +283,13 @@ def test_a_broken_video_says_why_in_one_line(tmp_path, case):
     assert "\n" not in str(e.value) and len(str(e.value)) < len(str(tmp_path)) + 110
 
 
+def test_a_part_of_a_video_that_is_cut_short_before_its_end_says_so(tmp_path):
+    path = cut_short(tmp_path)
+    assert len(media.read_video(path, 8, RATE, duration=2.0)[1]) == 2 * RATE  # that much is there
+    with pytest.raises(SopError, match="cut short: 4.* s of the 10.* s it claims"):
+        media.read_video(path, 8, RATE, duration=8.0)
+
+
 def test_a_damaged_stretch_costs_itself_only(tmp_path):
     path = plain_video(tmp_path / "a.mp4", 8.0)
     data = path.read_bytes()
@@ -338,16 +351,38 @@ def test_a_window_of_mp3_is_a_slice_of_the_whole_too(tmp_path, kind):
         assert (mp3.window(path, 5_000, 3_000) is None) == (kind == "foreign VBR")
 
 
-def encode_mp3(path, sound, rate):
+def encode_mp3(path, sound, rate, bits=None):
     """As ffmpeg does it when told nothing: a constant bit rate, with a reservoir."""
     layout = {1: "mono", 2: "stereo"}[len(sound)]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libmp3lame", rate=rate, layout=layout)
-        stream.bit_rate = 24_000 if rate == RATE else 128_000
+        stream.bit_rate = bits or (24_000 if rate == RATE else 128_000)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), "fltp", layout)
         frame.sample_rate = rate
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050, 24_000, 44_100])
+@pytest.mark.parametrize("bits", [8_000, 16_000, 32_000])
+def test_windows_of_mp3s_with_few_bits_lean_far_back(tmp_path, rate, bits):
+    encode_mp3(tmp_path / "a.mp3", coloured_noise(8, rate)[None], rate, bits)
+    whole, _ = soundfile.read(tmp_path / "a.mp3", dtype="float32")
+    for start in range(0, len(whole) - 3_000, 9_973):
+        window = mp3.window(tmp_path / "a.mp3", start, 3_000)
+        if window is not None:
+            np.testing.assert_allclose(window, whole[start : start + 3_000], atol=1e-5)
+
+
+def test_a_tag_that_tells_something_else_is_not_believed(tmp_path):
+    with media.sound_writer(tmp_path / "a.mp3", RATE) as write:
+        write(coloured_noise(5))
+    data = (tmp_path / "a.mp3").read_bytes()
+    tag = data.index(b"Info")
+    for at in (8, 12):  # how many frames, how many bytes
+        (tmp_path / "b.mp3").write_bytes(data[: tag + at] + bytes(4) + data[tag + at + 4 :])
+        assert mp3.window(tmp_path / "b.mp3", 9_000, 3_000) is None
+    assert mp3.window(tmp_path / "a.mp3", 9_000, 3_000) is not None
 
 
 def test_a_window_of_a_long_mp3_reads_no_more_than_one_of_a_short(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from sop_core import mixing
 from sop_core.config import SILENCE
 from sop_core.errors import SopError
+from sop_core.index import Clip
 
 
 def test_sounds_are_the_windows_of_the_clips(tiny_clips):
@@ -111,6 +112,17 @@ def test_no_video_is_mixed_with_itself_and_labels_differ_when_asked(tiny_clips):
     pairs = mixing.draw_pairs(tiny_clips, 50, TINY, labels="different")
     assert all(pair[0].clip.label != pair[1].clip.label for pair in pairs)
     assert len({pair[0].clip.name for pair in pairs}) == len(tiny_clips)
+
+
+def test_a_clip_that_nothing_can_be_mixed_with_says_so(tmp_path, tiny_clips):
+    alone = [write_clip(tmp_path, label, 0) for label in ("red", "blue")]
+    section = [Clip(c.sound.rename(c.sound.with_name(f"aaaaaaaaaaa_00000{n}.flac")), c.frames, c.n_frames)
+               for n, c in enumerate(alone)]  # fmt: skip
+    other = write_clip(tmp_path, "red", 5)
+    with pytest.raises(SopError, match="aaaaaaaaaaa_000000: no clip of another video and another label"):
+        mixing.draw_pairs([section[0], section[1], other], 3, TINY, labels="different")
+    many = [section[0], *[Clip(c.sound, c.frames, c.n_frames) for c in section[1:] * 400], tiny_clips[1]]
+    assert mixing.draw_pairs(many, 1, TINY)  # the one that fits is found among the many that don't
 
 
 def test_three_sources(tiny_clips):

@@ -200,6 +200,7 @@ def test_a_cluster_that_loses_a_worker_does_what_one_process_does(tmp_path):
     for name in names:
         plain_video(tmp_path / "v" / "cello" / f"{name}.mp4", 8.0)
     (tmp_path / "v" / "cello" / "broken.mp4").write_text("no")
+    (tmp_path / "v" / "cello" / "link.mp4").symlink_to(tmp_path / "v" / "cello" / "00.mp4")
     here = run(tmp_path / "v", tmp_path / "here")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         address = cluster.scheduler_address.replace("tcp://", "dask://")
