@@ -75,14 +75,15 @@ class Clip:
 
 
 def duets(labels: Iterable[str]) -> set[str]:
-    """Which of a data set's labels are duets: two words with a blank between, each of them a label of its own.
+    """Which of a data set's labels are duets: two words with a blank between, one of them at least a label of its own.
 
-    VGGSound's "playing harp" is none then. Where no label has one word alone, all of two words are taken for duets.
+    VGGSound's "playing harp" is none then, and "drum piano" is one without a piano alone. Where no label has one word alone,
+    all of two words are taken for duets.
     """
     labels = set(labels)
     pairs = {label for label in labels if len(label.split(" ")) == 2 and all(label.split(" "))}
     solos = labels - pairs - {SILENCE}
-    return {label for label in pairs if solos.issuperset(label.split(" "))} if solos else pairs
+    return {label for label in pairs if not solos.isdisjoint(label.split(" "))} if solos else pairs
 
 
 def read_index(path: Path) -> list[Clip]:
@@ -337,10 +338,10 @@ def build_index(
         raise SopError(
             f"{splits}: names none of the {len(clips)} clips; expected ids like {clips[0].id}, of id and start"
         )
-    for label in sorted({c.label for c in clips} - duets(known)):
-        words = label.split(" ")
-        if duet != "train" and len(words) == 2 and not known.isdisjoint(words):
-            warnings.warn(f"{label!r} is taken for one label, since only one of its words is a label too", stacklevel=2)
+    for label in sorted(duets(known) & {c.label for c in clips}) if duet != "train" else ():
+        if len(known.intersection(label.split(" "))) == 1:
+            hint = "one of its words is a label; if it is one instrument, index with --duets train"
+            warnings.warn(f"{label!r} is taken for a duet, since {hint}", stacklevel=2)
     if not parts["train"]:
         labels = ", ".join(sorted({c.label for c in clips})[:3])
         warnings.warn(
