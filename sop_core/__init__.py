@@ -14,6 +14,7 @@
     nets         sound U-Net, dilated ResNet-18, linear synthesizer, and the three together
     mixing       clips -> mixtures to be separated again; the pair manifest of an evaluation
     metrics      SDR, SIR, SAR
+    weights      the authors' released model, as a checkpoint
     train        fit() yields one record an epoch
     localize     a Scene: every pixel's own sound
     evaluate     a checkpoint, its baselines and its oracles on one manifest

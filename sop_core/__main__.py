@@ -129,6 +129,15 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument("--box", type=_numbers(4), metavar="X0,Y0,X1,Y1", help="a box in pixels of the video")
     p.add_argument("--out", type=Path, required=True, metavar="OUT.wav|OUT.mp4")
     p.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (None: a GPU where there is one)")
+
+    p = verb("weights", weights, "the authors' released model, as a checkpoint that evaluate and separate take")
+    p.add_argument(
+        "--url",
+        default=None,
+        metavar="URL",
+        help="address or folder of its three files (None: the authors')",
+    )
+    p.add_argument("--out", type=Path, required=True, metavar="CKPT_DIR")
     return parser
 
 
@@ -296,6 +305,12 @@ def separate(args) -> None:
         media.write_video(args.out, frames, 25, sound, scene.rate)
     share = float((sound**2).sum() / max((scene.mixture**2).sum(), 1e-12))
     print(f"{args.out}: {len(sound) / scene.rate:.1f} s, {100 * share:.0f} % of the mixture's energy")
+
+
+def weights(args) -> None:
+    from .weights import fetch
+
+    print(f"the released model, profile sop2018: {fetch(args.out, args.url)}")
 
 
 def _shares(box: tuple[int, ...], video: Path) -> tuple[float, ...]:

@@ -15,7 +15,19 @@ ROOT = Path(os.environ.get("SOP_ROOT", Path(__file__).resolve().parents[1]))  # 
 DATA = ROOT / "data"
 CKPT = ROOT / "ckpt"
 SILENCE = "silence"  # the label of clips in which nothing is to be heard or seen to sound: for training only
+ACTIVATIONS = ("none", "sigmoid", "softmax", "relu", "tanh")
 DEMO_WEIGHTS = DATA / "demo_weights"  # shipped: notebook 05 works when it is the first one opened
+
+
+# What a profile sets. Each flag has a test that shows what it changes.
+PROFILES = {
+    "default": {},
+    "sop2018": {
+        "stft_pad": "reflect", "warp": "grid", "loudness": "absolute", "mixture": "mean", "clips": "published",
+        "target": "half", "loss_mean": "bins", "share": False, "silence": 0.0, "remix": 1, "sound_activation": "none",
+        "pool": 0.0, "frames_apart": True, "start": "published", "optimizer": "sgd", "schedule": "steps",
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,7 +35,7 @@ class Config:
     """One run. The defaults are the paper's MUSIC setting (Zhao et al. 2018, section 4.2 and the released code)."""
 
     name: str = "music"
-    profile: str = "default"  # which repairs of the published code are on
+    profile: str = "default"  # "sop2018": the released code as its authors ran it; setting it sets `PROFILES`' values
     seed: int = 0
 
     # sound
@@ -32,6 +44,11 @@ class Config:
     n_fft: int = 1_022  # samples: 512 linear frequency bins
     hop: int = 256  # samples from one STFT frame to the next: T = 256
     bins: int = 256  # F, log-frequency bins that the nets see
+    warp: str = (
+        "bank"  # to them: by filters; "grid": by bilinear sampling (published); "none": n_fft // 2 + 1 linear bins
+    )
+    stft_pad: str = "constant"  # beyond a window's ends: zeros; "reflect": the sound mirrored (published)
+    loudness: str = "relative"  # of what the nets read, to the window's mean; "absolute": as it is (published)
 
     audio_format: str = "mp3"  # what preprocessing keeps it as; "flac" and "wav" lose nothing
 
@@ -48,22 +65,41 @@ class Config:
     silence: float = 0.1  # share of training's mixtures in which one source is a silent scene, where the index has any
     remix: int = 1  # times that a batch's sounds are mixed in training, each time with other partners
     mask: str = "binary"  # or "ratio"
+    target: str = (
+        "loudest"  # a binary mask is 1 for the loudest source; "half": for more than half the mixture (published)
+    )
+    loss: str = "bce"  # or "l1", "l2"
+    weighted: bool = True  # a loud bin counts more in the loss
+    loss_mean: str = "weights"  # or "bins": a loud recording counts more too (published)
+    mixture: str = "sum"  # of its sources; "mean": each is made 1 / N as loud first (published)
+    clips: str = "free"  # windows, crops and light as in mixing.py; "published": as in the released loader
     share: bool = True  # a mixture's sources share out every bin; without, each mask is cut at 0.5 alone (published)
 
     # nets
     channels: int = 32  # K
     sound_depth: int = 7  # halvings in the U-Net (the published unet5, unet6, unet7)
     sound_width: int = 64  # channels of its first layer
-    sound_activation: str = "none"  # of the K channels; "softmax": every bin of the sound is dealt out among them
+    sound_activation: str = (
+        "none"  # of the K channels; "softmax": every bin is dealt out among them; sigmoid, relu, tanh
+    )
+    image_activation: str = "sigmoid"  # of a picture's K numbers; or none, softmax, relu, tanh
+    output_activation: str = "sigmoid"  # from the synthesizer's sum to a mask; or none, relu, tanh, with l1 or l2
+    synthesizer: str = "linear"  # a weight for each channel; "bias": none
     frame_width: int = 64  # channels of ResNet-18's first layer
     frame_groups: int = 4  # of ResNet's groups of blocks
     frame_dilation: bool = True  # as published; without, a cell of the grid sees less of what is beside it
-    frame_stride: int = 16  # pixels of the picture a cell of the grid: 224 / 16 = 14
+    frame_stride: int = 16  # pixels of the picture a cell of the grid: 224 / 16 = 14; 32: resnet18fc, 8: the finest
     pool: float = 0.0  # share of a picture's cells, the greatest, whose mean counts; 0: the one greatest (published)
+    frames_apart: bool = (
+        False  # batch statistics of each source's pictures by themselves (published), or of all together
+    )
     pretrained: bool = True  # start the frame net from ImageNet, where the weights can be fetched
 
     # training
+    start: str = "spread"  # of the nets: see `SoundOfPixels.spread`; "published": the released code's
     optimizer: str = "sgd"  # or "adamw"
+    schedule: str = "cosine"  # of the learning rates, after a rise; "steps": a tenth after each of `lr_steps`
+    lr_steps: str = "40,80"  # epochs
     lr_sound: float = 1e-3
     lr_frame: float = 1e-4  # ResNet's body
     lr_fc: float = 1e-3  # ResNet's last layer
@@ -92,7 +128,7 @@ class Config:
     def override(self, settings: dict[str, str]) -> "Config":
         """A copy with some fields set from text (`--set epochs=3`). Raises SopError on an unknown name or a bad value."""
         types = {f.name: type(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        values = {}
+        values = dict(PROFILES.get(settings.get("profile", ""), {}))
         for key, text in settings.items():
             if key not in types:
                 raise SopError(f"--set {key}={text}: there is no setting {key!r}; there are {', '.join(types)}")
@@ -111,12 +147,25 @@ class Config:
                 f"of {side}, since a U-Net of sound_depth={self.sound_depth} halves them that often"
             )
         choices_of = {
-            "profile": ("default",),
+            "profile": tuple(PROFILES),
+            "mixture": ("sum", "mean"),
+            "clips": ("free", "published"),
+            "start": ("spread", "published"),
+            "schedule": ("cosine", "steps"),
             "mask": ("binary", "ratio"),
-            "sound_activation": ("none", "softmax"),
+            "sound_activation": ACTIVATIONS,
+            "image_activation": ACTIVATIONS,
+            "output_activation": ("none", "sigmoid", "relu", "tanh"),
+            "synthesizer": ("linear", "bias"),
+            "warp": ("bank", "grid", "none"),
+            "stft_pad": ("constant", "reflect"),
+            "loudness": ("relative", "absolute"),
+            "target": ("loudest", "half"),
+            "loss": ("bce", "l1", "l2"),
+            "loss_mean": ("weights", "bins"),
             "optimizer": ("sgd", "adamw"),
             "audio_format": ("mp3", "flac", "wav"),
-            "frame_stride": (8, 16),
+            "frame_stride": (8, 16, 32),
             "frame_groups": (3, 4),
         }
         for key, choices in choices_of.items():
@@ -126,9 +175,20 @@ class Config:
         for key in counts.split():
             if getattr(self, key) < 1:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected at least 1")
+        if not all(step.strip().isdecimal() for step in self.lr_steps.split(",")):
+            raise SopError(f"config {self.name}: lr_steps={self.lr_steps!r}, expected epochs with commas between")
         for key in ("pool", "silence"):
             if not 0 <= getattr(self, key) <= 1:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected a share from 0 to 1")
+        if self.warp == "none" and self.bins != self.n_fft // 2 + 1:
+            raise SopError(
+                f"config {self.name}: warp=none with bins={self.bins}, expected n_fft // 2 + 1 = {self.n_fft // 2 + 1}"
+            )
+        if self.output_activation != "sigmoid" and (self.loss == "bce" or self.share):
+            raise SopError(
+                f"config {self.name}: output_activation={self.output_activation} with loss={self.loss}, share={self.share}; "
+                "only the sigmoid has odds: expected loss l1 or l2, and share=false"
+            )
         if self.sources < 2:
             raise SopError(f"config {self.name}: sources={self.sources}, a mixture needs at least 2")
         return self

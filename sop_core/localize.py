@@ -89,7 +89,7 @@ class Scene:
             rows, cols = map(list, zip(*region, strict=True))
             numbers.append(self.model.pool(self.pixels[:, rows, cols], min(most, FILLED * len(region))))
         numbers = torch.stack(numbers, 1)  # (W, P, K)
-        each = torch.sigmoid(self.model.logits(numbers, self.channels)) * self.fade  # (W, P, F, T)
+        each = self.model.mask(self.model.logits(numbers, self.channels)) * self.fade  # (W, P, F, T)
         length = max(self.spec.shape[-1], each.shape[-1])
         total, weight = each.new_zeros(*each.shape[1:-1], length), each.new_zeros(length)
         for t, mask in zip(self.starts, each, strict=True):

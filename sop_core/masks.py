@@ -10,12 +10,17 @@ from torch import Tensor
 from .spectrogram import istft
 
 
-def targets(mags: Tensor, kind: str) -> Tensor:
+def targets(mags: Tensor, kind: str, mixture: Tensor | None = None) -> Tensor:
     """Ideal masks of N sources: `binary`, 1 for the loudest source of a bin, or `ratio`, each source's share.
 
     They add up to 1 in every bin that sounds, and to 0 in a bin where nothing does: a silent source's mask is empty.
+    With the magnitude of the `mixture` (B, F, T) they are the released code's: `binary`, 1 where a source has more than half
+    of it (of several sources each may have, or none); `ratio`, the source over the mixture, at most 5.
     Shape: magnitudes (B, N, F, T) -> masks (B, N, F, T)
     """
+    if mixture is not None:
+        whole = mixture[:, None] + 1e-10
+        return (mags > 0.5 * whole).to(mags.dtype) if kind == "binary" else (mags / whole).clamp(0, 5)
     total = mags.sum(1, keepdim=True)
     if kind == "ratio":
         return mags / total.clamp_min(1e-8) * (total > 1e-8)
@@ -23,23 +28,30 @@ def targets(mags: Tensor, kind: str) -> Tensor:
     return (loudest & (total > 1e-8)).to(mags.dtype)
 
 
-def weights(mag_mixture: Tensor) -> Tensor:
+def weights(mag_mixture: Tensor, loudness: str = "relative") -> Tensor:
     """How much a bin counts in the loss: log(1 + magnitude relative to the window's mean), within 0.001 to 10.
 
-    Shape: (B, F, T) -> (B, 1, F, T)
+    `absolute`: of the magnitude as it is, as published. Shape: (B, F, T) -> (B, 1, F, T)
     """
+    if loudness == "absolute":
+        return torch.log1p(mag_mixture).clamp(1e-3, 10)[:, None]
     mean = mag_mixture.mean(dim=(-2, -1), keepdim=True).clamp_min(1e-8)
     return torch.log1p(mag_mixture / mean).clamp(1e-3, 10)[:, None]
 
 
-def loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Weighted binary cross-entropy, from logits (so it is safe under autocast): a scalar.
+def loss(found: Tensor, target: Tensor, weight: Tensor, kind: str = "bce", mean: str = "weights") -> Tensor:
+    """How far the found masks are from their targets: a scalar.
 
-    Shape: logits and target (B, N, F, T), weight (B, 1, F, T)
+    `bce`: binary cross-entropy, from logits (so it is safe under autocast); `l1`, `l2`: of the masks themselves.
+    `mean`: over `weights`, a loud bin counting more, or over `bins`, as published, where a louder recording counts more too.
+    Shape: found and target (B, N, F, T), weight (B, 1, F, T)
     """
-    weight = weight.expand_as(logits)
-    each = nnf.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (each * weight).sum() / weight.sum()  # the mean over bins, a loud bin counting more
+    weight = weight.expand_as(found)
+    if kind == "bce":
+        each = nnf.binary_cross_entropy_with_logits(found, target, reduction="none")
+    else:
+        each = (found - target).abs() if kind == "l1" else (found - target).square()
+    return (each * weight).sum() / weight.sum() if mean == "weights" else (each * weight).mean()
 
 
 def share(logits: Tensor) -> Tensor:

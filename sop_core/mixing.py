@@ -52,6 +52,8 @@ class Mixtures(Dataset):
             mixture, rng = self.draw(i, len(skipped))
             try:
                 sounds, frames, light = zip(*(load(part, self.config, rng) for part in mixture), strict=True)
+                if self.config.mixture == "mean":
+                    sounds = [sound / len(sounds) for sound in sounds]
             except SopError as e:
                 if rng is None:  # an evaluation's mixtures are what they are
                     raise
@@ -159,7 +161,12 @@ def _mixture(clips, lengths, config: Config, rng: Generator, first: int, differ:
 
 
 def _part(clip: Clip, lengths: dict[Clip, int], config: Config, rng: Generator) -> Part:
-    return Part(clip, int(rng.integers(lengths[clip] - config.samples + 1)))
+    last = lengths[clip] - config.samples
+    if config.clips == "published":  # no nearer to the ends than 8 s, where the clip is long enough
+        margin = max(int(8 * config.rate) - config.samples // 2, 0)
+        first, last = (margin, last - margin) if last >= 2 * margin else (last // 2, last // 2)
+        return Part(clip, int(rng.integers(first, last + 1)))
+    return Part(clip, int(rng.integers(last + 1)))
 
 
 def check(clips: list[Clip], config: Config, leave_out: bool = False) -> dict[Clip, int]:
@@ -199,13 +206,18 @@ def load(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.n
     """
     sound = media.read_sound(part.clip.sound, part.start, config.samples)
     size, box, light = (config.image, config.image), None, np.ones(3, np.float32)
-    if rng is not None:
+    if config.clips == "published":
+        box = _published_crop(media.frame_size(part.clip.frames), rng)
+    elif rng is not None:
         box = _crop(media.frame_size(part.clip.frames), config.crop, rng)
     indices = frame_indices(part.start, part.clip.n_frames, config)
     frames = media.read_frames(part.clip.frames, indices, size, box)  # (V, image, image, 3)
-    if rng is not None:
-        if rng.random() < 0.5:
-            frames = frames[:, :, ::-1]
+    if rng is not None and rng.random() < 0.5:
+        frames = frames[:, :, ::-1]
+    if config.clips == "published":
+        sound = np.clip(sound if rng is None else np.float32(rng.uniform(0.5, 1.5)) * sound, -1, 1)
+        sound[-1] = 0  # the released loader takes twice half a window
+    elif rng is not None:
         light = np.float32(rng.uniform(0.7, 1.3) * rng.uniform(0.85, 1.15, 3))  # brightness, and a tint
         sound = np.float32(config.gain ** rng.uniform(-1, 1)) * sound
     return sound, np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), light
@@ -216,6 +228,13 @@ def frame_indices(start: int, n_frames: int, config: Config) -> np.ndarray:
     middle = (start + config.samples / 2) / config.rate * config.fps
     offsets = (np.arange(config.frames) - (config.frames - 1) / 2) * config.stride
     return np.floor(middle + offsets).astype(int).clip(0, n_frames - 1)
+
+
+def _published_crop(size: tuple[int, int], rng: Generator | None) -> tuple[float, float, float, float]:
+    """The released loader's box: a square as high as the picture's short side, in the middle; in training a 1.1th, anywhere."""
+    side = min(size) / (1 if rng is None else 1.1)
+    x, y = ((s - side) * (0.5 if rng is None else rng.random()) for s in size)
+    return x, y, x + side, y + side
 
 
 def _crop(size: tuple[int, int], least: float, rng: Generator) -> tuple[float, float, float, float]:

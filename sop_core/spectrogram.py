@@ -4,18 +4,21 @@ Conventions: a Hann window of `n_fft` samples, centred frames, zeros beyond the 
 The warp and its inverse are two matrices, so both are one matrix product, and differentiable.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 
-def stft(sound: Tensor, n_fft: int, hop: int) -> Tensor:
-    """Complex spectrogram.
+def stft(sound: Tensor, n_fft: int, hop: int, pad: str = "constant") -> Tensor:
+    """Complex spectrogram; `pad` says what stands beyond the ends: zeros, or with `reflect` the sound mirrored.
 
-    Shape: (..., L) -> (..., n_fft // 2 + 1, L // hop + 1). Equals `librosa.stft(sound, n_fft=n_fft, hop_length=hop)`.
+    Shape: (..., L) -> (..., n_fft // 2 + 1, L // hop + 1). Equals `librosa.stft(sound, n_fft=n_fft, hop_length=hop)`, and
+    with `reflect` what it did before version 0.9, when the released code was run.
     """
     window = torch.hann_window(n_fft, device=sound.device, dtype=sound.dtype)
     flat = sound.reshape(-1, sound.shape[-1])
-    spec = torch.stft(flat, n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True)
+    spec = torch.stft(flat, n_fft, hop, window=window, center=True, pad_mode=pad, return_complex=True)
     return spec.reshape(*sound.shape[:-1], *spec.shape[-2:])
 
 
@@ -36,12 +39,14 @@ def magnitude(spec: Tensor) -> Tensor:
     return spec.real.square().addcmul_(spec.imag, spec.imag).sqrt_()
 
 
-def log_magnitude(mag: Tensor) -> Tensor:
+def log_magnitude(mag: Tensor, loudness: str = "relative") -> Tensor:
     """What the sound net reads: the logarithm of a magnitude relative to the window's mean, floored 60 dB below it.
 
-    The level of a recording says nothing about what plays in it, so it is taken out; silence gives finite numbers
-    (the published log(mag + 1e-10) falls to -23 there). Shape: (..., F, T) -> the same.
+    The level of a recording says nothing about what plays in it, so it is taken out; silence gives finite numbers.
+    `absolute` is the published log(mag + 1e-10), which falls to -23 there. Shape: (..., F, T) -> the same.
     """
+    if loudness == "absolute":
+        return torch.log(mag + 1e-10)
     mean = mag.mean(dim=(-2, -1), keepdim=True).clamp_min(1e-8)
     return torch.log(mag / mean + 1e-3)
 
@@ -56,15 +61,24 @@ def log_positions(bins: int, linear: int) -> Tensor:
 
 
 class Warp(nn.Module):
-    """Linear to log frequency by a bank of triangular filters, and masks back again.
+    """Linear to log frequency, and masks back again.
 
-    Every linear bin is read (the published bilinear sampling skips a third of them at the top), and `inverse` of a mask of
-    ones is ones. Where log bins are the denser ones, the filters interpolate linearly.
+    `bank`: by triangular filters. Every linear bin is read, and `inverse` of a mask of ones is ones. Where log bins are the
+    denser ones, the filters interpolate linearly. `grid`: the published bilinear sampling at the centres of the bins, as
+    it was when it was trained with (align_corners=True); it skips a third of the linear bins at the top. `none`: neither.
+    Source: Zhao et al. 2018, section 4.2, and the released utils.warpgrid.
     """
 
-    def __init__(self, bins: int, linear: int):
+    def __init__(self, bins: int, linear: int, kind: str = "bank"):
         super().__init__()
-        at = log_positions(bins, linear)
+        at, self.kind = log_positions(bins, linear), kind
+        if kind == "grid":
+            there = (
+                torch.log1p(torch.arange(linear, dtype=torch.float64) / (linear - 1) * 20) / math.log(21) * (bins - 1)
+            )
+            self.register_buffer("bank", _between(at, linear), persistent=False)
+            self.register_buffer("back", _between(there, bins), persistent=False)
+            return
         # Half-width of each triangle: to its neighbour, and never under one linear bin, or low bins would read nothing.
         step = torch.diff(at, append=(2 * at[-1] - at[-2])[None]).clamp_min(1.0)
         bank = (1 - (torch.arange(linear)[None] - at[:, None]).abs() / step[:, None]).clamp_min(0)  # (F, F_linear)
@@ -73,8 +87,13 @@ class Warp(nn.Module):
 
     def forward(self, mag: Tensor) -> Tensor:
         """Shape: magnitudes (..., F_linear, T) -> (..., F, T)"""
-        return self.bank @ mag
+        return mag if self.kind == "none" else self.bank @ mag
 
     def inverse(self, mask: Tensor) -> Tensor:
         """Shape: masks (..., F, T) -> (..., F_linear, T), still within the range of their values."""
-        return self.back @ mask
+        return mask if self.kind == "none" else self.back @ mask
+
+
+def _between(at: Tensor, count: int) -> Tensor:
+    """Linear interpolation at positions among `count` bins, as a matrix. Shape: (F,) -> (F, count)"""
+    return (1 - (torch.arange(count)[None] - at[:, None]).abs()).clamp_min(0).float()

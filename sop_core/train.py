@@ -64,7 +64,7 @@ def fit(
     model = SoundOfPixels(config).to(device, memory_format=torch.channels_last)
     optimizer = _optimizer(model, config)
     history = _restore(folder, model, optimizer) if resume else []
-    if not history:
+    if not history and config.start == "spread":
         first = [data[i] for i in range(min(64 // config.sources, len(data)))]
         frames, light = (torch.stack([item[key] for item in first]).to(device) for key in ("frames", "light"))
         model.spread(lit(frames, light))
@@ -91,10 +91,22 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     sources = remix(model.magnitudes(specs), config.remix)  # (B remix, N, F, T)
     # The STFT of a sum is the sum of the STFTs.
     mixture = model.magnitudes(remix(specs, config.remix).sum(1))  # (B remix, F, T)
-    logits = model.logits(
-        remix(model.pooled(lit(batch["frames"], batch["light"])), config.remix), model.channels(mixture)
+    pictures = remix(model.pooled(lit(batch["frames"], batch["light"])), config.remix)  # (B remix, N, K)
+    return mask_loss(model, mixture, sources, pictures)
+
+
+def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: Tensor) -> Tensor:
+    """The loss of the masks that pictures call for, a scalar.
+
+    Shape: magnitudes (B, F, T) and (B, N, F, T), pooled pictures (B, N, K)
+    """
+    config = model.config
+    logits = model.logits(pictures, model.channels(mixture))
+    target = masks.targets(sources, config.mask, mixture if config.target == "half" else None)
+    weight = masks.weights(mixture, config.loudness) if config.weighted else torch.ones_like(mixture)[:, None]
+    return masks.loss(
+        logits if config.loss == "bce" else model.mask(logits), target, weight, config.loss, config.loss_mean
     )
-    return masks.loss(logits, masks.targets(sources, config.mask), masks.weights(mixture))
 
 
 def remix(sources: Tensor, times: int) -> Tensor:
@@ -166,6 +178,13 @@ def _optimizer(model: SoundOfPixels, config: Config) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=config.lr_sound, weight_decay=config.weight_decay, fused=True)
 
 
+def rate(config: Config, epoch: int, step: int, steps: int) -> float:
+    """Share of the full learning rate at a step of an epoch (from 1) of `steps`."""
+    if config.schedule == "steps":
+        return 0.1 ** sum(epoch > int(last) for last in config.lr_steps.split(","))
+    return schedule((epoch - 1) * steps + step, config.epochs * steps)
+
+
 def schedule(step: int, steps: int) -> float:
     """Share of the full learning rate: up in the first tenth of the steps, then half a cosine down to 0."""
     warm = max(1, steps // 10)
@@ -191,9 +210,8 @@ def _epoch(
             if reason and reason not in named:
                 named.add(reason)
                 warnings.warn(f"{reason}; its mixtures are skipped", stacklevel=2)
-        step, steps = (epoch - 1) * len(loader) + i, config.epochs * len(loader)
         for group in optimizer.param_groups:
-            group["lr"] = group["base"] * schedule(step, steps)
+            group["lr"] = group["base"] * rate(config, epoch, i, len(loader))
         loss = batch_loss(model, {k: v.to(device, non_blocking=True) for k, v in batch.items()})
         if not torch.isfinite(loss):
             raise SopError(

@@ -15,10 +15,10 @@ from torchvision.models.resnet import BasicBlock
 class FrameNet(nn.Module):
     """Shape: uint8 pictures (B, 3, h, w) -> (B, K, h / stride, w / stride). The paper: K = 32, width 64, stride 16.
 
-    `stride` 16 dilates the last of ResNet's four groups of blocks, 8 the last two. Fewer `groups` leave out the last ones, and
-    without `dilation` the finer grid sees less far: a cell then answers for what is in it rather than for its neighbours,
-    which training, blind to places, does not ask for by itself. `pretrained` starts from ImageNet (width 64 only); where
-    the weights can't be fetched it says so in one line and starts at random.
+    `stride` 16 dilates the last of ResNet's four groups of blocks, 8 the last two, 32 none (the published resnet18fc). Fewer
+    `groups` leave out the last ones, and without `dilation` the finer grid sees less far: a cell then answers for what is in
+    it rather than for its neighbours, which training, blind to places, does not ask for by itself. `pretrained` starts from
+    ImageNet (width 64 only); where the weights can't be fetched it says so in one line and starts at random.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class FrameNet(nn.Module):
         self.features = nn.Sequential(*stem, nn.MaxPool2d(3, stride=2, padding=1), *body)
         if pretrained:
             _load_imagenet(self.features)
-        for i, group in enumerate(body[2 if stride == 8 else 3 :], 1):
+        for i, group in enumerate(body[{8: 2, 16: 3, 32: 4}[stride] :], 1):
             _dilate(group, 2**i if dilation else 1)
         self.fc = nn.Conv2d(reads, channels, 3, padding=1)
         mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])  # of ImageNet, in 0..1

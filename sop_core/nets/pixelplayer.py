@@ -14,6 +14,22 @@ from .sound import SoundNet
 from .synthesizer import Synthesizer
 
 
+def _published_start(module: nn.Module) -> None:
+    """The released code's start of the sound net: small weights (convolutions' own biases stay as torch draws them)."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, 0.0, 0.001)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)
+
+
+def activate(x: Tensor, kind: str, dim: int) -> Tensor:
+    """One of the published activations; the softmax is over `dim`, the channels."""
+    if kind == "softmax":
+        return x.softmax(dim)
+    return x if kind == "none" else getattr(torch, kind)(x)
+
+
 class SoundOfPixels(nn.Module):
     """From a mixture's sound and the frames of its sources to one mask a source.
 
@@ -32,16 +48,18 @@ class SoundOfPixels(nn.Module):
             config.frame_dilation,
             config.pretrained,
         )
-        self.synthesizer = Synthesizer(config.channels)
-        self.warp = Warp(config.bins, config.n_fft // 2 + 1)
-        if config.sound_activation == "softmax":
+        self.synthesizer = Synthesizer(config.channels, config.synthesizer == "linear")
+        self.warp = Warp(config.bins, config.n_fft // 2 + 1, config.warp)
+        if config.start == "published":
+            self.sound.apply(_published_start)
+        if config.start == "spread" and config.sound_activation == "softmax" and config.synthesizer == "linear":
             # The channels add up to 1: logits start at 0, and may reach from -2 to 2.
             nn.init.constant_(self.synthesizer.scale, 4.0)
             nn.init.constant_(self.synthesizer.bias, -2.0)
 
     def stft(self, sound: Tensor) -> Tensor:
         """Complex spectrogram with the config's window and hop. Shape: (..., L) -> (..., F_linear, T)"""
-        return stft(sound, self.config.n_fft, self.config.hop)
+        return stft(sound, self.config.n_fft, self.config.hop, self.config.stft_pad)
 
     def magnitudes(self, spec: Tensor) -> Tensor:
         """What the nets and the masks see of a spectrogram. Shape: complex (..., F_linear, T) -> (..., F, T)"""
@@ -53,13 +71,16 @@ class SoundOfPixels(nn.Module):
         With the softmax a channel can only add to a mask, and an empty pixel's mask is empty: without it the channels learn to
         hold back what a picture does not show, and a pixel that shows nothing sounds like everything.
         """
-        images = self.sound(log_magnitude(mags)[:, None])
-        return images.softmax(1) if self.config.sound_activation == "softmax" else images
+        images = self.sound(log_magnitude(mags, self.config.loudness)[:, None])
+        return activate(images, self.config.sound_activation, 1)
 
     def pixels(self, frames: Tensor) -> Tensor:
-        """Each pixel's K numbers, before the sigmoid, greatest over time. Shape: uint8 (B, V, 3, h, w) -> (B, H, W, K)"""
-        grid = self.frame(frames.flatten(0, 1))  # (B V, K, H, W)
-        return grid.unflatten(0, frames.shape[:2]).amax(1).movedim(1, -1)
+        """Each pixel's K numbers, before the sigmoid, greatest over time (their mean, if the config pools by the mean of all).
+
+        Shape: uint8 (B, V, 3, h, w) -> (B, H, W, K)
+        """
+        grid = self.frame(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # (B, V, K, H, W)
+        return (grid.mean(1) if self.config.pool == 1 else grid.amax(1)).movedim(1, -1)
 
     def pool(self, numbers: Tensor, count: float | None = None) -> Tensor:
         """What cells are together: the mean of the `count` greatest (None: the config's share), channel by channel; at least 1.
@@ -76,7 +97,11 @@ class SoundOfPixels(nn.Module):
         Each set has gone through `pool`, as the whole picture does in training; the sigmoid comes after it.
         Shape: (B, P, K), (B, K, F, T) -> (B, P, F, T)
         """
-        return self.synthesizer(torch.sigmoid(pixels), channels)
+        return self.synthesizer(activate(pixels, self.config.image_activation, -1), channels)
+
+    def mask(self, logits: Tensor) -> Tensor:
+        """Logits to a mask that stands alone. Shape: any"""
+        return activate(logits, self.config.output_activation, 1)
 
     def forward(self, mixture: Tensor, frames: Tensor) -> Tensor:
         """Mask logits of each source. Shape: complex (B, F_linear, T), uint8 (B, N, V, 3, h, w) -> (B, N, F, T)"""
@@ -84,6 +109,8 @@ class SoundOfPixels(nn.Module):
 
     def pooled(self, frames: Tensor) -> Tensor:
         """Each source's K numbers, pooled over the picture. Shape: uint8 (B, N, V, 3, h, w) -> (B, N, K)"""
+        if self.config.frames_apart:
+            return torch.stack([self.pool(self.pixels(one).flatten(1, 2)) for one in frames.unbind(1)], 1)
         return self.pool(self.pixels(frames.flatten(0, 1)).flatten(1, 2)).unflatten(0, frames.shape[:2])
 
     @torch.no_grad()
@@ -107,7 +134,7 @@ class SoundOfPixels(nn.Module):
         Shape: complex (B, F_linear, T), uint8 (B, N, V, 3, h, w) -> (B, N, F, T)
         """
         logits = self(mixture, frames)
-        return share(logits) if self.config.share else torch.sigmoid(logits)
+        return share(logits) if self.config.share else self.mask(logits)
 
     def sounds(self, masks: Tensor, mixture: Tensor, length: int, kind: str | None = None) -> Tensor:
         """What each mask lets through. It goes back to linear frequency first and is cut at 0.5 (if `binary`) last.
@@ -115,7 +142,8 @@ class SoundOfPixels(nn.Module):
         Shape: masks in 0..1 (..., F, T), complex (..., F_linear, T) -> (..., L)
         """
         hard = harden(self.warp.inverse(masks), kind or self.config.mask)
-        return apply(hard, mixture, self.config.hop, length)
+        found = apply(hard, mixture, self.config.hop, length)
+        return found.clamp(-1, 1) if self.config.clips == "published" else found
 
     @torch.inference_mode()
     def separate(self, mixture: Tensor, frames: Tensor) -> Tensor:

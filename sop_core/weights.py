@@ -1,0 +1,101 @@
+"""The authors' released model, made into a checkpoint of ours: three files of weights, the nets' keys are the same.
+
+What runs it is the profile `sop2018`: the released code as its authors ran it.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pooch
+import torch
+from safetensors.torch import save_file
+
+from .config import MUSIC, Config
+from .errors import SopError
+from .media import whole
+from .nets import SoundOfPixels
+
+RELEASE = (
+    "http://sound-of-pixels.csail.mit.edu/release/MUSIC-2mix-LogFreq-resnet18dilated-unet7-linear-frames3stride24-"
+    "maxpool-binary-weightedLoss-channels32-epoch100-step40_80"
+)
+FILES = {"sound": "sound_best.pth", "frame": "frame_best.pth", "synthesizer": "synthesizer_best.pth"}
+
+
+def fetch(out: Path, url: str | None = None) -> Path:
+    """Get the three files from `url` (None: the authors' release; or a folder), and write the checkpoint `out`.
+
+    A file that is there already isn't fetched again. The checksums are noted in `out/released/sha256.json` the first time,
+    and have to be the same ever after. Returns `out`: `config.json` and `model.safetensors`.
+    Raises SopError where a file can't be had, has changed, or isn't what it should be, and where `out` holds another run.
+    """
+    out, source = Path(out), str(url or RELEASE)
+    place = out / "released"
+    if (out / "config.json").exists() and not place.exists():
+        raise SopError(f"{out}: holds another run; choose another --out")
+    note = place / "sha256.json"
+    known = json.loads(note.read_text()) if note.is_file() else {}
+    paths = {part: _get(source, name, place, known.get(name)) for part, name in FILES.items()}
+    if not known:
+        with whole(note) as part:
+            part.write_text(
+                json.dumps({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths.values()}, indent=1)
+            )
+    states = {part: _state(path) for part, path in paths.items()}
+    model = SoundOfPixels(_config(states, paths))
+    for part, state in states.items():
+        try:
+            getattr(model, part).load_state_dict(state)
+        except RuntimeError as e:
+            raise SopError(f"{paths[part]}: not the released {part} net ({str(e).splitlines()[-1].strip()})") from None
+    with whole(out / "config.json") as part:
+        part.write_text(model.config.to_json())
+    with whole(out / "model.safetensors") as part:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part)
+    return out
+
+
+def _get(source: str, name: str, place: Path, sha256: str | None) -> Path:
+    """One file in `place`, from a folder or from the net."""
+    if "://" not in source:
+        path = Path(source) / name
+        if not path.is_file():
+            raise SopError(f"{path}: no such file; expected {', '.join(FILES.values())} in {source}")
+        with whole(place / name) as part:
+            part.write_bytes(path.read_bytes())
+        if sha256 and hashlib.sha256((place / name).read_bytes()).hexdigest() != sha256:
+            raise SopError(f"{path}: not the file that was there the first time (sha256 {sha256[:10]}...)")
+        return place / name
+    try:
+        return Path(pooch.retrieve(f"{source}/{name}", sha256 and f"sha256:{sha256}", name, place, progressbar=True))
+    except (OSError, ValueError) as e:  # no connection, 404, another checksum
+        reason = str(e).splitlines()[0][:120]
+        hint = "if the link is dead, ask somebody for the three files and say --url FOLDER"
+        raise SopError(f"{source}/{name}: can't be had ({type(e).__name__}: {reason}); {hint}") from None
+
+
+def _state(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)  # a file from the net must run no code
+    except Exception as e:  # pickle, zip and torch raise many kinds
+        raise SopError(f"{path}: not weights that can be read safely ({str(e).splitlines()[0][:120]})") from None
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise SopError(f"{path}: expected a state dict of tensors")
+    return {k.removeprefix("module."): v for k, v in state.items()}  # as DataParallel saves it
+
+
+def _config(states: dict[str, dict[str, torch.Tensor]], paths: dict[str, Path]) -> Config:
+    """The published setting, with the sizes that the weights have."""
+    if "fc.weight" not in states["frame"]:
+        raise SopError(f"{paths['frame']}: no fc.weight in it; expected the weights of the released frame net")
+    depth = max(key.count(".model.") for key in states["sound"]) if states["sound"] else 0
+    settings = {
+        "profile": "sop2018",
+        "channels": str(len(states["frame"]["fc.weight"])),
+        "sound_depth": str(depth),
+        "synthesizer": "linear" if "scale" in states["synthesizer"] else "bias",
+        "name": "sop2018",
+        "pretrained": "false",
+    }
+    return MUSIC.override(settings)
