@@ -44,9 +44,8 @@ class Config:
     n_fft: int = 1_022  # samples: 512 linear frequency bins
     hop: int = 256  # samples from one STFT frame to the next: T = 256
     bins: int = 256  # F, log-frequency bins that the nets see
-    warp: str = (
-        "bank"  # to them: by filters; "grid": by bilinear sampling (published); "none": n_fft // 2 + 1 linear bins
-    )
+    # to them, see `Warp`: "mel"; "bank"; "grid", as published; "none": n_fft // 2 + 1 linear bins
+    warp: str = "mel"
     stft_pad: str = "constant"  # beyond a window's ends: zeros; "reflect": the sound mirrored (published)
     loudness: str = "relative"  # of what the nets read, to the window's mean; "absolute": as it is (published)
 
@@ -157,7 +156,7 @@ class Config:
             "image_activation": ACTIVATIONS,
             "output_activation": ("none", "sigmoid", "relu", "tanh"),
             "synthesizer": ("linear", "bias"),
-            "warp": ("bank", "grid", "none"),
+            "warp": ("mel", "bank", "grid", "none"),
             "stft_pad": ("constant", "reflect"),
             "loudness": ("relative", "absolute"),
             "target": ("loudest", "half"),
@@ -200,7 +199,7 @@ class Config:
     def from_json(cls, text: str, where: str) -> "Config":
         """Read back what `to_json` wrote. Raises SopError naming `where` if it isn't that."""
         try:
-            return cls(**json.loads(text)).check()
+            return cls(**{"warp": "bank"} | json.loads(text)).check()  # there was no other before it had a name
         except (ValueError, TypeError) as e:
             raise SopError(f"{where}: not a config of this version of sop_core ({e})") from None
 
@@ -212,6 +211,7 @@ DEMO = Config(
     samples=32_767,  # 2.97 s, T = 128
     audio_format="flac",  # mp3's noise fills the toy's clean silences: with it the same training ended 1 dB lower
     bins=64,
+    warp="bank",
     frames=1,
     crop=0.8,
     remix=2,

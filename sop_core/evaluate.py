@@ -16,11 +16,13 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import __version__, masks, media, metrics
+from .config import Config
 from .errors import SopError
 from .index import Clip
 from .localize import Scene
 from .mixing import Listed, Mixture, pairs_hash
 from .nets import SoundOfPixels
+from .spectrogram import Warp, stft
 
 METHODS = ("model", "exchanged", "mixture", "oracle_binary", "oracle_ratio")
 SCORES = ("sdr", "sir", "sar")
@@ -61,6 +63,26 @@ def score_pairs(model: SoundOfPixels, pairs: list[Mixture]) -> pd.DataFrame:
         names = [(part.clip.name, part.clip.label) for part in pairs[i]]
         rows += _score(i, names, sounds, estimates(model, sounds, frames))
     return pd.DataFrame(rows)
+
+
+def warps(pairs: list[Mixture], config: Config) -> pd.DataFrame:
+    """What a warp costs: SDR in dB of ideal masks made and applied behind it, mean over a manifest's mixtures.
+
+    One row a warp: warp, bins, binary, ratio; `none` is the STFT itself.
+    """
+    linear, rows = config.n_fft // 2 + 1, {}
+    for item in tqdm(Listed(pairs, config), desc="warps", unit="pair", leave=False):
+        specs = stft(item["sounds"], config.n_fft, config.hop)
+        for name in ("none", "mel", "bank", "grid"):
+            warp = Warp(linear if name == "none" else config.bins, linear, name)
+            mags = warp(specs.abs())[None]
+            for kind in ("binary", "ratio"):
+                mask = masks.harden(warp.inverse(masks.targets(mags, kind)[0]), kind)
+                found = masks.apply(mask, specs.sum(0), config.hop, item["sounds"].shape[-1])
+                if scored := metrics.bss(item["sounds"], found):
+                    rows.setdefault((name, mags.shape[-2], kind), []).append(np.mean(scored["sdr"]))
+    table = pd.Series({key: np.mean(sdr) for key, sdr in rows.items()}).unstack().rename_axis(["warp", "bins"])
+    return table.reset_index().sort_values("binary", ascending=False, ignore_index=True)
 
 
 def _score(pair: int, names: list[tuple[str, str]], sounds: Tensor, found: dict[str, Tensor]) -> list[dict]:

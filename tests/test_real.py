@@ -1,5 +1,7 @@
 """Real recordings, where they are at hand: every video opens, plays and separates; duets with truth can be evaluated."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
@@ -7,12 +9,27 @@ from tiny import SHARED
 
 from sop_core import evaluate, index, preprocess
 from sop_core.__main__ import main
-from sop_core.config import DEMO_WEIGHTS
+from sop_core.config import DEMO_WEIGHTS, MUSIC
 from sop_core.localize import Scene
+from sop_core.mixing import draw_pairs
 
 REAL = sorted((SHARED / "media" / "real").glob("*/*.mp4")) or [
     pytest.param(None, marks=pytest.mark.skip(reason="no real videos here: they are other people's, never committed"))
 ]
+
+
+def test_the_default_warp_loses_less_than_half_of_what_the_published_one_loses(semireal, tmp_path):
+    """On recordings of real notes: the mean SDR of ideal masks, against those of the STFT itself."""
+    videos = [p for label in sorted((semireal / "solo").iterdir()) for p in sorted(label.glob("*.mp4"))[:2]]
+    for video in videos:
+        (tmp_path / "v" / video.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(video, tmp_path / "v" / video.parent.name)
+    preprocess.preprocess(tmp_path / "v", tmp_path / "d", fps=1, audio_format="flac", progress=False)
+    pairs = draw_pairs(index.find_clips(tmp_path / "d"), 16, MUSIC, "different")
+    table = evaluate.warps(pairs, MUSIC).set_index("warp")
+    for kind in ("binary", "ratio"):
+        lost = table.loc["none", kind] - table[kind]
+        assert 0 < lost["mel"] < lost["grid"] / 2, table
 
 
 @pytest.mark.parametrize("video", REAL, ids=lambda p: p and p.stem)
