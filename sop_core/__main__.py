@@ -4,6 +4,7 @@ Exit 0: the work is done. Exit 2: something the user can mend, in one line on st
 """
 
 import argparse
+import errno
 import re
 import sys
 import warnings
@@ -22,6 +23,14 @@ def main(arguments: list[str] | None = None) -> int:
         args.run(args)
     except SopError as e:
         print(f"sop {args.verb}: {' '.join(str(e).split())}", file=sys.stderr)
+        return 2
+    except OSError as e:
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        print(
+            f"sop {args.verb}: {e.filename or 'a file'}: {e.strerror.lower()}; make room, or choose another folder",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print(f"sop {args.verb}: stopped; what was finished is kept", file=sys.stderr)

@@ -35,7 +35,7 @@ class Mixtures(Dataset):
     """Mixtures as tensors, one a number; adding up, light, STFT and warp are left to the device.
 
     `sounds` float32 (N, L) before they are added up; `frames` uint8 (N, V, 3, image, image); `light` float32 (N, 3), what
-    their colours are to be multiplied with (`lit`); `skipped`, which files could not be read, a line each.
+    their colours are to be multiplied with (`lit`); `names`, whose they are; `skipped`, which files could not be read, a line each.
     """
 
     config: Config
@@ -60,7 +60,9 @@ class Mixtures(Dataset):
                 skipped.append(str(e))
             else:
                 arrays = {"sounds": sounds, "frames": frames, "light": light}
-                return {k: torch.from_numpy(np.stack(v)) for k, v in arrays.items()} | {"skipped": "\n".join(skipped)}
+                return {k: torch.from_numpy(np.stack(v)) for k, v in arrays.items()} | {
+                    "skipped": "\n".join(skipped), "names": " + ".join(part.clip.name for part in mixture)
+                }  # fmt: skip
         raise SopError(f"{ATTEMPTS} mixtures in a row could not be read; the last: {skipped[-1]}")
 
 

@@ -212,14 +212,19 @@ def _epoch(
                 warnings.warn(f"{reason}; its mixtures are skipped", stacklevel=2)
         for group in optimizer.param_groups:
             group["lr"] = group["base"] * rate(config, epoch, i, len(loader))
-        loss = batch_loss(model, {k: v.to(device, non_blocking=True) for k, v in batch.items()})
-        if not torch.isfinite(loss):
-            raise SopError(
-                f"epoch {epoch} step {i + 1}: the loss is {loss.item()}; try a lower --set lr_sound, then --resume"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        names = batch.pop("names")
+        try:
+            loss = batch_loss(model, {k: v.to(device, non_blocking=True) for k, v in batch.items()})
+            if not torch.isfinite(loss):
+                raise SopError(
+                    f"epoch {epoch} step {i + 1} ({', '.join(names[:4])}): the loss is {loss.item()}; the state of epoch "
+                    f"{epoch - 1} is kept; start anew with a lower --set lr_sound and another --id"
+                )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        except torch.OutOfMemoryError:
+            raise SopError(f"epoch {epoch} step {i + 1}: out of memory; start anew with a lower --set batch") from None
         total += loss.item()
     return total / len(loader), skipped
 
@@ -236,6 +241,8 @@ def _open_run(folder: Path, config: Config, resume: bool) -> None:
     """Make the run's folder, or make sure that it holds the run to go on with."""
     path = folder / "config.json"
     if resume:
+        for place in (folder, folder / "state"):
+            media.sweep(place)
         if not path.is_file():
             raise SopError(f"{folder}: nothing to resume there; leave --resume out to start a new run")
         old = asdict(Config.from_json(path.read_text(), str(path)))

@@ -1,7 +1,9 @@
 """The command line: exit codes, one line on stderr for what the user can mend, and the whole road on a tiny data set."""
 
 import csv
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -190,3 +192,14 @@ def test_the_command_line_passes_its_options_on(tmp_path, capsys):
     (tmp_path / "own.csv").write_text("a,0,x,test\n")
     assert main(["index", str(tmp_path / "d"), "--splits", str(tmp_path / "own.csv")]) == 2
     assert "names none of the 5 clips" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EACCES"])
+def test_a_full_or_closed_disk_gets_one_line(tmp_path, capsys, monkeypatch, code):
+    def full(*_, **__):
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)), str(tmp_path / "there"))
+
+    monkeypatch.setattr(index, "build_index", full)
+    assert main(["index", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{tmp_path / 'there'}: " in said and "choose another folder" in said

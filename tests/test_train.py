@@ -1,16 +1,23 @@
 """Training: it learns, keeps the best, resumes, never overwrites, and says what is wrong."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny import TINY, write_clip
 from torch.utils.data import DataLoader, Dataset
 
 from sop_core import train
 from sop_core.errors import SopError
+from sop_core.index import write_index
 from sop_core.localize import Scene
 from sop_core.media import read_frames, read_sound
 from sop_core.mixing import Training, draw_pairs
@@ -56,8 +63,56 @@ def test_a_run_is_never_overwritten_nor_resumed_with_another_config(run, tiny_cl
 
 def test_a_loss_that_is_no_number_stops_with_the_step(tiny_clips, tmp_path):
     config = replace(TINY, lr_sound=1e30, lr_frame=1e30, optimizer="sgd", epochs=5)
-    with pytest.raises(SopError, match="epoch . step .: the loss is"):
+    with pytest.raises(SopError, match=r"epoch . step . \((red|blue)/.* \+ .*\): the loss is .* the state of epoch"):
         list(train.fit(config, tiny_clips, tiny_clips, tmp_path / "run"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tiny import TINY
+from sop_core import media, train
+from sop_core.index import read_index
+where, clips = sys.argv[1], read_index(Path(sys.argv[2]))
+steps, step = [], train.batch_loss
+def stop():
+    os.kill(os.getpid(), signal.SIGKILL)
+def counted(*args):
+    steps.append(1)
+    if where == f"step {len(steps)}":
+        stop()
+    return step(*args)
+train.batch_loss = counted
+save = train.save_file
+def saved(*args):
+    save(*args)
+    if where == "before the first rename":
+        stop()
+train.save_file = saved
+keep = train.torch.save
+def kept(*args):
+    if where == "between the two" and len(steps) > 2:
+        stop()
+    keep(*args)
+train.torch.save = kept
+list(train.fit(TINY, clips, clips, Path(sys.argv[3])))
+"""
+
+
+@pytest.mark.parametrize("where", ["step 1", "step 2", "step 4", "before the first rename", "between the two"])
+def test_a_run_killed_anywhere_ends_as_one_that_was_not(run, tiny_clips, tmp_path, where):
+    folder, records = run
+    write_index(tmp_path / "all.csv", tiny_clips)
+    command = [sys.executable, "-c", KILLED, where, tmp_path / "all.csv", tmp_path / "run"]
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    killed = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr[-500:]
+    list(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run", resume=True))
+    again, before = (load_file(f / "model.safetensors") for f in (tmp_path / "run", folder))
+    assert again.keys() == before.keys() and all(torch.equal(again[k], before[k]) for k in before)
+    rows = [[(r.epoch, r.loss, r.val_sdr, r.best) for r in train.read_history(f)] for f in (tmp_path / "run", folder)]
+    assert rows[0] == rows[1]
+    assert not list((tmp_path / "run").rglob(".part-*"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
