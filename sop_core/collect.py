@@ -135,13 +135,8 @@ def collect(videos: list[Video], out: Path, how: How | None = None, progress: bo
             f"{how.cookies}: no such file; expected cookies as a browser's extension exports them (cookies.txt)"
         )
     _yt_dlp()
-    before = _earlier(out)
-
-    def fetched(video: Video) -> dict:
-        return _fetched(video, Path(out), how, before.get((video.id, video.label)))
-
     with _ffmpeg():
-        return _all(videos, Path(out), how.jobs, progress, fetched)
+        return _all(videos, Path(out), how.jobs, progress, lambda v, before: _fetched(v, Path(out), how, before))
 
 
 def silence(photos: Path, out: Path, seconds: float = 24.0, jobs: int = 4, progress: bool = True) -> pd.DataFrame:
@@ -157,7 +152,7 @@ def silence(photos: Path, out: Path, seconds: float = 24.0, jobs: int = 4, progr
             f"{photos}: no photos; expected files that end in {', '.join(PHOTOS)}, there or in folders below"
         )
     scenes = {Video(_name(name, p), SILENCE): p for name, p in found.items()}
-    return _all(list(scenes), Path(out), jobs, progress, lambda v: _still(v, scenes[v], Path(out), seconds))
+    return _all(list(scenes), Path(out), jobs, progress, lambda v, _: _still(v, scenes[v], Path(out), seconds))
 
 
 def _name(name: Path, photo: Path) -> str:
@@ -166,14 +161,16 @@ def _name(name: Path, photo: Path) -> str:
     return f"{stem}_{hashlib.sha256(photo.read_bytes()).hexdigest()[:6]}"
 
 
-def _all(videos: list[Video], out: Path, jobs: int, progress: bool, work: Callable[[Video], dict]) -> pd.DataFrame:
-    """Do the work on all videos, several at a time; whatever happens, the report is written."""
-    videos = list({(v.id, v.label): v for v in videos}.values())  # two workers on one file would be in each other's way
-    rows, earlier = {}, _earlier(out)
-    others = [row for key, row in earlier.items() if key not in {(v.id, v.label) for v in videos}]
+def _all(
+    videos: list[Video], out: Path, jobs: int, progress: bool, work: Callable[[Video, dict | None], dict]
+) -> pd.DataFrame:
+    """Do the work on all videos, several at a time, each with its row of an earlier report; whatever happens, one is written."""
+    wanted = {(v.id, v.label): v for v in videos}  # once each: two workers on one file would be in each other's way
+    earlier, rows = _earlier(out), {}
+    others = [row for key, row in earlier.items() if key not in wanted]
 
     def save() -> pd.DataFrame:
-        report = pd.DataFrame([rows.get(v) or earlier.get((v.id, v.label)) or _row(v) for v in videos])
+        report = pd.DataFrame([rows.get(key) or earlier.get(key) or _row(v) for key, v in wanted.items()])
         with whole(out / REPORT) as part:
             pd.concat([pd.DataFrame(others), report]).to_csv(part, index=False, errors="backslashreplace")
         return report
@@ -182,7 +179,7 @@ def _all(videos: list[Video], out: Path, jobs: int, progress: bool, work: Callab
         sweep(folder)
     pool, saved = ThreadPoolExecutor(max(1, jobs)), time.monotonic()
     try:
-        todo = {pool.submit(work, v): v for v in videos}
+        todo = {pool.submit(work, v, earlier.get(key)): key for key, v in wanted.items()}
         for done in tqdm(as_completed(todo), "collect", len(todo), unit="video", disable=not progress):
             rows[todo[done]] = done.result()
             if time.monotonic() > saved + 60:  # a power cut forgets little
