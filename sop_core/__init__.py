@@ -15,6 +15,7 @@
     mixing       clips -> mixtures to be separated again; the pair manifest of an evaluation
     metrics      SDR, SIR, SAR
     weights      the authors' released model, as a checkpoint
+    engine       devices, processes, precision: Hugging Face Accelerate
     train        fit() yields one record an epoch
     localize     a Scene: every pixel's own sound
     evaluate     a checkpoint, its baselines and its oracles on one manifest

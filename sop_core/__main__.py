@@ -110,7 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--val", type=Path, required=True, metavar="val.csv", help="chooses the best epoch")
     p.add_argument("--id", required=True, metavar="MODEL_ID", help="name of the run's folder")
     p.add_argument("--ckpt", type=Path, default=CKPT, metavar="DIR", help="where the runs' folders are")
-    p.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
+    p.add_argument("--resume", action="store_true", help="go on where the last state was saved")
+    p.add_argument("--tensorboard", action="store_true", help="write curves for TensorBoard into the run's folder too")
     p.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="change settings: epochs=3 batch=8 ...")
     p.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (None: a GPU where there is one)")
 
@@ -248,6 +249,7 @@ def index(args) -> None:
 
 def train(args) -> None:
     from . import report
+    from .engine import is_main
     from .index import read_index
     from .mixing import draw_pairs
     from .train import fit, load_model, read_history
@@ -256,12 +258,34 @@ def train(args) -> None:
         raise SopError(f"--id {args.id}: expected a plain name; its folder lies in {args.ckpt} (--ckpt)")
     config = PRESETS[args.preset].override(dict(s.partition("=")[::2] for s in args.set))
     folder, val = args.ckpt / args.id, read_index(args.val)
+    board = _tensorboard(folder) if args.tensorboard and is_main() else None
+
+    def look() -> Path:
+        model = load_model(folder, args.device)
+        return report.write(folder / "visualization", model, draw_pairs(val, 6, config), read_history(folder))
+
     for r in fit(config, read_index(args.train), val, folder, args.resume, args.device):
+        if not is_main():
+            continue
         print(f"epoch {r.epoch:>3}/{config.epochs}  loss {r.loss:.4f}  SDR {r.val_sdr:5.2f} dB (mixture {r.val_sdr_mixture:.2f})"
-              f"  {r.mixtures_per_second:5.1f} mixtures/s  {r.seconds:5.0f} s{'  best' if r.best else ''}", flush=True)  # fmt: skip
-    model = load_model(folder, args.device)
-    path = report.write(folder / "visualization", model, draw_pairs(val, 6, config), read_history(folder))
-    print(f"weights in {folder}\nlook and listen: {path}")
+              f"  {r.mixtures_per_second:5.1f} mixtures/s  {r.seconds:5.0f} s, {r.left(config.epochs)} left"
+              f"{'  best' if r.best else ''}", flush=True)  # fmt: skip
+        look()
+        if board:
+            for name in ("loss", "val_sdr", "val_sdr_mixture", "mixtures_per_second"):
+                board.add_scalar(name, getattr(r, name), r.epoch)
+            board.flush()
+    if is_main():
+        path = folder / "visualization" / "index.html"
+        print(f"weights in {folder}\nlook and listen: {path if path.exists() else look()}")
+
+
+def _tensorboard(folder: Path):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise SopError("--tensorboard: TensorBoard is not installed; pip install tensorboard") from None
+    return SummaryWriter(folder / "tensorboard")
 
 
 def evaluate(args) -> None:

@@ -26,6 +26,7 @@ PROFILES = {
         "stft_pad": "reflect", "warp": "grid", "loudness": "absolute", "mixture": "mean", "clips": "published",
         "target": "half", "loss_mean": "bins", "share": False, "silence": 0.0, "remix": 1, "sound_activation": "none",
         "pool": 0.0, "frames_apart": True, "start": "published", "optimizer": "sgd", "schedule": "steps",
+        "precision": "fp32",
     },
 }  # fmt: skip
 
@@ -104,8 +105,11 @@ class Config:
     lr_fc: float = 1e-3  # ResNet's last layer
     weight_decay: float = 1e-4
     epochs: int = 100
-    epoch_size: int = 25_000  # mixtures an epoch
-    batch: int = 20  # mixtures a step
+    epoch_size: int = 25_000  # mixtures an epoch; the published dup_trainset times the number of clips
+    batch: int = 20  # mixtures a step, of all processes together
+    accumulate: int = 1  # parts that a batch is computed in, one after the other: less memory
+    precision: str = "auto"  # of the nets: "bf16" where the chip computes in it, else "fp32"; losses and targets: fp32
+    compile: bool = False  # the nets by torch.compile: some minutes first
     val_pairs: int = 256  # mixtures that choose the best epoch
     workers: int = 4  # processes that read clips; 0: the training process itself
 
@@ -164,16 +168,21 @@ class Config:
             "loss_mean": ("weights", "bins"),
             "optimizer": ("sgd", "adamw"),
             "audio_format": ("mp3", "flac", "wav"),
+            "precision": ("auto", "fp32", "bf16"),
             "frame_stride": (8, 16, 32),
             "frame_groups": (3, 4),
         }
         for key, choices in choices_of.items():
             if getattr(self, key) not in choices:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)!r}, expected one of {choices}")
-        counts = "rate samples frames stride channels epochs epoch_size batch val_pairs remix"
+        counts = "rate samples frames stride channels epochs epoch_size batch val_pairs remix accumulate"
         for key in counts.split():
             if getattr(self, key) < 1:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected at least 1")
+        if self.epoch_size < self.batch:
+            raise SopError(
+                f"config {self.name}: epoch_size={self.epoch_size}, expected at least one batch={self.batch}"
+            )
         if not all(step.strip().isdecimal() for step in self.lr_steps.split(",")):
             raise SopError(f"config {self.name}: lr_steps={self.lr_steps!r}, expected epochs with commas between")
         for key in ("pool", "silence"):

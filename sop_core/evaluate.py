@@ -135,6 +135,7 @@ class Example:
     true: np.ndarray  # (N, L)
     found: np.ndarray  # (N, L)
     mixture_mag: np.ndarray  # (F, T)
+    weight: np.ndarray  # (F, T), how much a bin counts in the loss
     true_mags: np.ndarray  # (N, F, T)
     found_mags: np.ndarray  # (N, F, T)
     true_masks: np.ndarray  # (N, F, T)
@@ -151,24 +152,25 @@ def example(model: SoundOfPixels, mixture: Mixture) -> Example:
     sounds, frames = item["sounds"].to(device), item["frames"].to(device)
     mixed = sounds.sum(0)
     found = model.separate(mixed[None], frames[None])[0]
-    mags = model.magnitudes(model.stft(torch.cat([mixed[None], sounds, found]))).cpu().numpy()  # (1 + N + N, F, T)
+    mags = model.magnitudes(model.stft(torch.cat([mixed[None], sounds, found])))  # (1 + N + N, F, T)
     n = len(sounds)
     arrays = {
         "mixture": mixed,
         "true": sounds,
         "found": found,
         "frames": frames[:, frames.shape[1] // 2].movedim(1, -1),
+        "mixture_mag": mags[0],
+        "true_mags": mags[1 : n + 1],
+        "found_mags": mags[n + 1 :],
+        "weight": model.weight(mags[:1])[0, 0],
+        "true_masks": model.target(mags[None, 1 : n + 1], mags[:1])[0],
+        "found_masks": model.masks(model.stft(mixed)[None], frames[None])[0],
     }
-    arrays["true_masks"] = masks.targets(model.magnitudes(model.stft(sounds))[None], model.config.mask)[0]
-    arrays["found_masks"] = model.masks(model.stft(mixed)[None], frames[None])[0]
     arrays = {k: v.cpu().numpy() for k, v in arrays.items()}
     scores = metrics.bss(sounds, torch.stack([found, mixed.expand_as(found)]))
     return Example(
         names=[part.clip.name for part in mixture],
         rate=model.config.rate,
-        mixture_mag=mags[0],
-        true_mags=mags[1 : n + 1],
-        found_mags=mags[n + 1 :],
         sdr=scores and scores["sdr"][0],
         sdr_mixture=scores and scores["sdr"][1],
         **arrays,

@@ -39,19 +39,17 @@ def weights(mag_mixture: Tensor, loudness: str = "relative") -> Tensor:
     return torch.log1p(mag_mixture / mean).clamp(1e-3, 10)[:, None]
 
 
-def loss(found: Tensor, target: Tensor, weight: Tensor, kind: str = "bce", mean: str = "weights") -> Tensor:
-    """How far the found masks are from their targets: a scalar.
+def loss(found: Tensor, target: Tensor, weight: Tensor, kind: str = "bce") -> Tensor:
+    """How far the found masks are from their targets, weighted, mean over all bins: a scalar.
 
     `bce`: binary cross-entropy, from logits (so it is safe under autocast); `l1`, `l2`: of the masks themselves.
-    `mean`: over `weights`, a loud bin counting more, or over `bins`, as published, where a louder recording counts more too.
     Shape: found and target (B, N, F, T), weight (B, 1, F, T)
     """
-    weight = weight.expand_as(found)
     if kind == "bce":
         each = nnf.binary_cross_entropy_with_logits(found, target, reduction="none")
     else:
         each = (found - target).abs() if kind == "l1" else (found - target).square()
-    return (each * weight).sum() / weight.sum() if mean == "weights" else (each * weight).mean()
+    return (each * weight).mean()
 
 
 def share(logits: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The HTML report: one file that opens from disk, on a phone too, with no server; pictures and sounds are inside it."""
 
 import base64
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from . import __version__, media, show
+from .config import Config
 from .evaluate import Example, example
-from .mixing import Mixture
+from .mixing import Mixture, Part
 from .nets import SoundOfPixels
 from .train import Record
 
@@ -31,7 +33,10 @@ def write(
     holds, as tables; scenes: title -> png, pictures of what is where. Everything that comes from files is escaped.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    examples = [_block(example(model, pair)) for pair in tqdm(pairs, desc="report", unit="mixture", leave=False)]
+    examples = [
+        _block(example(model, pair), pair, model.config)
+        for pair in tqdm(pairs, desc="report", unit="mixture", leave=False)
+    ]
     html = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         config=asdict(model.config),
         version=__version__,
@@ -48,7 +53,7 @@ def write(
     return path
 
 
-def _block(one: Example) -> dict:
+def _block(one: Example, pair: Mixture, config: Config) -> dict:
     """An example as the template wants it: data URIs instead of arrays."""
     loudest = one.mixture_mag.max()
 
@@ -62,6 +67,7 @@ def _block(one: Example) -> dict:
             {
                 "name": name,
                 "frame": _uri(show.picture(one.frames[n], "jpeg"), "image/jpeg"),
+                "video": _video(pair[n], config, one.true[n]),
                 "true": heard(one.true[n], one.true_mags[n]),
                 "found": heard(one.found[n], one.found_mags[n]),
                 "true_mask": _uri(show.png(one.true_masks[n], show.MASK), "image/png"),
@@ -70,7 +76,20 @@ def _block(one: Example) -> dict:
                 "sdr_mixture": None if one.sdr_mixture is None else float(one.sdr_mixture[n]),
             }
         )
-    return {"mixture": heard(one.mixture, one.mixture_mag), "sources": sources}
+    weight = _uri(show.png(one.weight / one.weight.max(), show.ENERGY), "image/png")
+    return {"mixture": heard(one.mixture, one.mixture_mag), "weight": weight, "sources": sources}
+
+
+def _video(part: Part, config: Config, sound: np.ndarray) -> str:
+    """What is to be seen in a part's window, 240 pixels wide, with its sound."""
+    width, height = media.frame_size(part.clip.frames)
+    first = part.start / config.rate * config.fps
+    indices = (first + np.arange(round(config.seconds * config.fps))).astype(int).clip(0, part.clip.n_frames - 1)
+    frames = media.read_frames(part.clip.frames, indices, (240, round(240 * height / width)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "video.mp4"
+        media.write_video(path, frames, config.fps, sound, config.rate)
+        return _uri(path.read_bytes(), "video/mp4")
 
 
 def _figure(fig) -> str:

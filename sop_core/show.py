@@ -2,11 +2,13 @@
 
 import io
 from collections import Counter
+from collections.abc import Iterable
 
+import ipywidgets as widgets
 import matplotlib
 import numpy as np
 import pandas as pd
-from IPython.display import Audio
+from IPython.display import Audio, display
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -123,6 +125,25 @@ def history(records: list[Record]) -> Figure:
     axes[0, 1].set(xlabel="epoch", ylabel="dB", title="SDR on validation mixtures")
     axes[0, 1].legend(frameon=False)
     return fig
+
+
+class Curve(widgets.Image):
+    """A learning curve that is redrawn while it grows. It has no address in its repr, so that nbval can compare it."""
+
+    def __repr__(self) -> str:
+        return "<learning curve>"
+
+
+def live(records: Iterable[Record], epochs: int) -> list[Record]:
+    """Run a training to its end, and show its curve, its speed and the time that is left after each epoch."""
+    curve, words, seen = Curve(format="png", layout={"display": "none"}), widgets.Label("the first epoch ..."), []
+    display(widgets.VBox([words, curve]))
+    for r in records:
+        seen.append(r)
+        words.value = f"epoch {r.epoch} of {epochs}: loss {r.loss:.4f}, SDR {r.val_sdr:.2f} dB, "
+        words.value += f"{r.mixtures_per_second:.1f} mixtures a second, {r.left(epochs)} left"
+        curve.value, curve.layout.display = figure_png(history(seen)), None
+    return seen
 
 
 def lengths(splits: dict[str, list[Clip]], fps: float) -> Figure:

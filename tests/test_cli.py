@@ -10,13 +10,12 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from tiny import TINY, write_clip
+from tiny import SETTINGS, TINY, write_clip
 
 from sop_core import index, media
 from sop_core.__main__ import main
 
-SMALL = [f"{k}={getattr(TINY, k)}" for k in ("samples", "bins", "image", "stride", "sound_width", "frame_width", "channels",
-                                             "batch", "epoch_size", "epochs", "val_pairs", "workers")]  # fmt: skip
+SMALL = [f"{k}={v}" for k, v in SETTINGS.items()]
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import TINY, write_clip
+from tiny import SETTINGS, TINY, write_clip
 from torch.utils.data import DataLoader, Dataset
 
-from sop_core import train
+from sop_core import masks, train
 from sop_core.errors import SopError
 from sop_core.index import write_index
 from sop_core.localize import Scene
@@ -63,7 +63,7 @@ def test_a_run_is_never_overwritten_nor_resumed_with_another_config(run, tiny_cl
 
 def test_a_loss_that_is_no_number_stops_with_the_step(tiny_clips, tmp_path):
     config = replace(TINY, lr_sound=1e30, lr_frame=1e30, optimizer="sgd", epochs=5)
-    with pytest.raises(SopError, match=r"epoch . step . \((red|blue)/.* \+ .*\): the loss is .* the state of epoch"):
+    with pytest.raises(SopError, match=r"epoch . step . \((red|blue)/.* \+ .*\): the loss is .* the last state in"):
         list(train.fit(config, tiny_clips, tiny_clips, tmp_path / "run"))
 
 
@@ -81,6 +81,8 @@ def counted(*args):
     steps.append(1)
     if where == f"step {len(steps)}":
         stop()
+    if where == f"Ctrl-C in step {len(steps)}":
+        signal.raise_signal(signal.SIGINT)
     return step(*args)
 train.batch_loss = counted
 save = train.save_file
@@ -95,6 +97,8 @@ def kept(*args):
         stop()
     keep(*args)
 train.torch.save = kept
+if where == "step 4 with a state saved at every step":
+    where, train.SAVE_EVERY = "step 4", 0
 list(train.fit(TINY, clips, clips, Path(sys.argv[3]), resume=where == "resume"))
 """
 
@@ -104,7 +108,8 @@ def fit_apart(where, index, folder):
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
     command = [sys.executable, "-c", KILLED, where, index, folder]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
-    assert done.returncode == (0 if where in ("never", "resume") else -signal.SIGKILL), done.stderr[-500:]
+    ends = {"never": 0, "resume": 0, "Ctrl-C in step 1": -signal.SIGINT}
+    assert done.returncode == ends.get(where, -signal.SIGKILL), done.stderr[-500:]
     return folder
 
 
@@ -115,16 +120,120 @@ def undisturbed(tiny_clips, tmp_path_factory):
     return folder / "all.csv", fit_apart("never", folder / "all.csv", folder / "run")
 
 
-@pytest.mark.parametrize("where", ["step 1", "step 2", "step 4", "before the first rename", "between the two"])
-def test_a_run_killed_anywhere_ends_as_one_that_was_not(undisturbed, tmp_path, where):
+STOPS = ["step 1", "step 4", "before the first rename", "between the two", "Ctrl-C in step 1",
+         "step 4 with a state saved at every step"]  # fmt: skip
+
+
+@pytest.mark.parametrize("where", STOPS)
+def test_a_run_stopped_anywhere_ends_as_one_that_was_not(undisturbed, tmp_path, where):
     index, folder = undisturbed
     fit_apart(where, index, tmp_path / "run")
+    if where in ("Ctrl-C in step 1", STOPS[-1]):  # the first of an epoch's two steps was saved
+        assert torch.load(tmp_path / "run" / "state" / "last.pt", weights_only=True)["at"]["step"] == 1
     fit_apart("resume", index, tmp_path / "run")
     again, before = (load_file(f / "model.safetensors") for f in (tmp_path / "run", folder))
     assert again.keys() == before.keys() and all(torch.equal(again[k], before[k]) for k in before)
     rows = [[(r.epoch, r.loss, r.val_sdr, r.best) for r in train.read_history(f)] for f in (tmp_path / "run", folder)]
     assert rows[0] == rows[1]
     assert not list((tmp_path / "run").rglob(".part-*"))
+
+
+def test_the_loss_curve_is_the_same_at_any_number_of_workers(run, tiny_clips, tmp_path):
+    for workers in (1, 4):
+        records = list(train.fit(replace(TINY, workers=workers), tiny_clips, tiny_clips, tmp_path / str(workers)))
+        assert [r.loss for r in records] == [r.loss for r in run[1]]
+
+
+def test_a_batch_in_parts_takes_as_many_steps_of_the_optimizer(tiny_clips, tmp_path):
+    config = replace(TINY, accumulate=2, remix=1, epochs=1)
+    folder = tmp_path / "run"
+    assert len(list(train.fit(config, tiny_clips, tiny_clips, folder))) == 1
+    state = torch.load(folder / "state" / "last.pt", weights_only=True)
+    assert {float(s["step"]) for s in state["optimizer"]["state"].values()} == {config.epoch_size / config.batch}
+    with pytest.raises(SopError, match="batch=4 on 1 process.*multiple of 6"):
+        next(train.fit(replace(config, accumulate=6), tiny_clips, tiny_clips, tmp_path / "other"))
+
+
+def test_gradients_of_a_batch_in_parts_are_their_mean(tiny_clips):
+    """Each half weighs its own bins; with batch statistics kept out of it, halves are halves."""
+    config = replace(TINY, remix=1, accumulate=2, weighted=False, optimizer="sgd", weight_decay=0.0, lr_sound=1.0)
+    batch = torch.utils.data.default_collate([Training(tiny_clips, config)[i] for i in range(4)])
+    torch.manual_seed(0)
+    model = SoundOfPixels(config).eval()
+    gradients = []
+    for parts in ([slice(0, 4)], [slice(0, 2), slice(2, 4)]):
+        model.zero_grad()
+        for part in parts:
+            loss = train.batch_loss(model, {k: batch[k][part] for k in ("sounds", "frames", "light")})
+            (loss / len(parts)).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)
+
+
+def test_bf16_is_for_the_nets_alone(tiny_clips, tmp_path):
+    seen = {}
+    batch = torch.utils.data.default_collate([Training(tiny_clips, TINY)[i] for i in range(4)])
+    torch.manual_seed(0)
+    model = SoundOfPixels(TINY).train()
+    model.sound.register_forward_hook(lambda m, x, y: seen.update(reads=x[0].dtype, says=y.dtype))
+    exact = train.batch_loss(model, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        close = train.batch_loss(model, batch)
+    assert seen == {"reads": torch.float32, "says": torch.bfloat16} and close.dtype == torch.float32
+    assert exact.item() != close.item() == pytest.approx(exact.item(), rel=0.02)
+    records = list(train.fit(replace(TINY, precision="bf16", epochs=1), tiny_clips, tiny_clips, tmp_path / "run"))
+    fp32 = list(train.fit(replace(TINY, precision="fp32", epochs=1), tiny_clips, tiny_clips, tmp_path / "fp32"))
+    assert records[0].loss != fp32[0].loss and records[0].loss == pytest.approx(fp32[0].loss, rel=0.02)
+
+
+def test_a_loud_window_counts_more_only_where_bins_do(tiny_clips):
+    config = replace(TINY, remix=1, loudness="absolute")
+    torch.manual_seed(0)
+    model = SoundOfPixels(config).eval()
+    mags = torch.rand(2, 2, config.bins, config.stft_frames)
+    pictures = torch.randn(2, 2, config.channels)
+    logits = model.logits(pictures, model.channels(mags.sum(1)))
+    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks.targets(mags, "binary"), reduction="none")
+    weight = masks.weights(mags.sum(1), "absolute").expand_as(each)
+    assert train.mask_loss(model, mags.sum(1), mags, pictures).item() == pytest.approx(
+        ((each * weight).sum() / weight.sum()).item(), rel=1e-5
+    )
+    model.config = replace(config, loss_mean="bins")
+    assert train.mask_loss(model, mags.sum(1), mags, pictures).item() == pytest.approx(
+        (each * weight).mean().item(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_too_little_memory_is_said_in_one_line(tiny_clips, tmp_path, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(train, "batch_loss", full)
+    with pytest.raises(SopError, match="epoch 1 step 1: out of memory; .* lower --set batch, or accumulate=2"):
+        next(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
+
+
+def test_two_processes_learn_what_one_does(undisturbed, tmp_path):
+    """Each takes its half of every batch; sums over both are what one process sums, so losses agree to rounding."""
+    index, _ = undisturbed
+    rows = []
+    for processes in (1, 2):
+        words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes, "-m", "sop_core", "train",
+                 "--preset", "demo", "--train", index, "--val", index, "--id", processes, "--ckpt", tmp_path,
+                 "--device", "cpu", "--set", *(f"{k}={v}" for k, v in SETTINGS.items())]  # fmt: skip
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-1500:]
+        assert done.stdout.count("epoch   1/2") == 1  # only the first one speaks
+        rows.append(train.read_history(tmp_path / str(processes)))
+        assert (tmp_path / str(processes) / "visualization" / "index.html").exists()
+    for one, two in zip(*rows, strict=True):
+        assert two.loss == pytest.approx(one.loss, rel=1e-4)
+        assert two.val_sdr == pytest.approx(one.val_sdr, abs=0.05)
+    one, two = (load_file(tmp_path / n / "model.safetensors") for n in "12")
+    for key in one:
+        torch.testing.assert_close(one[key].float(), two[key].float(), rtol=0.02, atol=2e-3)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -209,4 +318,4 @@ def test_schedule_rises_then_falls_to_nothing():
 def test_remix_keeps_the_drawn_mixtures_and_adds_others_of_the_same_sources():
     sources = torch.arange(8).view(4, 2)  # mixture b holds the sources 2 b and 2 b + 1
     assert train.remix(sources, 1).tolist() == sources.tolist()
-    assert train.remix(sources, 2).tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [0, 3], [2, 5], [4, 7], [6, 1]]
+    assert train.remix(sources, 2).tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [0, 3], [2, 1], [4, 7], [6, 5]]

@@ -13,10 +13,11 @@ from sop_core.index import Clip
 SHARED = Path(os.environ.get("SOP_SHARED", Path(__file__).parents[2] / "shared"))
 
 # One window is 0.74 s, T = 32; the grid is 4 x 4. Small enough to train in seconds.
-TINY = DEMO.override(
-    {"name": "tiny", "samples": "8191", "bins": "32", "image": "32", "stride": "2", "sound_width": "4", "frame_width": "4",
-     "channels": "4", "pool": "0", "batch": "4", "epoch_size": "8", "epochs": "2", "val_pairs": "4", "workers": "0"}
-)  # fmt: skip
+SETTINGS = {
+    "name": "tiny", "samples": "8191", "bins": "32", "image": "32", "stride": "2", "sound_width": "4", "frame_width": "4",
+    "channels": "4", "pool": "0", "batch": "4", "epoch_size": "8", "epochs": "2", "val_pairs": "4", "workers": "0",
+}  # fmt: skip
+TINY = DEMO.override(SETTINGS)
 TONES = {"red": 440.0, "blue": 1_760.0}  # Hz: what each colour sounds like
 COLOURS = {"red": (220, 30, 30), "blue": (30, 60, 220)}
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Config
-from ..masks import apply, harden, share
+from ..masks import apply, harden, share, targets, weights
 from ..spectrogram import Warp, log_magnitude, magnitude, stft
 from .frame import FrameNet
 from .sound import SoundNet
@@ -102,6 +102,14 @@ class SoundOfPixels(nn.Module):
     def mask(self, logits: Tensor) -> Tensor:
         """Logits to a mask that stands alone. Shape: any"""
         return activate(logits, self.config.output_activation, 1)
+
+    def target(self, sources: Tensor, mixture: Tensor) -> Tensor:
+        """What the masks of a mixture's sources should be. Shape: magnitudes (B, N, F, T), (B, F, T) -> (B, N, F, T)"""
+        return targets(sources, self.config.mask, mixture if self.config.target == "half" else None)
+
+    def weight(self, mixture: Tensor) -> Tensor:
+        """How much each bin counts in the loss. Shape: magnitude (B, F, T) -> (B, 1, F, T)"""
+        return weights(mixture, self.config.loudness) if self.config.weighted else torch.ones_like(mixture)[:, None]
 
     def forward(self, mixture: Tensor, frames: Tensor) -> Tensor:
         """Mask logits of each source. Shape: complex (B, F_linear, T), uint8 (B, N, V, 3, h, w) -> (B, N, F, T)"""

@@ -1,0 +1,151 @@
+"""What a training runs on: devices, processes, precision, memory and interruptions.
+
+Hugging Face Accelerate is the engine: the same code is one process, or the ones that `accelerate launch` has started, on one or
+many machines (DDP). A batch is always the whole batch: `processes` times as many means each takes its share.
+"""
+
+import ctypes
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as distf
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.state import AcceleratorState
+from accelerate.utils import patch_environment
+from torch import Tensor, nn
+
+from .config import Config
+from .errors import SopError
+
+
+def device_of(name: str | None = None) -> torch.device:
+    """The named device, or a GPU where there is one."""
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes and prints: the only one, or the first of those that were launched."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def precision(config: Config, device: torch.device) -> str:
+    """`bf16` or `fp32`; `auto` is bf16 where the chip computes in it: GPUs since 2020, CPUs with AVX512-bf16 or AMX."""
+    if config.precision != "auto":
+        return config.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+def accelerator(config: Config, device: str | None = None) -> Accelerator:
+    """The engine of one training. Raises SopError where the batch can't be shared out among the processes."""
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    if config.batch % (processes * config.accumulate * config.remix):
+        raise SopError(
+            f"config {config.name}: batch={config.batch} on {processes} process(es), expected a multiple of "
+            f"{processes * config.accumulate * config.remix}: processes x accumulate x remix"
+        )
+    chosen = device_of(device)
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    kind = {"bf16": "bf16", "fp32": "no"}[precision(config, chosen)] if launched == "no" else launched
+    # The state is shared by all Accelerators of a process; another training in the same notebook may want another one.
+    AcceleratorState._reset_state(reset_partial_state=not (dist.is_available() and dist.is_initialized()))
+    with patch_environment(**({} if processes > 1 else {"ACCELERATE_TORCH_DEVICE": str(chosen)})):
+        found = Accelerator(
+            mixed_precision=kind,
+            cpu=processes > 1 and chosen.type == "cpu",
+            gradient_accumulation_steps=config.accumulate,
+            dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
+            step_scheduler_with_optimizer=False,
+        )
+    if found.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # every batch has the same shape
+    else:
+        _keep_memory()
+    return found
+
+
+def synchronized(model: nn.Module, engine: Accelerator) -> nn.Module:
+    """The model with the batch statistics of all processes together: as if one had the whole batch."""
+    if engine.num_processes == 1:
+        return model
+    kind = nn.SyncBatchNorm.convert_sync_batchnorm if engine.device.type == "cuda" else _SyncBatchNorm.convert
+    return kind(model)
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean of a tensor over all processes; nothing is learned through it."""
+    x = x.detach()
+    if not (dist.is_available() and dist.is_initialized()):
+        return x
+    x = x.clone()
+    dist.all_reduce(x)
+    return x / dist.get_world_size()
+
+
+class _SyncBatchNorm(nn.BatchNorm2d):
+    """Batch statistics over all processes. torch's own does it on GPUs only."""
+
+    @classmethod
+    def convert(cls, module: nn.Module) -> nn.Module:
+        for child in module.modules():
+            if type(child) is nn.BatchNorm2d:
+                child.__class__ = cls
+        return module
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        count = x.numel() // x.shape[1] * dist.get_world_size()
+        mean = distf.all_reduce(x.float().sum((0, 2, 3))) / count
+        centred = x - mean[:, None, None]
+        var = distf.all_reduce(centred.float().square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var * count / (count - 1), self.momentum)
+        scale = self.weight * (var + self.eps).rsqrt()
+        return centred * scale[:, None, None] + self.bias[:, None, None]
+
+
+def _keep_memory() -> None:
+    """Let glibc keep the memory of large tensors for the next ones, instead of giving it back and getting it zeroed again.
+
+    The steps of a training ask for the same sizes again and again. Does nothing where there is no glibc.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+    except OSError:
+        return
+    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_TRIM_THRESHOLD, -1)
+
+
+@contextmanager
+def interruptible() -> Iterator[list]:
+    """Ctrl-C waits for the step to be finished: what is yielded is then no longer empty. A second one stops at once."""
+    asked = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # signals are the main thread's
+        return
+
+    def ask(*_) -> None:
+        asked.append(True)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def deaf(_worker: int = 0) -> None:
+    """A loader's process leaves Ctrl-C, which reaches it too, to the training."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
