@@ -89,6 +89,19 @@ def sound(samples: np.ndarray, mags: dict[str, np.ndarray], rate: int) -> Figure
     return fig
 
 
+def maps(spectrograms: dict[str, np.ndarray], shares: dict[str, np.ndarray]) -> Figure:
+    """Magnitudes on one scale of dB, then what lies between 0 and 1 (masks, weights), side by side by name. Shape: each (F, T)"""
+    loudest = max(mag.max() for mag in spectrograms.values())
+    drawn = [(name, decibels(mag, loudest), SOUND) for name, mag in spectrograms.items()]
+    drawn += [(name, share, MASK) for name, share in shares.items()]
+    fig, axes = _grid(1, len(drawn), (13 / len(drawn), 2.4))
+    for ax, (name, values, colours) in zip(axes[0], drawn, strict=True):
+        ax.imshow(values, origin="lower", aspect="auto", cmap=colours, vmin=0, vmax=1)
+        ax.set_title(name, fontsize=9)
+        ax.set_xticks([]), ax.set_yticks([])
+    return fig
+
+
 def example(one: Example) -> Figure:
     """A mixture taken apart: a row a source: its frame, the true and the predicted mask, the true and the separated sound."""
     n, loudest = len(one.names), one.mixture_mag.max()

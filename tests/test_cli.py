@@ -14,6 +14,7 @@ from tiny import SETTINGS, TINY, write_clip
 
 from sop_core import index, media
 from sop_core.__main__ import main
+from sop_core.train import read_history
 
 SMALL = [f"{k}={v}" for k, v in SETTINGS.items()]
 
@@ -32,7 +33,7 @@ def run(data):
     """A run made by the command line alone."""
     assert main(["index", str(data), "--val-ratio", "0.5"]) == 0
     words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run", "--ckpt", f"{data}/ckpt"]
-    assert main(["train", "--preset", "demo", *words, "--set", *SMALL]) == 0
+    assert main(["train", "--preset", "demo", *words, "--tensorboard", "--set", *SMALL]) == 0
     return data / "ckpt" / "run"
 
 
@@ -42,6 +43,15 @@ def video(tmp_path_factory):
     sound = 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * 44_100) / 44_100).astype(np.float32)
     media.write_video(path, np.full((50, 48, 64, 3), 90, np.uint8), 25, sound, 44_100)
     return path
+
+
+def test_tensorboard_gets_the_numbers_of_the_history(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    curves, history = EventAccumulator(str(run / "tensorboard")).Reload(), read_history(run)
+    for name in ("loss", "val_sdr"):
+        found = [(e.step, e.value) for e in curves.Scalars(name)]
+        assert found == [(r.epoch, pytest.approx(getattr(r, name), rel=1e-6)) for r in history]
 
 
 def test_index_train_evaluate_leave_the_files_of_a_run(run, data):

@@ -1,5 +1,6 @@
 """The report: one file with everything in it, and nothing from a file name gets into its markup."""
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
@@ -7,9 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from tiny import TINY, write_clip
+from tiny import TINY, TONES, write_clip
 
-from sop_core import evaluate, mixing, report, show
+from sop_core import evaluate, media, mixing, report, show
 from sop_core.nets import SoundOfPixels
 from sop_core.train import Record
 
@@ -55,6 +56,17 @@ def test_every_mixture_has_its_players_spectrograms_and_masks(page):
     assert len(re.findall("predicted mask</figcaption>", page)) == 4 * 2
 
 
+def test_every_source_has_its_video_with_its_sound(page, tmp_path):
+    videos = [s for s in Page(page).sources if s.startswith("data:video/mp4;base64,")]
+    assert len(videos) == 4 * 2 and page.count("weight in the loss</figcaption>") == 4
+    (tmp_path / "v.mp4").write_bytes(base64.b64decode(videos[0].partition(",")[2]))
+    frames, sound = media.read_video(tmp_path / "v.mp4", TINY.fps, TINY.rate)
+    assert len(frames) == round(TINY.seconds * TINY.fps) and frames.shape[2] == 240
+    red, _, blue = frames.reshape(-1, 3).T.astype(float).mean(1)
+    peak = np.abs(np.fft.rfft(sound)).argmax() * TINY.rate / len(sound)
+    assert peak == pytest.approx(TONES["red"] if red > blue else TONES["blue"], rel=0.02)
+
+
 def test_names_are_escaped(page):
     assert "<img src=x" not in page and "&lt;img src=x onerror=alert(1)&gt;" in page
 
@@ -95,6 +107,7 @@ def test_figures_can_be_drawn(tiny_clips):
     model = SoundOfPixels(TINY).eval()
     one = evaluate.example(model, mixing.draw_pairs(tiny_clips, 1, TINY)[0])
     assert len(show.example(one).axes) == 2 * 6
+    assert len(show.maps({"a": one.mixture_mag, "b": one.true_mags[0]}, {"c": one.weight}).axes) == 3
     assert show.figure_png(show.lengths({"train": tiny_clips, "val": tiny_clips[:2]}, 8.0)).startswith(b"\x89PNG")
 
 
@@ -108,3 +121,19 @@ def test_metrics_json_is_plain_json(tmp_path, tiny_clips):
     assert {"method", "n_pairs", "n_excluded", "sdr", "sir", "sar", "sdr_mixture", "sdr_ci95"} <= set(back["rows"][0])
     assert back["protocol"]["manifest"] and back["protocol"]["n_pairs"] == 2
     assert len(scores) == 2 * 2 * len(evaluate.METHODS)
+
+
+def test_a_live_curve_hands_on_every_record_and_says_what_is_left(monkeypatch):
+    boxes, said = [], []
+    monkeypatch.setattr(show, "display", boxes.append)
+
+    def training():
+        for n in (1, 2):
+            yield Record(n, 0.5, 1.0, 0.1, True, 10.0, 30.0 * n)
+            words, curve = boxes[0].children
+            said.append((words.value, bytes(curve.value)[1:4]))
+
+    assert [r.epoch for r in show.live(training(), 4)] == [1, 2]
+    assert said[0] == ("epoch 1 of 4: loss 0.5000, SDR 1.00 dB, 10.0 mixtures a second, 0:01:30 left", b"PNG")
+    assert "0:01:00 left" in said[1][0]
+    assert "0x" not in repr(boxes[0]) and "PNG" not in repr(boxes[0])
