@@ -27,6 +27,7 @@ from sop_core import engine, train
 from sop_core.config import MUSIC
 from sop_core.mixing import Training, lit
 from sop_core.nets import SoundOfPixels, sound
+from sop_core.objective import Objective
 
 
 def seconds(work, device: torch.device, times: int) -> float:
@@ -55,13 +56,13 @@ def road(name: str, args) -> dict:
         sound._UpConv.forward = upsample_then_convolve
         model = SoundOfPixels(config).to(device).train()
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
-        objective, backward = train.Objective(model), torch.Tensor.backward
+        objective, backward = Objective(model), torch.Tensor.backward
     else:
         motor = engine.accelerator(config, args.device)
         model = SoundOfPixels(config).to(device, memory_format=torch.channels_last).train()
         if config.compile:
             model.sound.compile(), model.frame.compile()
-        objective, optimizer = motor.prepare(train.Objective(model), train._optimizer(model, config))
+        objective, optimizer = motor.prepare(Objective(model), train._optimizer(model, config))
         backward = motor.backward
     b, v = args.batch, config.frames
     batch = {

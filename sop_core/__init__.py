@@ -14,8 +14,10 @@
     nets         sound U-Net, dilated ResNet-18, linear synthesizer, and the three together
     mixing       clips -> mixtures to be separated again; the pair manifest of an evaluation
     metrics      SDR, SIR, SAR
-    weights      the authors' released model, as a checkpoint
     engine       devices, processes, precision: Hugging Face Accelerate
+    objective    the loss of a batch: mix, look, ask back
+    checkpoint   a run's folder
+    weights      the authors' released model, as a checkpoint
     train        fit() yields one record an epoch
     localize     a Scene: every pixel's own sound
     evaluate     a checkpoint, its baselines and its oracles on one manifest

@@ -249,10 +249,11 @@ def index(args) -> None:
 
 def train(args) -> None:
     from . import report
+    from .checkpoint import load_model, read_history
     from .engine import is_main
     from .index import read_index
     from .mixing import draw_pairs
-    from .train import fit, load_model, read_history
+    from .train import fit
 
     if Path(args.id).name != args.id:
         raise SopError(f"--id {args.id}: expected a plain name; its folder lies in {args.ckpt} (--ckpt)")
@@ -291,9 +292,9 @@ def _tensorboard(folder: Path):
 def evaluate(args) -> None:
     from . import evaluate as ev
     from . import report
+    from .checkpoint import load_model, read_history
     from .index import read_index
     from .mixing import draw_pairs, read_pairs, write_pairs
-    from .train import load_model, read_history
 
     if (args.duets is None) != (args.truth is None):
         raise SopError("--duets and --truth go together: an index of duets, and the folder of their boxes and stems")
@@ -323,8 +324,8 @@ def evaluate(args) -> None:
 
 def separate(args) -> None:
     from . import media
+    from .checkpoint import load_model
     from .localize import Scene
-    from .train import load_model
 
     if args.out.suffix not in (".wav", ".mp4"):
         raise SopError(f"--out {args.out}: expected a name that ends in .wav or .mp4")

@@ -10,11 +10,11 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from . import __version__, media, show
+from .checkpoint import Record
 from .config import Config
 from .evaluate import Example, example
 from .mixing import Mixture, Part
 from .nets import SoundOfPixels
-from .train import Record
 
 TEMPLATE = Path(__file__).parent / "static" / "report.html"
 

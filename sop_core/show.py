@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+from .checkpoint import Record
 from .evaluate import Example
 from .index import Clip
 from .localize import Scene
 from .metrics import rms
-from .train import Record
 
 FLOOR = -60.0  # dB under the loudest bin of the mixture: what is softer is drawn as silence
 SOUND, MASK, ENERGY = "magma", "gray", "inferno"  # colour maps

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pooch
 import torch
-from safetensors.torch import save_file
 
+from .checkpoint import write_model
 from .config import MUSIC, Config
 from .errors import SopError
 from .media import whole
@@ -51,8 +51,7 @@ def fetch(out: Path, url: str | None = None) -> Path:
             raise SopError(f"{paths[part]}: not the released {part} net ({str(e).splitlines()[-1].strip()})") from None
     with whole(out / "config.json") as part:
         part.write_text(model.config.to_json())
-    with whole(out / "model.safetensors") as part:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part)
+    write_model(out, model)
     return out
 
 

@@ -42,7 +42,7 @@ def demo_val(demo_data) -> list[Clip]:
 @pytest.fixture(scope="session")
 def demo_model():
     """The shipped model."""
-    from sop_core.train import load_model
+    from sop_core.checkpoint import load_model
 
     return load_model(DEMO_WEIGHTS)
 

@@ -14,7 +14,7 @@ from tiny import SETTINGS, TINY, write_clip
 
 from sop_core import index, media
 from sop_core.__main__ import main
-from sop_core.train import read_history
+from sop_core.checkpoint import read_history
 
 SMALL = [f"{k}={v}" for k, v in SETTINGS.items()]
 

@@ -11,8 +11,8 @@ import torch
 from tiny import TINY, TONES, write_clip
 
 from sop_core import evaluate, media, mixing, report, show
+from sop_core.checkpoint import Record
 from sop_core.nets import SoundOfPixels
-from sop_core.train import Record
 
 
 class Page(HTMLParser):

@@ -16,10 +16,12 @@ from test_nets import GOLDEN, ruled
 from tiny import TINY
 
 from sop_core import masks, media, mixing, train
+from sop_core.checkpoint import load_model
 from sop_core.config import MUSIC, Config
 from sop_core.errors import SopError
 from sop_core.index import Clip
 from sop_core.nets import FrameNet, SoundOfPixels, Synthesizer
+from sop_core.objective import mask_loss
 from sop_core.spectrogram import Warp, log_magnitude, stft
 
 FLAGS = {"profile": "sop2018"}
@@ -127,7 +129,7 @@ def batch():
 def forward(model: SoundOfPixels, batch) -> torch.Tensor:
     sources, frames = batch
     mixture = model.warp(sources.sum(1) + 1e-10)
-    return train.mask_loss(model, mixture, model.warp(sources), model.pooled(frames))
+    return mask_loss(model, mixture, model.warp(sources), model.pooled(frames))
 
 
 def test_a_whole_training_forward(golden, batch):
@@ -243,8 +245,8 @@ def test_published_windows_keep_8_s_from_the_ends_of_a_long_clip():
 
 def test_learning_rates_fall_by_steps():
     config = MUSIC.override(FLAGS | {"lr_steps": "2,4"})
-    assert [train.rate(config, epoch, 3, 10) for epoch in (1, 2, 3, 4, 5)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
-    assert train.rate(MUSIC, 1, 0, 10) < 0.02 and train.rate(MUSIC, 100, 9, 10) < 0.01
+    assert [train.lr_share(config, epoch, 3, 10) for epoch in (1, 2, 3, 4, 5)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    assert train.lr_share(MUSIC, 1, 0, 10) < 0.02 and train.lr_share(MUSIC, 100, 9, 10) < 0.01
     with pytest.raises(SopError, match="lr_steps='a'"):
         MUSIC.override({"lr_steps": "a"})
 
@@ -261,5 +263,5 @@ def test_a_training_with_the_profile_runs(tiny_clips, tmp_path):
     config = TINY.override(FLAGS | {"bins": "32", "lr_steps": "1"})
     records = list(train.fit(config, tiny_clips, tiny_clips, tmp_path / "run"))
     assert len(records) == 2 and all(np.isfinite(r.loss) for r in records)
-    model = train.load_model(tmp_path / "run")
+    model = load_model(tmp_path / "run")
     assert model.config == replace(config, pretrained=False) and model.warp.kind == "grid"

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tiny import SETTINGS, TINY, write_clip
 from torch.utils.data import DataLoader, Dataset
 
-from sop_core import masks, train
+from sop_core import checkpoint, masks, objective, train
 from sop_core.errors import SopError
 from sop_core.index import write_index
 from sop_core.localize import Scene
@@ -34,11 +34,11 @@ def run(tiny_clips, tmp_path_factory):
 def test_records_history_and_checkpoint_agree(run, tiny_clips):
     folder, records = run
     assert [r.epoch for r in records] == [1, 2]
-    assert train.read_history(folder) == records
+    assert checkpoint.read_history(folder) == records
     best = max(records, key=lambda r: r.val_sdr)
     assert best.best
     pairs = draw_pairs(tiny_clips, TINY.val_pairs, TINY)
-    assert train.validate(train.load_model(folder), pairs, TINY) == pytest.approx(best.val_sdr, abs=1e-3)
+    assert train.validate(checkpoint.load_model(folder), pairs, TINY) == pytest.approx(best.val_sdr, abs=1e-3)
 
 
 def test_a_run_in_two_halves_equals_one(run, tiny_clips, tmp_path):
@@ -71,10 +71,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tiny import TINY
-from sop_core import media, train
+from sop_core import checkpoint, objective, train
 from sop_core.index import read_index
 where, clips = sys.argv[1], read_index(Path(sys.argv[2]))
-steps, step = [], train.batch_loss
+steps, step = [], objective.batch_loss
 def stop():
     os.kill(os.getpid(), signal.SIGKILL)
 def counted(*args):
@@ -84,19 +84,19 @@ def counted(*args):
     if where == f"Ctrl-C in step {len(steps)}":
         signal.raise_signal(signal.SIGINT)
     return step(*args)
-train.batch_loss = counted
-save = train.save_file
+objective.batch_loss = counted
+save = checkpoint.save_file
 def saved(*args):
     save(*args)
     if where == "before the first rename":
         stop()
-train.save_file = saved
-keep = train.torch.save
+checkpoint.save_file = saved
+keep = checkpoint.torch.save
 def kept(*args):
     if where == "between the two" and len(steps) > 2:
         stop()
     keep(*args)
-train.torch.save = kept
+checkpoint.torch.save = kept
 if where == "step 4 with a state saved at every step":
     where, train.SAVE_EVERY = "step 4", 0
 list(train.fit(TINY, clips, clips, Path(sys.argv[3]), resume=where == "resume"))
@@ -133,7 +133,9 @@ def test_a_run_stopped_anywhere_ends_as_one_that_was_not(undisturbed, tmp_path, 
     fit_apart("resume", index, tmp_path / "run")
     again, before = (load_file(f / "model.safetensors") for f in (tmp_path / "run", folder))
     assert again.keys() == before.keys() and all(torch.equal(again[k], before[k]) for k in before)
-    rows = [[(r.epoch, r.loss, r.val_sdr, r.best) for r in train.read_history(f)] for f in (tmp_path / "run", folder)]
+    rows = [
+        [(r.epoch, r.loss, r.val_sdr, r.best) for r in checkpoint.read_history(f)] for f in (tmp_path / "run", folder)
+    ]
     assert rows[0] == rows[1]
     assert not list((tmp_path / "run").rglob(".part-*"))
 
@@ -164,7 +166,7 @@ def test_gradients_of_a_batch_in_parts_are_their_mean(tiny_clips):
     for parts in ([slice(0, 4)], [slice(0, 2), slice(2, 4)]):
         model.zero_grad()
         for part in parts:
-            loss = train.batch_loss(model, {k: batch[k][part] for k in ("sounds", "frames", "light")})
+            loss = objective.batch_loss(model, {k: batch[k][part] for k in ("sounds", "frames", "light")})
             (loss / len(parts)).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)
@@ -176,9 +178,9 @@ def test_bf16_is_for_the_nets_alone(tiny_clips, tmp_path):
     torch.manual_seed(0)
     model = SoundOfPixels(TINY).train()
     model.sound.register_forward_hook(lambda m, x, y: seen.update(reads=x[0].dtype, says=y.dtype))
-    exact = train.batch_loss(model, batch)
+    exact = objective.batch_loss(model, batch)
     with torch.autocast("cpu", torch.bfloat16):
-        close = train.batch_loss(model, batch)
+        close = objective.batch_loss(model, batch)
     assert seen == {"reads": torch.float32, "says": torch.bfloat16} and close.dtype == torch.float32
     assert exact.item() != close.item() == pytest.approx(exact.item(), rel=0.02)
     records = list(train.fit(replace(TINY, precision="bf16", epochs=1), tiny_clips, tiny_clips, tmp_path / "run"))
@@ -195,11 +197,11 @@ def test_a_loud_window_counts_more_only_where_bins_do(tiny_clips):
     logits = model.logits(pictures, model.channels(mags.sum(1)))
     each = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks.targets(mags, "binary"), reduction="none")
     weight = masks.weights(mags.sum(1), "absolute").expand_as(each)
-    assert train.mask_loss(model, mags.sum(1), mags, pictures).item() == pytest.approx(
+    assert objective.mask_loss(model, mags.sum(1), mags, pictures).item() == pytest.approx(
         ((each * weight).sum() / weight.sum()).item(), rel=1e-5
     )
     model.config = replace(config, loss_mean="bins")
-    assert train.mask_loss(model, mags.sum(1), mags, pictures).item() == pytest.approx(
+    assert objective.mask_loss(model, mags.sum(1), mags, pictures).item() == pytest.approx(
         (each * weight).mean().item(), rel=1e-5
     )
 
@@ -209,7 +211,7 @@ def test_too_little_memory_is_said_in_one_line(tiny_clips, tmp_path, monkeypatch
     def full(*_):
         raise error
 
-    monkeypatch.setattr(train, "batch_loss", full)
+    monkeypatch.setattr(objective, "batch_loss", full)
     with pytest.raises(SopError, match="epoch 1 step 1: out of memory; .* lower --set batch, or accumulate=2"):
         next(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
 
@@ -226,7 +228,7 @@ def test_two_processes_learn_what_one_does(undisturbed, tmp_path):
         done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr[-1500:]
         assert done.stdout.count("epoch   1/2") == 1  # only the first one speaks
-        rows.append(train.read_history(tmp_path / str(processes)))
+        rows.append(checkpoint.read_history(tmp_path / str(processes)))
         assert (tmp_path / str(processes) / "visualization" / "index.html").exists()
     for one, two in zip(*rows, strict=True):
         assert two.loss == pytest.approx(one.loss, rel=1e-4)
@@ -246,7 +248,7 @@ def test_files_that_cannot_be_read_are_named_once_and_counted(tmp_path, workers)
     names = [str(w.message) for w in said if "skipped" in str(w.message)]
     assert names and len(names) == len(set(names)) and all("red_0.mp4" in n for n in names)
     assert [r.skipped > 0 for r in records] == [True, True]
-    assert train.read_history(tmp_path / "run") == records
+    assert checkpoint.read_history(tmp_path / "run") == records
     with pytest.raises(SopError, match=r"^1\d* mixtures in a row could not be read; the last: [^\n]*no such file$"):
         batches = DataLoader(Broken(), 2, num_workers=workers)
         list(train._read(batches))
@@ -264,15 +266,15 @@ class Broken(Dataset):
 
 def test_a_missing_or_broken_checkpoint_gets_one_clear_sentence(run, tmp_path):
     with pytest.raises(SopError, match="no checkpoint there"):
-        train.load_model(tmp_path)
+        checkpoint.load_model(tmp_path)
     folder, _ = run
     (tmp_path / "config.json").write_text((folder / "config.json").read_text())
     (tmp_path / "model.safetensors").write_bytes(b"no weights at all")
     with pytest.raises(SopError, match="not the weights"):
-        train.load_model(tmp_path)
+        checkpoint.load_model(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"colour": "red"}))
     with pytest.raises(SopError, match="config.json: not a config"):
-        train.load_model(tmp_path)
+        checkpoint.load_model(tmp_path)
 
 
 def test_pictures_differ_from_the_first_step_on(tiny_clips):
@@ -296,7 +298,7 @@ def test_training_learns_which_square_sounds_how(tiny_clips, empty_rooms):
     losses = []
     for step in range(50):
         batch = torch.utils.data.default_collate([data[8 * step + i] for i in range(8)])
-        loss = train.batch_loss(model, batch)
+        loss = objective.batch_loss(model, batch)
         optimizer.zero_grad(), loss.backward(), optimizer.step()
         losses.append(loss.item())
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
@@ -317,5 +319,5 @@ def test_schedule_rises_then_falls_to_nothing():
 
 def test_remix_keeps_the_drawn_mixtures_and_adds_others_of_the_same_sources():
     sources = torch.arange(8).view(4, 2)  # mixture b holds the sources 2 b and 2 b + 1
-    assert train.remix(sources, 1).tolist() == sources.tolist()
-    assert train.remix(sources, 2).tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [0, 3], [2, 1], [4, 7], [6, 5]]
+    assert objective.remix(sources, 1).tolist() == sources.tolist()
+    assert objective.remix(sources, 2).tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [0, 3], [2, 1], [4, 7], [6, 5]]

@@ -10,9 +10,9 @@ from test_nets import ruled
 
 from sop_core import weights
 from sop_core.__main__ import main
+from sop_core.checkpoint import load_model
 from sop_core.errors import SopError
 from sop_core.nets import FrameNet, SoundNet, Synthesizer
-from sop_core.train import load_model
 
 
 @pytest.fixture(scope="module")

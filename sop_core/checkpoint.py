@@ -1,0 +1,109 @@
+"""A run's folder: `config.json`, `model.safetensors` (the best epoch by validation SDR), `history.csv`, and `state/` for resume.
+
+Every file appears whole or not at all.
+"""
+
+import csv
+from dataclasses import asdict, dataclass, fields
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from . import media
+from .config import Config
+from .engine import device_of
+from .errors import SopError
+from .nets import SoundOfPixels
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of `history.csv`."""
+
+    epoch: int  # from 1
+    loss: float  # mean over the epoch's steps
+    val_sdr: float  # dB, mean over the validation mixtures' sources
+    val_sdr_mixture: float  # dB, the same for the mixture itself, unseparated
+    best: bool  # the weights of this epoch are kept
+    mixtures_per_second: float
+    seconds: float  # since the run's start, without what lay between stop and resume
+    skipped: int = 0  # mixtures drawn anew since a file of theirs could not be read
+
+    def left(self, epochs: int) -> str:
+        """How long the rest of `epochs` will take, at the pace so far: h:mm:ss."""
+        return str(timedelta(seconds=round((epochs - self.epoch) * self.seconds / self.epoch)))
+
+
+def start(folder: Path, config: Config, resume: bool) -> None:
+    """Make the run's folder, or make sure that it holds the run to go on with."""
+    path = folder / "config.json"
+    if resume:
+        for place in (folder, folder / "state"):
+            media.sweep(place)
+        if not path.is_file():
+            raise SopError(f"{folder}: nothing to resume there; leave --resume out to start a new run")
+        old = asdict(Config.from_json(path.read_text(), str(path)))
+        if changed := [f"{k}={old[k]} there, {v} now" for k, v in asdict(config).items() if v != old[k]]:
+            raise SopError(f"{folder}: can't resume with another config ({'; '.join(changed)})")
+    elif path.exists():
+        raise SopError(f"{folder}: holds a run already; go on with --resume, or choose another --id, or delete it")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        with media.whole(path) as tmp:
+            tmp.write_text(config.to_json())
+
+
+def write_model(folder: Path, model: SoundOfPixels) -> None:
+    """The weights, beside the config that they belong to."""
+    with media.whole(folder / "model.safetensors") as part:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part)
+
+
+def write_state(folder: Path, state: dict) -> None:
+    """All that a resumed training needs: tensors, numbers and text."""
+    (folder / "state").mkdir(exist_ok=True)
+    with media.whole(folder / "state" / "last.pt") as part:
+        torch.save(state, part)
+
+
+def read_state(folder: Path, device: torch.device) -> dict | None:
+    """The last state that was saved; None where a run was cut off before there was one: it starts over."""
+    path = folder / "state" / "last.pt"
+    return torch.load(path, map_location=device, weights_only=True) if path.is_file() else None
+
+
+def write_history(folder: Path, records: list[Record]) -> None:
+    """`history.csv`, a row an epoch."""
+    with media.whole(folder / "history.csv") as part, part.open("w", newline="") as f:
+        table = csv.DictWriter(f, [field.name for field in fields(Record)])
+        table.writeheader()
+        table.writerows(asdict(r) for r in records)
+
+
+def load_model(folder: Path, device: str | None = None) -> SoundOfPixels:
+    """The best model of a run's folder, ready to separate. Raises SopError where there is none, or it can't be read."""
+    weights = folder / "model.safetensors"
+    if not (folder / "config.json").is_file() or not weights.is_file():
+        raise SopError(
+            f"{folder}: no checkpoint there, expected config.json and model.safetensors; train one with --id"
+        )
+    config = Config.from_json((folder / "config.json").read_text(), str(folder / "config.json"))
+    model = SoundOfPixels(config.override({"pretrained": "false"}))
+    try:
+        model.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError) as e:
+        raise SopError(f"{weights}: not the weights of {folder / 'config.json'} ({str(e).splitlines()[0]})") from None
+    return model.eval().to(device_of(device))
+
+
+def read_history(folder: Path) -> list[Record]:
+    """The records of `history.csv`. Raises SopError where there is none."""
+    path = folder / "history.csv"
+    if not path.is_file():
+        raise SopError(f"{path}: no history there; is {folder} the folder of a training?")
+    kinds = {f.name: {"bool": lambda text: text == "True"}.get(f.type.__name__, f.type) for f in fields(Record)}
+    with path.open(newline="") as f:
+        return [Record(**{k: kinds[k](v) for k, v in row.items()}) for row in csv.DictReader(f)]
