@@ -5,6 +5,7 @@ Exit 0: the work is done. Exit 2: something the user can mend, in one line on st
 
 import argparse
 import errno
+import os
 import re
 import sys
 import warnings
@@ -22,10 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         args.run(args)
     except SopError as e:
-        print(f"sop {args.verb}: {' '.join(str(e).split())}", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0":  # of several processes, the first speaks
+            print(f"sop {args.verb}: {' '.join(str(e).split())}", file=sys.stderr)
         return 2
     except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG):
             raise
         print(
             f"sop {args.verb}: {e.filename or 'a file'}: {e.strerror.lower()}; make room, or choose another folder",
@@ -259,7 +261,7 @@ def train(args) -> None:
         raise SopError(f"--id {args.id}: expected a plain name; its folder lies in {args.ckpt} (--ckpt)")
     config = PRESETS[args.preset].override(dict(s.partition("=")[::2] for s in args.set))
     folder, val = args.ckpt / args.id, read_index(args.val)
-    board = _tensorboard(folder) if args.tensorboard and is_main() else None
+    board = None
 
     def look() -> Path:
         model = load_model(folder, args.device)
@@ -272,7 +274,8 @@ def train(args) -> None:
               f"  {r.mixtures_per_second:5.1f} mixtures/s  {r.seconds:5.0f} s, {r.left(config.epochs)} left"
               f"{'  best' if r.best else ''}", flush=True)  # fmt: skip
         look()
-        if board:
+        if args.tensorboard:
+            board = board or _tensorboard(folder)
             for name in ("loss", "val_sdr", "val_sdr_mixture", "mixtures_per_second"):
                 board.add_scalar(name, getattr(r, name), r.epoch)
             board.flush()

@@ -4,13 +4,14 @@ Every file appears whole or not at all.
 """
 
 import csv
+import io
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from . import media
 from .config import Config
@@ -46,7 +47,10 @@ def start(folder: Path, config: Config, resume: bool) -> None:
         if not path.is_file():
             raise SopError(f"{folder}: nothing to resume there; leave --resume out to start a new run")
         old = asdict(Config.from_json(path.read_text(), str(path)))
-        if changed := [f"{k}={old[k]} there, {v} now" for k, v in asdict(config).items() if v != old[k]]:
+        free = ("workers", "compile")  # change nothing in what is learned
+        if changed := [
+            f"{k}={old[k]} there, {v} now" for k, v in asdict(config).items() if v != old[k] and k not in free
+        ]:
             raise SopError(f"{folder}: can't resume with another config ({'; '.join(changed)})")
     elif path.exists():
         raise SopError(f"{folder}: holds a run already; go on with --resume, or choose another --id, or delete it")
@@ -58,21 +62,24 @@ def start(folder: Path, config: Config, resume: bool) -> None:
 
 def write_model(folder: Path, model: SoundOfPixels) -> None:
     """The weights, beside the config that they belong to."""
+    weights = save({k: v.contiguous() for k, v in model.state_dict().items()})
     with media.whole(folder / "model.safetensors") as part:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part)
+        part.write_bytes(weights)  # Python's own writing: a full disk is an OSError
 
 
 def write_state(folder: Path, state: dict) -> None:
     """All that a resumed training needs: tensors, numbers and text."""
+    out = io.BytesIO()
+    torch.save(state, out)
     (folder / "state").mkdir(exist_ok=True)
     with media.whole(folder / "state" / "last.pt") as part:
-        torch.save(state, part)
+        part.write_bytes(out.getbuffer())
 
 
-def read_state(folder: Path, device: torch.device) -> dict | None:
+def read_state(folder: Path) -> dict | None:
     """The last state that was saved; None where a run was cut off before there was one: it starts over."""
     path = folder / "state" / "last.pt"
-    return torch.load(path, map_location=device, weights_only=True) if path.is_file() else None
+    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
 
 
 def write_history(folder: Path, records: list[Record]) -> None:

@@ -5,6 +5,7 @@ A run is told by one `Config`: it is saved as `config.json` beside the weights, 
 
 import dataclasses
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,12 +144,6 @@ class Config:
 
     def check(self) -> "Config":
         """This config, or SopError where its numbers can't work together."""
-        side = 2**self.sound_depth
-        if self.bins % side or self.stft_frames % side:
-            raise SopError(
-                f"config {self.name}: bins={self.bins} and T={self.stft_frames} (samples // hop + 1) must be multiples "
-                f"of {side}, since a U-Net of sound_depth={self.sound_depth} halves them that often"
-            )
         choices_of = {
             "profile": tuple(PROFILES),
             "mixture": ("sum", "mean"),
@@ -175,10 +170,19 @@ class Config:
         for key, choices in choices_of.items():
             if getattr(self, key) not in choices:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)!r}, expected one of {choices}")
-        counts = "rate samples frames stride channels epochs epoch_size batch val_pairs remix accumulate"
-        for key in counts.split():
-            if getattr(self, key) < 1:
-                raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected at least 1")
+        least = {"sound_depth": 5, "workers": 0, "sources": 2, "n_fft": 2, "image": self.frame_stride, "fps": 0.01}
+        counts = "rate samples hop bins frames stride gain channels sound_width frame_width epochs epoch_size batch val_pairs"
+        for key, value in (dict.fromkeys([*counts.split(), "remix", "accumulate"], 1) | least).items():
+            if not getattr(self, key) >= value:
+                raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected at least {value}")
+        for key in ("lr_sound", "lr_frame", "lr_fc", "weight_decay"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected a number from 0")
+        if self.pretrained and (self.frame_width, self.frame_groups) != (64, 4):
+            raise SopError(
+                f"config {self.name}: pretrained with frame_width={self.frame_width}, frame_groups={self.frame_groups}; "
+                "ImageNet's weights are for 64 and 4: set pretrained=false"
+            )
         if self.epoch_size < self.batch:
             raise SopError(
                 f"config {self.name}: epoch_size={self.epoch_size}, expected at least one batch={self.batch}"
@@ -188,6 +192,12 @@ class Config:
         for key in ("pool", "silence"):
             if not 0 <= getattr(self, key) <= 1:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected a share from 0 to 1")
+        side = 2**self.sound_depth
+        if self.bins % side or self.stft_frames % side:
+            raise SopError(
+                f"config {self.name}: bins={self.bins} and T={self.stft_frames} (samples // hop + 1) must be multiples "
+                f"of {side}, since a U-Net of sound_depth={self.sound_depth} halves them that often"
+            )
         if self.warp == "none" and self.bins != self.n_fft // 2 + 1:
             raise SopError(
                 f"config {self.name}: warp=none with bins={self.bins}, expected n_fft // 2 + 1 = {self.n_fft // 2 + 1}"
@@ -197,8 +207,6 @@ class Config:
                 f"config {self.name}: output_activation={self.output_activation} with loss={self.loss}, share={self.share}; "
                 "only the sigmoid has odds: expected loss l1 or l2, and share=false"
             )
-        if self.sources < 2:
-            raise SopError(f"config {self.name}: sources={self.sources}, a mixture needs at least 2")
         return self
 
     def to_json(self) -> str:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as distf
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
 from accelerate.utils import patch_environment
@@ -24,8 +23,16 @@ from .errors import SopError
 
 
 def device_of(name: str | None = None) -> torch.device:
-    """The named device, or a GPU where there is one."""
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """The named device, or a GPU where there is one. Raises SopError where there is no such device."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise SopError(f"--device {name}: expected cpu, cuda, or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SopError(
+            f"--device {name}: torch sees {torch.cuda.device_count()} GPU(s) here; expected cpu, or none named"
+        )
+    return device
 
 
 def is_main() -> bool:
@@ -37,6 +44,11 @@ def precision(config: Config, device: torch.device) -> str:
     """`bf16` or `fp32`; `auto` is bf16 where the chip computes in it: GPUs since 2020, CPUs with AVX512-bf16 or AMX."""
     if config.precision != "auto":
         return config.precision
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # by `accelerate launch` or `accelerate config`
+    if launched not in ("no", "bf16"):
+        raise SopError(f"accelerate's mixed precision is {launched}, expected bf16 or no (or --set precision=fp32)")
+    if launched == "bf16":
+        return "bf16"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "fp32"
@@ -51,8 +63,7 @@ def accelerator(config: Config, device: str | None = None) -> Accelerator:
             f"{processes * config.accumulate * config.remix}: processes x accumulate x remix"
         )
     chosen = device_of(device)
-    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    kind = {"bf16": "bf16", "fp32": "no"}[precision(config, chosen)] if launched == "no" else launched
+    kind = {"bf16": "bf16", "fp32": "no"}[precision(config, chosen)]
     # The state is shared by all Accelerators of a process; another training in the same notebook may want another one.
     AcceleratorState._reset_state(reset_partial_state=not (dist.is_available() and dist.is_initialized()))
     with patch_environment(**({} if processes > 1 else {"ACCELERATE_TORCH_DEVICE": str(chosen)})):
@@ -88,6 +99,18 @@ def mean(x: Tensor) -> Tensor:
     return x / dist.get_world_size()
 
 
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes; each learns from what all made of it."""
+
+    @staticmethod
+    def forward(_, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    backward = forward
+
+
 class _SyncBatchNorm(nn.BatchNorm2d):
     """Batch statistics over all processes. torch's own does it on GPUs only."""
 
@@ -102,9 +125,9 @@ class _SyncBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         count = x.numel() // x.shape[1] * dist.get_world_size()
-        mean = distf.all_reduce(x.float().sum((0, 2, 3))) / count
+        mean = _Sum.apply(x.float().sum((0, 2, 3))) / count
         centred = x - mean[:, None, None]
-        var = distf.all_reduce(centred.float().square().sum((0, 2, 3))) / count
+        var = _Sum.apply(centred.float().square().sum((0, 2, 3))) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
@@ -125,6 +148,18 @@ def _keep_memory() -> None:
     M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
     libc.mallopt(M_MMAP_MAX, 0)
     libc.mallopt(M_TRIM_THRESHOLD, -1)
+
+
+@contextmanager
+def enough_memory(where: str) -> Iterator[None]:
+    """What is done runs out of memory, on a GPU or on a CPU: one clear line."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as e:
+        if not isinstance(e, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(e):
+            raise
+        hint = "start anew with a lower --set batch, or accumulate=2, and another --id"
+        raise SopError(f"{where}: out of memory; {hint}") from None
 
 
 @contextmanager

@@ -137,6 +137,8 @@ def history(records: list[Record]) -> Figure:
     axes[0, 1].plot(kept.epoch, kept.val_sdr, "*", ms=14, color="tab:orange", label="kept")
     axes[0, 1].set(xlabel="epoch", ylabel="dB", title="SDR on validation mixtures")
     axes[0, 1].legend(frameon=False)
+    for ax in axes[0]:
+        ax.xaxis.get_major_locator().set_params(integer=True)
     return fig
 
 

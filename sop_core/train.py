@@ -3,23 +3,25 @@
 What a run leaves in its folder is `checkpoint`'s, what it learns from is `objective`'s, what it runs on is `engine`'s.
 """
 
+import hashlib
 import math
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate import Accelerator, notebook_launcher
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import nn
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
 from . import checkpoint, metrics
 from .checkpoint import Record
 from .config import Config
-from .engine import accelerator, deaf, interruptible, mean, synchronized
+from .engine import accelerator, deaf, enough_memory, interruptible, mean, synchronized
 from .errors import SopError
 from .index import Clip
 from .mixing import Listed, Mixture, Training, draw_pairs, lit
@@ -35,24 +37,25 @@ def fit(
     """Train for `config.epochs`, one record an epoch; `resume` goes on where the last state was saved.
 
     Ctrl-C finishes the step, saves the state and raises KeyboardInterrupt. Under `accelerate launch` every process calls
-    this with the same arguments and gets the same records; the first one writes.
+    this with the same arguments and gets the same records (but for times); the first one reads and writes the folder.
     Raises SopError where `folder` holds a run already (and `resume` is off), where the clips can't make mixtures, where
-    the config to resume differs, and where the loss is no longer a number.
+    the config or the clips to resume with differ, where memory does not suffice, and where loss or gradient are no numbers.
     """
     config.check()
     engine = accelerator(config, device)
     data, pairs = Training(train, config), draw_pairs(val, config.val_pairs, config)
     mine = pairs[engine.process_index :: engine.num_processes]
-    if engine.is_main_process:
-        checkpoint.start(folder, config, resume)
-    engine.wait_for_everyone()
-    run = _Run(config, data, folder, resume, engine)
+    clips = hashlib.sha256("\n".join(c.name for c in [*train, *val]).encode(errors="surrogateescape")).hexdigest()
+    state = _opened(folder, config, resume, clips, engine)
+    with enough_memory("at the start"):
+        run = _Run(config, data, folder, clips, state, engine)
     sdr_mixture = run.history[0].val_sdr_mixture if run.history else _mean(gather_object(_sdrs(None, mine, config)))
     while len(run.history) < config.epochs:
         with interruptible() as stop:
             loss, skipped, rate = run.epoch(stop)
             began = time.perf_counter()
-            sdr = _mean(gather_object(_sdrs(run.model, mine, config)))
+            with enough_memory(f"epoch {run.number}, validation"):
+                sdr = _mean(gather_object(_sdrs(run.model, mine, config)))
             seconds = run.at.seconds + time.perf_counter() - began + (run.history[-1].seconds if run.history else 0.0)
             best = sdr > max((r.val_sdr for r in run.history), default=-math.inf)
             run.history.append(Record(run.number, loss, sdr, sdr_mixture, best, rate, seconds, skipped))
@@ -62,6 +65,39 @@ def fit(
         if stop and len(run.history) < config.epochs:
             raise KeyboardInterrupt
     engine.end_training()
+
+
+def fit_on_gpus(config: Config, train: list[Clip], val: list[Clip], folder: Path, resume: bool = False) -> list[Record]:
+    """`fit`, from a notebook, on as many GPUs of this machine as can share a batch evenly; all its records.
+
+    The notebook must not have used a GPU before: its processes are forks of the kernel.
+    """
+    shares = config.batch // (config.accumulate * config.remix)
+    processes = max(n for n in range(1, max(torch.cuda.device_count(), 1) + 1) if shares % n == 0)
+
+    def one() -> None:
+        torch.set_num_threads(1)  # a fork of a process that has computed hangs with more
+        list(fit(config, train, val, folder, resume))
+
+    notebook_launcher(one, num_processes=processes)
+    return checkpoint.read_history(folder)
+
+
+def _opened(folder: Path, config: Config, resume: bool, clips: str, engine: Accelerator) -> dict | None:
+    """The state to resume from, if any. The first process looks, and tells the others, which may have no such folder."""
+    found = [None, ""]
+    if engine.is_main_process:
+        try:
+            checkpoint.start(folder, config, resume)
+            found[0] = checkpoint.read_state(folder) if resume else None
+            if found[0] and found[0]["clips"] != clips:
+                found[1] = f"{folder}: can't resume with other clips, or another order of them, than the run began with"
+        except SopError as e:
+            found[1] = str(e)
+    state, error = broadcast_object_list(found)
+    if error:
+        raise SopError(error)
+    return state
 
 
 @dataclass
@@ -77,13 +113,14 @@ class Progress:
 class _Run:
     """All that a training changes: the nets, the optimizer, the history, and how far its epoch has come."""
 
-    def __init__(self, config: Config, data: Training, folder: Path, resume: bool, engine: Accelerator):
-        self.config, self.data, self.folder, self.engine = config, data, folder, engine
+    def __init__(
+        self, config: Config, data: Training, folder: Path, clips: str, state: dict | None, engine: Accelerator
+    ):
+        self.config, self.data, self.folder, self.clips, self.engine = config, data, folder, clips, engine
         self.history, self.at, self.named = [], Progress(), set()  # `named`: files that could not be read
         torch.manual_seed(config.seed)
-        # channels_last: convolutions need no reordering
-        model = SoundOfPixels(config).to(engine.device, memory_format=torch.channels_last)
-        state = checkpoint.read_state(folder, engine.device) if resume else None
+        model = SoundOfPixels(replace(config, pretrained=config.pretrained and not state))
+        model.to(engine.device, memory_format=torch.channels_last)  # convolutions need no reordering
         if state:
             model.load_state_dict(state["model"])
             self.history, self.at = [Record(**row) for row in state["history"]], Progress(**state["at"])
@@ -98,6 +135,7 @@ class _Run:
         self.objective, self.optimizer = engine.prepare(Objective(self.model), _optimizer(self.model, config))
         if state:
             self.optimizer.load_state_dict(state["optimizer"])
+            self.publish()
 
     @property
     def number(self) -> int:
@@ -109,7 +147,7 @@ class _Run:
         config, at, engine = self.config, self.at, self.engine
         size = config.batch // config.accumulate
         steps = config.epoch_size // config.batch * config.accumulate
-        first = (self.number - 1) * config.epoch_size
+        first = (self.number - 1) * steps * size
         mine = Subset(self.data, range(first + at.step * size, first + steps * size))
         loader = DataLoader(
             mine, size, num_workers=config.workers, pin_memory=engine.device.type == "cuda", worker_init_fn=deaf
@@ -131,6 +169,7 @@ class _Run:
                     self.save()
                     saved = time.perf_counter()
                 if stop:
+                    engine.wait_for_everyone()  # who ends first has the others killed
                     raise KeyboardInterrupt
         return at.loss / steps, at.skipped, (steps - done) * size / max(time.perf_counter() - began, 1e-9)
 
@@ -140,24 +179,30 @@ class _Run:
         names, skipped = batch.pop("names"), self._count(batch.pop("skipped"))
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * lr_share(self.config, self.number, self.at.step, steps)
-        try:
-            with self.engine.accumulate(self.objective):
-                found = self.objective(batch)
-                said = torch.stack([found.detach(), found.new_tensor(len(stop)), found.new_tensor(skipped)])
-                loss, asked, skipped = mean(said).tolist()
-                if asked and not stop:
-                    stop.append(True)
-                if not math.isfinite(loss):
-                    raise SopError(
-                        f"{where} ({', '.join(names[:4])}): the loss is {loss}; the last state in {self.folder / 'state'} "
-                        "is kept; start anew with a lower --set lr_sound and another --id"
-                    )
-                self.engine.backward(found)
-                self.optimizer.step()
-                self.optimizer.zero_grad()
-        except (torch.OutOfMemoryError, MemoryError):
-            raise SopError(f"{where}: out of memory; start anew with a lower --set batch, or accumulate=2") from None
+        with enough_memory(where), self.engine.accumulate(self.objective):
+            found = self.objective(batch)
+            said = mean(torch.stack([found.detach(), found.new_tensor(len(stop)), found.new_tensor(skipped)]))
+            self.engine.backward(found)
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            whole = nn.utils.get_total_norm(gradients) if self.engine.sync_gradients else said.new_zeros(())
+            loss, asked, skipped, norm = torch.cat([said, whole[None]]).tolist()  # once the device is done
+            if asked and not stop:
+                stop.append(True)
+            if not math.isfinite(loss + norm):
+                self._give_up(where, loss, names if math.isfinite(loss) or not math.isfinite(found.detach()) else [])
+            self.optimizer.step()
+            self.optimizer.zero_grad()
         return loss, round(skipped * self.engine.num_processes)
+
+    def _give_up(self, where: str, loss: float, names: list[str]) -> None:
+        """The loss, or a gradient, is no number: which clips were in it, and what is left."""
+        names = gather_object(names)
+        what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+        kept = self.folder / "state" / "last.pt"
+        left = f"the last good state is kept in {kept}" if kept.is_file() else "no state was saved yet"
+        raise SopError(
+            f"{where} ({', '.join(names)}): {what}; {left}; start anew with a lower --set lr_sound and another --id"
+        )
 
     def _count(self, skipped: list[str]) -> int:
         """How many mixtures had to be drawn anew. What was named once isn't named again."""
@@ -169,10 +214,8 @@ class _Run:
         return len(reasons)
 
     def save(self) -> None:
-        """The best weights, the state to resume from, then the history: cut off in between, a run repeats rather than loses."""
+        """The state to resume from, first: whatever else a cut leaves out is made from it again."""
         if self.engine.is_main_process:
-            if self.history and self.history[-1].best and not self.at.step:
-                checkpoint.write_model(self.folder, self.model)
             optimizer, history = self.optimizer.state_dict(), [asdict(r) for r in self.history]
             state = {
                 "model": self.model.state_dict(),
@@ -180,9 +223,15 @@ class _Run:
                 "history": history,
                 "at": asdict(self.at),
             }
-            checkpoint.write_state(self.folder, state)
+            checkpoint.write_state(self.folder, state | {"clips": self.clips})
+            self.publish()
+
+    def publish(self) -> None:
+        """The weights of the best epoch, if the last one is it, and the history."""
+        if self.engine.is_main_process and self.history and not self.at.step:
+            if self.history[-1].best:
+                checkpoint.write_model(self.folder, self.model)
             checkpoint.write_history(self.folder, self.history)
-        self.engine.wait_for_everyone()
 
 
 def validate(model: SoundOfPixels | None, pairs: list[Mixture], config: Config) -> float:

@@ -37,18 +37,17 @@ def fetch(out: Path, url: str | None = None) -> Path:
     note = place / "sha256.json"
     known = json.loads(note.read_text()) if note.is_file() else {}
     paths = {part: _get(source, name, place, known.get(name)) for part, name in FILES.items()}
+    try:
+        model = _model(paths)
+    except SopError:
+        for path in () if known else paths.values():  # a login page, say: fetched anew the next time
+            path.unlink()
+        raise
     if not known:
         with whole(note) as part:
             part.write_text(
                 json.dumps({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths.values()}, indent=1)
             )
-    states = {part: _state(path) for part, path in paths.items()}
-    model = SoundOfPixels(_config(states, paths))
-    for part, state in states.items():
-        try:
-            getattr(model, part).load_state_dict(state)
-        except RuntimeError as e:
-            raise SopError(f"{paths[part]}: not the released {part} net ({str(e).splitlines()[-1].strip()})") from None
     with whole(out / "config.json") as part:
         part.write_text(model.config.to_json())
     write_model(out, model)
@@ -72,6 +71,18 @@ def _get(source: str, name: str, place: Path, sha256: str | None) -> Path:
         reason = str(e).splitlines()[0][:120]
         hint = "if the link is dead, ask somebody for the three files and say --url FOLDER"
         raise SopError(f"{source}/{name}: can't be had ({type(e).__name__}: {reason}); {hint}") from None
+
+
+def _model(paths: dict[str, Path]) -> SoundOfPixels:
+    """The nets with the weights of the three files."""
+    states = {part: _state(path) for part, path in paths.items()}
+    model = SoundOfPixels(_config(states, paths))
+    for part, state in states.items():
+        try:
+            getattr(model, part).load_state_dict(state)
+        except RuntimeError as e:
+            raise SopError(f"{paths[part]}: not the released {part} net ({str(e).splitlines()[-1].strip()})") from None
+    return model
 
 
 def _state(path: Path) -> dict[str, torch.Tensor]:

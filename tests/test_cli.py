@@ -54,6 +54,44 @@ def test_tensorboard_gets_the_numbers_of_the_history(run):
         assert found == [(r.epoch, pytest.approx(getattr(r, name), rel=1e-6)) for r in history]
 
 
+BAD = [
+    "hop=0",
+    "workers=-1",
+    "image=8",
+    "frame_width=0",
+    "lr_sound=nan",
+    "sound_depth=4",
+    "epoch_size=2",
+    "sources=1",
+    "lr_steps=a",
+]
+
+
+@pytest.mark.parametrize("setting", BAD)
+def test_a_setting_that_cannot_work_is_named(data, tmp_path, capsys, setting):
+    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "bad", "--ckpt", str(tmp_path)]
+    assert main(["train", "--preset", "demo", *words, "--set", *SMALL, setting]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{setting.partition('=')[0]}=" in said and "expected" in said
+    assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
+def test_a_device_that_is_not_there_gets_one_line_and_no_folder(run, data, tmp_path, capsys, device):
+    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "new", "--ckpt", str(tmp_path)]
+    assert main(["train", "--preset", "demo", *words, "--device", device, "--set", *SMALL]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"--device {device}" in said and not (tmp_path / "new").exists()
+    assert main(["evaluate", str(run), "--index", f"{data}/val.csv", "--device", device]) == 2
+
+
+def test_a_run_that_is_refused_is_left_as_it_was(run, data, capsys):
+    before = sorted(p.name for p in run.rglob("*"))
+    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run", "--ckpt", f"{data}/ckpt"]
+    assert main(["train", "--preset", "demo", *words, "--tensorboard", "--set", *SMALL]) == 2
+    assert sorted(p.name for p in run.rglob("*")) == before
+
+
 def test_index_train_evaluate_leave_the_files_of_a_run(run, data):
     names = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
     assert {"config.json", "model.safetensors", "history.csv", "visualization/index.html"} <= names

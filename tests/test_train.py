@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def test_a_run_is_never_overwritten_nor_resumed_with_another_config(run, tiny_cl
 
 def test_a_loss_that_is_no_number_stops_with_the_step(tiny_clips, tmp_path):
     config = replace(TINY, lr_sound=1e30, lr_frame=1e30, optimizer="sgd", epochs=5)
-    with pytest.raises(SopError, match=r"epoch . step . \((red|blue)/.* \+ .*\): the loss is .* the last state in"):
+    with pytest.raises(SopError, match=r"epoch . step . \((red|blue)/.* \+ .*\): the loss is .* state"):
         list(train.fit(config, tiny_clips, tiny_clips, tmp_path / "run"))
 
 
@@ -85,17 +86,17 @@ def counted(*args):
         signal.raise_signal(signal.SIGINT)
     return step(*args)
 objective.batch_loss = counted
-save = checkpoint.save_file
+save = checkpoint.save
 def saved(*args):
-    save(*args)
-    if where == "before the first rename":
+    if where == "between state and weights":
         stop()
-checkpoint.save_file = saved
+    return save(*args)
+checkpoint.save = saved
 keep = checkpoint.torch.save
-def kept(*args):
-    if where == "between the two" and len(steps) > 2:
+def kept(*args, **kinds):
+    keep(*args, **kinds)
+    if where == "before the second state's rename" and len(steps) > 2:
         stop()
-    keep(*args)
 checkpoint.torch.save = kept
 if where == "step 4 with a state saved at every step":
     where, train.SAVE_EVERY = "step 4", 0
@@ -103,11 +104,16 @@ list(train.fit(TINY, clips, clips, Path(sys.argv[3]), resume=where == "resume"))
 """
 
 
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])]), "OMP_NUM_THREADS": "1"
+}  # fmt: skip
+TWICE = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+
+
 def fit_apart(where, index, folder):
     """A training in a process of its own, so that all have the same number of threads: sums are the same to the last bit."""
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
     command = [sys.executable, "-c", KILLED, where, index, folder]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     ends = {"never": 0, "resume": 0, "Ctrl-C in step 1": -signal.SIGINT}
     assert done.returncode == ends.get(where, -signal.SIGKILL), done.stderr[-500:]
     return folder
@@ -120,7 +126,7 @@ def undisturbed(tiny_clips, tmp_path_factory):
     return folder / "all.csv", fit_apart("never", folder / "all.csv", folder / "run")
 
 
-STOPS = ["step 1", "step 4", "before the first rename", "between the two", "Ctrl-C in step 1",
+STOPS = ["step 1", "step 4", "between state and weights", "before the second state's rename", "Ctrl-C in step 1",
          "step 4 with a state saved at every step"]  # fmt: skip
 
 
@@ -206,36 +212,155 @@ def test_a_loud_window_counts_more_only_where_bins_do(tiny_clips):
     )
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_a_gradient_that_is_no_number_is_never_applied(tiny_clips, tmp_path, monkeypatch):
+    loss, steps = objective.batch_loss, []
+
+    def steep(model, batch):
+        steps.append(1)
+        nothing = (0 * model.synthesizer.bias).sum().sqrt()  # 0, and infinitely steep
+        return loss(model, batch) + (nothing if len(steps) == 4 else 0)
+
+    monkeypatch.setattr(objective, "batch_loss", steep)
+    monkeypatch.setattr(train, "SAVE_EVERY", 0)
+    with pytest.raises(
+        SopError, match=r"epoch 2 step 2 \((.* \+ .*, ){3}.* \+ .*\): the gradient is not finite; the last good"
+    ):
+        list(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
+    state = torch.load(tmp_path / "run" / "state" / "last.pt", weights_only=True)
+    assert state["at"]["step"] == 1 and all(v.isfinite().all() for v in state["model"].values())
+
+
+def test_a_run_does_not_go_on_with_other_clips(run, tiny_clips, tmp_path):
+    shutil.copytree(run[0], tmp_path / "run")
+    with pytest.raises(SopError, match="other clips"):
+        next(train.fit(TINY, tiny_clips[::-1], tiny_clips, tmp_path / "run", resume=True))
+    assert list(train.fit(replace(TINY, workers=1), tiny_clips, tiny_clips, tmp_path / "run", resume=True)) == []
+
+
+def test_weights_lost_in_a_cut_come_back_from_the_state(run, tiny_clips, tmp_path):
+    shutil.copytree(run[0], tmp_path / "run")
+    best = run[1][-1].best
+    for name in ("model.safetensors", "history.csv"):
+        (tmp_path / "run" / name).unlink()
+    assert list(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run", resume=True)) == []
+    assert checkpoint.read_history(tmp_path / "run") == run[1]
+    assert (tmp_path / "run" / "model.safetensors").exists() == best
+
+
+FULL = """
+import resource, sys
+from sop_core.__main__ import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_disk_that_is_too_small_for_the_state_gets_one_line(undisturbed, tmp_path):
+    index, _ = undisturbed
+    settings = [f"{k}={v}" for k, v in SETTINGS.items()]
+    words = [
+        "train",
+        "--preset",
+        "demo",
+        "--train",
+        index,
+        "--val",
+        index,
+        "--id",
+        "run",
+        "--ckpt",
+        tmp_path,
+        "--set",
+        *settings,
+    ]
+    done = subprocess.run([sys.executable, "-c", FULL, *words], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "file too large; make room, or choose another folder" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.rglob(".part-*")) and not list(tmp_path.rglob("last.pt"))
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
+                                   RuntimeError("DefaultCPUAllocator: can't allocate memory")])  # fmt: skip
 def test_too_little_memory_is_said_in_one_line(tiny_clips, tmp_path, monkeypatch, error):
     def full(*_):
         raise error
 
     monkeypatch.setattr(objective, "batch_loss", full)
-    with pytest.raises(SopError, match="epoch 1 step 1: out of memory; .* lower --set batch, or accumulate=2"):
+    with pytest.raises(SopError, match="epoch 1 step 1: out of memory; .* lower --set batch, or accumulate=2, and"):
         next(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
 
 
 def test_two_processes_learn_what_one_does(undisturbed, tmp_path):
-    """Each takes its half of every batch; sums over both are what one process sums, so losses agree to rounding."""
-    index, _ = undisturbed
-    rows = []
-    for processes in (1, 2):
-        words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", processes, "-m", "sop_core", "train",
-                 "--preset", "demo", "--train", index, "--val", index, "--id", processes, "--ckpt", tmp_path,
-                 "--device", "cpu", "--set", *(f"{k}={v}" for k, v in SETTINGS.items())]  # fmt: skip
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, env=environment)
-        assert done.returncode == 0, done.stderr[-1500:]
-        assert done.stdout.count("epoch   1/2") == 1  # only the first one speaks
-        rows.append(checkpoint.read_history(tmp_path / str(processes)))
-        assert (tmp_path / str(processes) / "visualization" / "index.html").exists()
-    for one, two in zip(*rows, strict=True):
-        assert two.loss == pytest.approx(one.loss, rel=1e-4)
-        assert two.val_sdr == pytest.approx(one.val_sdr, abs=0.05)
-    one, two = (load_file(tmp_path / n / "model.safetensors") for n in "12")
+    """Each takes its half of every batch; sums over both are what one process sums, so losses agree to rounding.
+
+    Stopped in the middle of an epoch and resumed, they end as if they had not been.
+    """
+    index, folder = undisturbed
+    words = [
+        "-m",
+        "sop_core",
+        "train",
+        "--preset",
+        "demo",
+        "--train",
+        index,
+        "--val",
+        index,
+        "--id",
+        "two",
+        "--ckpt",
+        tmp_path,
+    ]
+    words += ["--device", "cpu", "--set", *(f"{k}={v}" for k, v in SETTINGS.items())]
+    done = subprocess.run(
+        list(map(str, [sys.executable, *TWICE, *words])), capture_output=True, text=True, env=ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert done.stdout.count("epoch   1/2") == 1  # only the first one speaks
+    assert (tmp_path / "two" / "visualization" / "index.html").exists()
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    for where in ("Ctrl-C in step 1", "resume"):
+        command = [sys.executable, *TWICE, script, where, index, tmp_path / "again"]
+        environment = ENVIRONMENT | {"ACCELERATE_USE_CPU": "true"}
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+        assert (done.returncode == 0) == (where == "resume"), done.stderr[-1500:]
+    assert torch.load(tmp_path / "again" / "state" / "last.pt", weights_only=True)["at"]["step"] == 0
+    one, two, again = (checkpoint.read_history(f) for f in (folder, tmp_path / "two", tmp_path / "again"))
+    for a, b, c in zip(one, two, again, strict=True):
+        assert b.loss == pytest.approx(a.loss, rel=1e-4) and c.loss == pytest.approx(b.loss, rel=1e-6)
+        assert b.val_sdr == pytest.approx(a.val_sdr, abs=0.05) and c.val_sdr == pytest.approx(b.val_sdr, abs=1e-3)
+    one, two = (load_file(f / "model.safetensors") for f in (folder, tmp_path / "two"))
     for key in one:
         torch.testing.assert_close(one[key].float(), two[key].float(), rtol=0.02, atol=2e-3)
+
+
+NOTEBOOK = """
+import sys
+import torch
+from pathlib import Path
+from tiny import TINY
+from sop_core import train
+from sop_core.index import read_index
+torch.set_num_threads(2)
+print((torch.rand(500, 500) @ torch.rand(500, 500)).sum())  # a kernel that has computed: its forks must not hang
+torch.cuda.device_count = lambda: 3  # a batch of 4, mixed twice, can be shared by 1 or 2
+clips = read_index(Path(sys.argv[1]))
+records = train.fit_on_gpus(TINY, clips, clips, Path(sys.argv[2]))
+print([r.epoch for r in records])
+"""
+
+
+def test_a_notebook_can_use_several_devices(undisturbed, tmp_path):
+    """The launcher's processes, on the CPU here."""
+    index, folder = undisturbed
+    command = [sys.executable, "-c", NOTEBOOK, index, tmp_path / "run"]
+    environment = ENVIRONMENT | {"ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+    assert done.returncode == 0 and "[1, 2]" in done.stdout, done.stderr[-1500:]
+    assert "training on 2 " in done.stdout
+    for a, b in zip(checkpoint.read_history(folder), checkpoint.read_history(tmp_path / "run"), strict=True):
+        assert b.loss == pytest.approx(a.loss, rel=1e-4)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

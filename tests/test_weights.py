@@ -66,6 +66,18 @@ def test_what_is_there_is_not_fetched_again_and_must_stay_the_same(released, sit
         weights.fetch(tmp_path / "sop", str(other))
 
 
+def test_a_page_in_place_of_the_files_is_not_kept(released, site, tmp_path):
+    """What a hotel's network answers to everything: the next time, the files themselves are fetched."""
+    page = tmp_path / "page"
+    page.mkdir()
+    for path in released[0].glob("*.pth"):
+        (page / path.name).write_text("<html>log in</html>")
+    with pytest.raises(SopError, match="not weights"):
+        weights.fetch(tmp_path / "sop", str(page))
+    assert not list((tmp_path / "sop").rglob("*.pth")) and not list((tmp_path / "sop").rglob("*.json"))
+    assert load_model(weights.fetch(tmp_path / "sop", site)).config.profile == "sop2018"
+
+
 def test_what_cannot_be_had_gets_one_clear_sentence(released, site, tmp_path, capsys):
     with pytest.raises(SopError, match=r"sound_best.pth: can't be had .*--url FOLDER"):
         weights.fetch(tmp_path / "a", f"{site}/nowhere")

@@ -72,7 +72,7 @@ def _load_imagenet(features: nn.Sequential) -> None:
     """torchvision's ImageNet weights by the order of their entries, or one clear line."""
     try:
         state = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
-    except OSError as e:  # no network, a refused connection, a full disk
+    except (OSError, RuntimeError) as e:  # no network, a refused connection, a full disk, half a file
         warnings.warn(f"frame net starts at random: ImageNet weights could not be fetched ({e})", stacklevel=3)
         return
     body = [v for k, v in state.items() if not k.startswith("fc.")]
