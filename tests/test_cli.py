@@ -57,7 +57,7 @@ def test_tensorboard_gets_the_numbers_of_the_history(run):
 BAD = [
     "hop=0",
     "workers=-1",
-    "image=8",
+    "image=4",
     "frame_width=0",
     "lr_sound=nan",
     "sound_depth=4",
