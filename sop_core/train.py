@@ -160,21 +160,21 @@ class _Run:
             initial=at.step, disable=not engine.is_main_process,
         )  # fmt: skip
         for batch in bar:
-            loss, skipped = self._step(batch, steps, stop)
+            loss, skipped, asked = self._step(batch, steps, stop)
             at.loss, at.skipped = at.loss + loss, at.skipped + skipped
             at.step, at.seconds = at.step + 1, before + time.perf_counter() - began
             bar.set_postfix(loss=f"{at.loss / at.step:.4f}", refresh=False)
             if at.step % config.accumulate == 0 and at.step < steps:
-                if stop or time.perf_counter() - saved > SAVE_EVERY:
+                if asked or time.perf_counter() - saved > SAVE_EVERY:
                     self.save()
                     saved = time.perf_counter()
-                if stop:
+                if asked:
                     engine.wait_for_everyone()  # who ends first has the others killed
                     raise KeyboardInterrupt
         return at.loss / steps, at.skipped, (steps - done) * size / max(time.perf_counter() - began, 1e-9)
 
-    def _step(self, batch: dict, steps: int, stop: list) -> tuple[float, int]:
-        """One step of the nets; its loss and the mixtures drawn anew, of all processes, which also agree on whether to stop."""
+    def _step(self, batch: dict, steps: int, stop: list) -> tuple[float, int, bool]:
+        """One step of the nets; its loss, the mixtures drawn anew, and whether to stop: all processes agree on them."""
         where = f"epoch {self.number} step {self.at.step + 1}"
         names, skipped = batch.pop("names"), self._count(batch.pop("skipped"))
         for group in self.optimizer.param_groups:
@@ -186,13 +186,11 @@ class _Run:
             gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
             whole = nn.utils.get_total_norm(gradients) if self.engine.sync_gradients else said.new_zeros(())
             loss, asked, skipped, norm = torch.cat([said, whole[None]]).tolist()  # once the device is done
-            if asked and not stop:
-                stop.append(True)
             if not math.isfinite(loss + norm):
                 self._give_up(where, loss, names if math.isfinite(loss) or not math.isfinite(found.detach()) else [])
             self.optimizer.step()
             self.optimizer.zero_grad()
-        return loss, round(skipped * self.engine.num_processes)
+        return loss, round(skipped * self.engine.num_processes), asked > 0
 
     def _give_up(self, where: str, loss: float, names: list[str]) -> None:
         """The loss, or a gradient, is no number: which clips were in it, and what is left."""
