@@ -25,7 +25,7 @@ from .nets import SoundOfPixels
 from .spectrogram import Warp, stft
 
 METHODS = ("model", "exchanged", "mixture", "oracle_binary", "oracle_ratio")
-SCORES = ("sdr", "sir", "sar")
+SCORES = ("sdr", "sir", "sar", "si_sdr")
 
 
 @torch.inference_mode()
@@ -52,7 +52,7 @@ def oracle(model: SoundOfPixels, sounds: Tensor, kind: str) -> Tensor:
 def score_pairs(model: SoundOfPixels, pairs: list[Mixture]) -> pd.DataFrame:
     """Every method on every source of a manifest's mixtures; shows a progress bar.
 
-    One row a pair, source and method: pair, source, clip, label, method, sdr, sir, sar (dB; empty where one of the pair's
+    One row a pair, source and method: pair, source, clip, label, method, sdr, sir, sar, si_sdr (dB; empty where one of the pair's
     sources is silent, since nothing is defined then).
     """
     data, rows = Listed(pairs, model.config), []
@@ -95,7 +95,7 @@ def _score(pair: int, names: list[tuple[str, str]], sounds: Tensor, found: dict[
 
 
 def table(scores: pd.DataFrame) -> list[dict]:
-    """One row a method: n_pairs, n_excluded, mean sdr, sir, sar (dB), sdr_mixture, sdr_ci95 (bootstrap over clips)."""
+    """One row a method: n_pairs, n_excluded, mean sdr, sir, sar, si_sdr (dB), sdr_mixture, sdr_ci95 (bootstrap over clips)."""
     rows = []
     for method, mine in scores.groupby("method", sort=False):
         kept = mine.dropna(subset="sdr")
@@ -302,7 +302,7 @@ def write_scores(path: Path, scores: pd.DataFrame) -> None:
 
 def text_table(rows: Iterable[dict]) -> str:
     """The table as text: a line a method, dB with two decimals."""
-    lines = [f"{'method':<14} {'SDR':>6} {'SIR':>6} {'SAR':>6}   95 % of SDR     pairs  excluded"]
+    lines = [f"{'method':<14} {'SDR':>6} {'SIR':>6} {'SAR':>6} {'SI-SDR':>6}   95 % of SDR     pairs  excluded"]
     for r in rows:
         numbers = " ".join("     -" if r[k] is None else f"{r[k]:6.2f}" for k in SCORES)
         interval = "      -        " if r["sdr_ci95"] is None else "[{:6.2f}, {:6.2f}]".format(*r["sdr_ci95"])

@@ -1,15 +1,17 @@
 """SDR, SIR, SAR: how much of an estimate is the source, how much other sources, how much artifacts.
 
 Conventions: sounds are (N, L), scores in dB. BSS Eval version 3 (Vincent et al. 2006): a source may reach its estimate
-through any filter of 512 taps. Torch, in float64; the tests hold it against mir_eval.
+through any filter of 512 taps; SI-SDR (Le Roux et al. 2019): through no filter, at any loudness. Torch, in float64; the tests
+hold it against mir_eval.
 """
 
 import numpy as np
 import torch
-from scipy.fft import next_fast_len
+import torch.nn.functional as nnf
 from torch import Tensor
 
 TAPS = 512  # of the filter that a source may have gone through
+BLOCK = 4096  # samples of an FFT
 SILENCE = 1e-4  # RMS under which a source counts as silent: 80 dB below full scale
 FAILED = -30.0  # dB, the score of a silent estimate of a source that sounds: a failure, counted and never dropped
 
@@ -21,45 +23,66 @@ def rms(sound: np.ndarray) -> np.ndarray:
 
 @torch.inference_mode()
 def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict[str, np.ndarray] | None:
-    """`sdr`, `sir`, `sar` of each estimate; None where a reference is silent: then nothing is defined.
+    """`sdr`, `sir`, `sar`, `si_sdr` of each estimate; None where a reference is silent: then nothing is defined.
 
     Estimate n is held against reference n; several sets of estimates share what only depends on the references.
     A silent estimate scores FAILED. Shape: (N, L), (..., N, L) -> (..., N) each.
-    Equals `mir_eval.separation.bss_eval_sources(..., compute_permutation=False)`.
+    The first three equal `mir_eval.separation.bss_eval_sources(..., compute_permutation=False)`.
     """
     refs, ests = torch.as_tensor(references).double(), torch.as_tensor(estimates).double()
     if (refs.square().mean(-1).sqrt() < SILENCE).any():
         return None
-    n = next_fast_len(refs.shape[-1] + TAPS - 1, real=True)  # room for the filter's tail
-    spectra = torch.fft.rfft(ests.reshape(-1, *refs.shape), n)  # (M, N, n // 2 + 1)
-    own, every = _projections(torch.fft.rfft(refs, n), spectra, n)
-    target = _energy(own, n)
+    count, ests_ = len(refs), ests.reshape(-1, refs.shape[-1])  # (M N, L)
+    lagged = _correlations(refs, torch.cat([refs, ests_]))  # (N, N + M N, TAPS)
+    gram, cross = _gram(lagged[:, :count]), lagged[:, count:].movedim(1, -1)  # (N, TAPS, M N)
+    mine = torch.arange(len(ests_), device=refs.device) % count  # whose estimate it is
+    # The filters that bring the own reference nearest to an estimate, and those that bring all of them nearest.
+    own = torch.zeros_like(cross)
+    for n in range(count):
+        own[n][:, mine == n] = _solve(gram[n, :, n], cross[n][:, mine == n])
+    whole, cross, own = gram.flatten(2, 3).flatten(0, 1), cross.flatten(0, 1), own.flatten(0, 1)  # (N TAPS, ...)
+    every = _solve(whole, cross)
+
+    def energy(filters: Tensor) -> Tensor:
+        return (filters * (whole @ filters)).sum(0)
+
+    def rest(filters: Tensor) -> Tensor:
+        """Energy of what the filtered references leave of the estimates; no more than 160 dB below them is known."""
+        total = ests_.square().sum(-1)
+        return (total - 2 * (filters * cross).sum(0) + energy(filters)).clamp_min(1e-16 * total)
+
     ratios = {
-        "sdr": target / _energy(spectra - own, n),
-        "sir": target / _energy(every - own, n),
-        "sar": _energy(every, n) / _energy(spectra - every, n),
+        "sdr": energy(own) / rest(own),
+        "sir": energy(own) / energy(every - own),
+        "sar": energy(every) / rest(every),
+        "si_sdr": _scale_invariant(refs, ests).flatten(),
     }
     silent = (ests.square().mean(-1).sqrt() < SILENCE / 100).cpu().numpy()
     shape = ests.shape[:-1]
     return {k: np.where(silent, FAILED, (10 * r.log10()).reshape(shape).cpu().numpy()) for k, r in ratios.items()}
 
 
-def _projections(refs: Tensor, ests: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """Each estimate's part that is its own reference, filtered, and its part that is all references, filtered: least squares.
+def _scale_invariant(refs: Tensor, ests: Tensor) -> Tensor:
+    """Energy of each estimate's part that is its reference, at the loudness that fits best, to that of the rest."""
+    target = (ests * refs).sum(-1, keepdim=True) / refs.square().sum(-1, keepdim=True) * refs
+    return target.square().sum(-1) / (ests - target).square().sum(-1)
 
-    Spectra of an FFT of `n` samples. Shape: (N, F), (M, N, F) -> (M, N, F) twice
-    """
-    count, lags = len(refs), torch.arange(TAPS, device=refs.device)
-    products = torch.fft.irfft(refs.conj()[:, None] * refs, n)  # (N, N, n)
-    gram = products[..., lags[:, None] - lags]  # (N, N, TAPS, TAPS): of i delayed by a and j delayed by b
-    cross = torch.fft.irfft(refs.conj()[:, None, None] * ests, n)[..., :TAPS]  # (N, M, N, TAPS)
-    one = torch.arange(count, device=refs.device)
-    alone = _solve(gram[one, one], cross[one, :, one].mT).mT  # (N, M, TAPS)
-    whole = gram.movedim(1, 2).reshape(count * TAPS, count * TAPS)
-    among = _solve(whole, cross.movedim(-1, 1).reshape(count * TAPS, -1)).T  # (M N, N TAPS)
-    own = torch.fft.rfft(alone.movedim(0, 1), n) * refs
-    every = (torch.fft.rfft(among.reshape(*ests.shape[:2], count, TAPS), n) * refs).sum(-2)
-    return own, every
+
+def _correlations(refs: Tensor, sounds: Tensor) -> Tensor:
+    """sum_t refs[i, t] sounds[j, t + k] for k in 0..TAPS - 1, by FFTs of short blocks. Shape: (N, L), (J, L) -> (N, J, TAPS)"""
+    step = BLOCK - TAPS
+    blocks = -(-refs.shape[-1] // step)
+    padded = nnf.pad(sounds, (0, blocks * step + TAPS - sounds.shape[-1]))
+    there = torch.fft.rfft(padded.unfold(-1, BLOCK, step))  # (J, blocks, BLOCK // 2 + 1)
+    here = torch.fft.rfft(nnf.pad(refs, (0, blocks * step - refs.shape[-1])).unflatten(-1, (blocks, step)), BLOCK)
+    spectrum = torch.einsum("ibf,jbf->ijf", here.conj(), there)
+    return torch.fft.irfft(spectrum, BLOCK)[..., :TAPS]
+
+
+def _gram(lagged: Tensor) -> Tensor:
+    """Inner products of reference i delayed by a and j delayed by b: (N, N, TAPS) -> (N, TAPS, N, TAPS)"""
+    both = torch.cat([lagged.transpose(0, 1)[..., 1:].flip(-1), lagged], -1)  # lags -(TAPS - 1)..TAPS - 1
+    return both.unfold(-1, TAPS, 1).flip(-1).movedim(1, 2)
 
 
 def _solve(gram: Tensor, right: Tensor) -> Tensor:
@@ -74,13 +97,6 @@ def _solve(gram: Tensor, right: Tensor) -> Tensor:
         size = gram.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True).expand(gram.shape[:-1])
         factor, failed = torch.linalg.cholesky_ex(gram + (ridge * size).diag_embed())
     return torch.cholesky_solve(right, factor)
-
-
-def _energy(spectrum: Tensor, n: int) -> Tensor:
-    """Sum of squares of the real signal behind an rfft of `n` samples, by Parseval. Shape: (..., F) -> (...)"""
-    power = torch.view_as_real(spectrum).square().sum(-1)
-    power[..., 1 : (n + 1) // 2] *= 2  # all but 0 Hz, and half the sample rate where n is even, stand for two
-    return power.sum(-1) / n
 
 
 def bootstrap(scores: np.ndarray, groups: list[str], seed: int = 0, draws: int = 1000) -> tuple[float, float]:

@@ -47,6 +47,18 @@ def test_interference_of_a_tenth_is_20_db(sources):
     assert (scores["sar"] > 60).all()
 
 
+def test_si_sdr_is_what_was_added_at_any_loudness_and_knows_no_filter(sources):
+    noise = (
+        sources[::-1] - (sources[::-1] * sources).sum(1, keepdims=True) / (sources**2).sum(1, keepdims=True) * sources
+    )
+    noise *= np.sqrt((sources**2).sum(1, keepdims=True) / (noise**2).sum(1, keepdims=True))  # as loud, and orthogonal
+    for gain in (1, -0.01, 30):
+        scores = metrics.bss(sources, gain * (sources + 0.1 * noise))
+        np.testing.assert_allclose(scores["si_sdr"], 20, atol=1e-6)
+    late = metrics.bss(sources, np.roll(sources, 3, axis=1))
+    assert (late["si_sdr"] < 0).all() and (late["sdr"] > 30).all()
+
+
 def test_silent_reference_defines_nothing_and_nothing_is_printed(sources, recwarn):
     assert metrics.bss(np.stack([sources[0], 0 * sources[0]]), sources) is None
     assert metrics.bss(sources, sources) is not None
