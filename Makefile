@@ -32,7 +32,7 @@ weights: $(READY)  ## train the shipped demo weights anew and put them, with the
 	$(BIN)/python -m sop_core demo --out build/weights
 	mkdir -p data/demo_weights
 	cp build/weights/ckpt/demo/config.json build/weights/ckpt/demo/model.safetensors \
-	   build/weights/ckpt/demo/history.csv build/weights/ckpt/demo/metrics*.* data/demo_weights/
+	   build/weights/ckpt/demo/history.csv build/weights/ckpt/demo/clips.csv build/weights/ckpt/demo/metrics*.* data/demo_weights/
 
 clean:  ## remove what was made here, but not the environment
 	rm -rf data/demo ckpt/demo build

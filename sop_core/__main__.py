@@ -129,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         "--duets", type=Path, metavar="test.csv", help="filmed duets to separate by their boxes, with --truth"
     )
     p.add_argument("--truth", type=Path, metavar="DIR", help="<id>.json with boxes and stems of the duets")
+    p.add_argument("--allow-leaks", action="store_true", help="measure mixtures of videos that were trained on, too")
     p.add_argument("--out", type=Path, default=None, metavar="metrics.json", help="(None: in CKPT_DIR)")
     p.add_argument("--report", type=Path, default=None, metavar="DIR", help="write an HTML report there")
     p.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (None: a GPU where there is one)")
@@ -306,6 +307,12 @@ def evaluate(args) -> None:
         pairs = read_pairs(args.pairs, clips, model.config)
     else:
         pairs = draw_pairs(clips, args.n_pairs or model.config.val_pairs, model.config, args.labels)
+    if (leaked := ev.leaks(args.ckpt, pairs)) and not args.allow_leaks:
+        rows = ", ".join(f"row {row} ({name})" for row, name in leaked[:5])
+        raise SopError(
+            f"{len({row for row, _ in leaked})} of {len(pairs)} mixtures hold videos that {args.ckpt} was trained on: {rows}"
+            f"{' ...' if len(leaked) > 5 else ''}; evaluate others, or go on with --allow-leaks, which the result will say"
+        )
     duets = read_index(args.duets) if args.duets else []
     results, scores = ev.evaluate(model, args.ckpt, pairs, duets, args.truth)
     out = args.out or args.ckpt / "metrics.json"

@@ -1,4 +1,5 @@
-"""A run's folder: `config.json`, `model.safetensors` (the best epoch by validation SDR), `history.csv`, and `state/` for resume.
+"""A run's folder: `config.json`, `clips.csv` (what it learns from and chooses its best epoch by), `model.safetensors` (that epoch),
+`history.csv`, and `state/` for resume.
 
 Every file appears whole or not at all.
 """
@@ -17,6 +18,7 @@ from . import media
 from .config import Config
 from .engine import device_of
 from .errors import SopError
+from .index import Clip
 from .nets import SoundOfPixels
 
 
@@ -38,8 +40,8 @@ class Record:
         return str(timedelta(seconds=round((epochs - self.epoch) * self.seconds / self.epoch)))
 
 
-def start(folder: Path, config: Config, resume: bool) -> None:
-    """Make the run's folder, or make sure that it holds the run to go on with."""
+def start(folder: Path, config: Config, clips: dict[str, list[Clip]], resume: bool) -> None:
+    """Make the run's folder, or make sure that it holds the run to go on with. `clips`: its `train` and `val`, in their order."""
     path = folder / "config.json"
     if resume:
         for place in (folder, folder / "state"):
@@ -52,12 +54,36 @@ def start(folder: Path, config: Config, resume: bool) -> None:
             f"{k}={old[k]} there, {v} now" for k, v in asdict(config).items() if v != old[k] and k not in free
         ]:
             raise SopError(f"{folder}: can't resume with another config ({'; '.join(changed)})")
+        now = {split: [(c.name, c.video) for c in mine] for split, mine in clips.items()}
+        for split, there in (read_clips(folder) or now).items():
+            if there != now[split]:
+                other = sorted({name for name, _ in {*there} ^ {*now[split]}}) or ["the same ones in another order"]
+                raise SopError(
+                    f"{folder}: can't resume with other clips in {split} ({len(other)}: {', '.join(other[:4])})"
+                )
     elif path.exists():
         raise SopError(f"{folder}: holds a run already; go on with --resume, or choose another --id, or delete it")
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        with media.whole(path) as tmp:
-            tmp.write_text(config.to_json())
+        with (
+            media.whole(folder / "clips.csv") as part,
+            part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
+        ):
+            csv.writer(f).writerows((split, c.name, c.video) for split, mine in clips.items() for c in mine)
+        with media.whole(path) as part:
+            part.write_text(config.to_json())
+
+
+def read_clips(folder: Path) -> dict[str, list[tuple[str, str]]] | None:
+    """`train` and `val` of a run: name and video of each clip; None where the run doesn't say (the shipped weights, say)."""
+    path = folder / "clips.csv"
+    if not path.is_file():
+        return None
+    found = {"train": [], "val": []}
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as f:
+        for split, name, video in csv.reader(f):
+            found[split].append((name, video))
+    return found
 
 
 def write_model(folder: Path, model: SoundOfPixels) -> None:

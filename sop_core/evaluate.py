@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from . import __version__, masks, media, metrics
+from . import __version__, checkpoint, masks, media, metrics
 from .config import Config
 from .errors import SopError
 from .index import Clip
@@ -240,11 +240,18 @@ def _place(clip: Clip, sources: list[Source], found: np.ndarray, stems: np.ndarr
     return rows
 
 
+def leaks(folder: Path, pairs: list[Mixture]) -> list[tuple[int, str]]:
+    """Rows of a manifest (from 1), with the clip, whose video the run in `folder` was trained on. None where it doesn't say."""
+    known = checkpoint.read_clips(folder)
+    learned = {video for _, video in known["train"]} if known else set()
+    return [(row, part.clip.name) for row, pair in enumerate(pairs, 1) for part in pair if part.clip.video in learned]
+
+
 # --- what is written down --------------------------------------------------------------------------------------------
 
 
-def protocol(model: SoundOfPixels, pairs: list[Mixture], weights: Path) -> dict:
-    """All that must be said beside a number for another one to be comparable with it."""
+def protocol(model: SoundOfPixels, pairs: list[Mixture], folder: Path) -> dict:
+    """All that must be said beside a number for another one to be comparable with it; `folder` is the model's."""
     config = model.config
     same = sum(len({part.clip.label for part in pair}) < len(pair) for pair in pairs)
     return {
@@ -257,7 +264,8 @@ def protocol(model: SoundOfPixels, pairs: list[Mixture], weights: Path) -> dict:
         "mask": config.mask,
         "share": config.share,
         "metric": "BSS Eval v3, 512 taps, no permutation, mean over sources",
-        "checkpoint": media.sha256(weights)[:10],
+        "leaked_pairs": len({row for row, _ in leaks(folder, pairs)}) if checkpoint.read_clips(folder) else None,
+        "checkpoint": media.sha256(folder / "model.safetensors")[:10],
         "versions": {"sop_core": __version__, "torch": torch.__version__.split("+")[0]},
     }
 
@@ -280,7 +288,7 @@ def evaluate(
     folder: where the model's weights are, for their checksum; duets and truth: as for `score_duets`, where there are any.
     """
     scores = score_pairs(model, pairs)
-    results = {"protocol": protocol(model, pairs, folder / "model.safetensors")}
+    results = {"protocol": protocol(model, pairs, folder)}
     results |= {"rows": table(scores), "per_label": per_label(scores)}
     if duets:
         duet_scores, placed = score_duets(model, duets, truth)

@@ -3,7 +3,6 @@
 What a run leaves in its folder is `checkpoint`'s, what it learns from is `objective`'s, what it runs on is `engine`'s.
 """
 
-import hashlib
 import math
 import time
 import warnings
@@ -45,10 +44,9 @@ def fit(
     engine = accelerator(config, device)
     data, pairs = Training(train, config), draw_pairs(val, config.val_pairs, config)
     mine = pairs[engine.process_index :: engine.num_processes]
-    clips = hashlib.sha256("\n".join(c.name for c in [*train, *val]).encode(errors="surrogateescape")).hexdigest()
-    state = _opened(folder, config, resume, clips, engine)
+    state = _opened(folder, config, {"train": train, "val": val}, resume, engine)
     with enough_memory("at the start"):
-        run = _Run(config, data, folder, clips, state, engine)
+        run = _Run(config, data, folder, state, engine)
     sdr_mixture = run.history[0].val_sdr_mixture if run.history else _mean(gather_object(_sdrs(None, mine, config)))
     while len(run.history) < config.epochs:
         with interruptible() as stop:
@@ -83,15 +81,15 @@ def fit_on_gpus(config: Config, train: list[Clip], val: list[Clip], folder: Path
     return checkpoint.read_history(folder)
 
 
-def _opened(folder: Path, config: Config, resume: bool, clips: str, engine: Accelerator) -> dict | None:
+def _opened(
+    folder: Path, config: Config, clips: dict[str, list[Clip]], resume: bool, engine: Accelerator
+) -> dict | None:
     """The state to resume from, if any. The first process looks, and tells the others, which may have no such folder."""
     found = [None, ""]
     if engine.is_main_process:
         try:
-            checkpoint.start(folder, config, resume)
+            checkpoint.start(folder, config, clips, resume)
             found[0] = checkpoint.read_state(folder) if resume else None
-            if found[0] and found[0]["clips"] != clips:
-                found[1] = f"{folder}: can't resume with other clips, or another order of them, than the run began with"
         except SopError as e:
             found[1] = str(e)
     state, error = broadcast_object_list(found)
@@ -113,10 +111,8 @@ class Progress:
 class _Run:
     """All that a training changes: the nets, the optimizer, the history, and how far its epoch has come."""
 
-    def __init__(
-        self, config: Config, data: Training, folder: Path, clips: str, state: dict | None, engine: Accelerator
-    ):
-        self.config, self.data, self.folder, self.clips, self.engine = config, data, folder, clips, engine
+    def __init__(self, config: Config, data: Training, folder: Path, state: dict | None, engine: Accelerator):
+        self.config, self.data, self.folder, self.engine = config, data, folder, engine
         self.history, self.at, self.named = [], Progress(), set()  # `named`: files that could not be read
         torch.manual_seed(config.seed)
         model = SoundOfPixels(replace(config, pretrained=config.pretrained and not state))
@@ -221,7 +217,7 @@ class _Run:
                 "history": history,
                 "at": asdict(self.at),
             }
-            checkpoint.write_state(self.folder, state | {"clips": self.clips})
+            checkpoint.write_state(self.folder, state)
             self.publish()
 
     def publish(self) -> None:

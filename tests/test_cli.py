@@ -45,6 +45,21 @@ def video(tmp_path_factory):
     return path
 
 
+def test_videos_that_were_trained_on_are_not_evaluated_unless_told(run, data, tmp_path, capsys):
+    clips = index.read_index(data / "val.csv")
+    trained = index.read_index(data / "train.csv")[0]
+    index.write_index(tmp_path / "mixed.csv", [*clips, trained])
+    rows = [f"{clips[0].name},0,{clips[1].name},0", f"{clips[1].name},0,{trained.name},100"]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    words = [str(run), "--index", str(tmp_path / "mixed.csv"), "--pairs", str(tmp_path / "pairs.csv")]
+    assert main(["evaluate", *words, "--out", str(tmp_path / "m.json")]) == 2
+    said = capsys.readouterr().err
+    assert f"1 of 2 mixtures hold videos that {run} was trained on: row 2 ({trained.name});" in said
+    assert not (tmp_path / "m.json").exists()
+    assert main(["evaluate", *words, "--out", str(tmp_path / "m.json"), "--allow-leaks"]) == 0
+    assert json.loads((tmp_path / "m.json").read_text())["protocol"]["leaked_pairs"] == 1
+
+
 def test_tensorboard_gets_the_numbers_of_the_history(run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

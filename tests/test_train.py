@@ -232,8 +232,10 @@ def test_a_gradient_that_is_no_number_is_never_applied(tiny_clips, tmp_path, mon
 
 def test_a_run_does_not_go_on_with_other_clips(run, tiny_clips, tmp_path):
     shutil.copytree(run[0], tmp_path / "run")
-    with pytest.raises(SopError, match="other clips"):
+    with pytest.raises(SopError, match="other clips in train .*the same ones in another order"):
         next(train.fit(TINY, tiny_clips[::-1], tiny_clips, tmp_path / "run", resume=True))
+    with pytest.raises(SopError, match=r"other clips in val \(1: red/red_0\)"):
+        next(train.fit(TINY, tiny_clips, tiny_clips[1:], tmp_path / "run", resume=True))
     assert list(train.fit(replace(TINY, workers=1), tiny_clips, tiny_clips, tmp_path / "run", resume=True)) == []
 
 
