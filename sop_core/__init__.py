@@ -20,6 +20,7 @@
     weights      the authors' released model, as a checkpoint
     train        fit() yields one record an epoch
     localize     a Scene: every pixel's own sound
+    baselines    NMF: separation without eyes or training
     evaluate     a checkpoint, its baselines and its oracles on one manifest
     show         pictures and players for notebooks
     report       the HTML report

@@ -129,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         "--duets", type=Path, metavar="test.csv", help="filmed duets to separate by their boxes, with --truth"
     )
     p.add_argument("--truth", type=Path, metavar="DIR", help="<id>.json with boxes and stems of the duets")
+    p.add_argument("--baselines", nargs="+", choices=("nmf", "random"), default=[], help="to measure as well")
     p.add_argument("--allow-leaks", action="store_true", help="measure mixtures of videos that were trained on, too")
     p.add_argument("--out", type=Path, default=None, metavar="metrics.json", help="(None: in CKPT_DIR)")
     p.add_argument("--report", type=Path, default=None, metavar="DIR", help="write an HTML report there")
@@ -314,7 +315,7 @@ def evaluate(args) -> None:
             f"{' ...' if len(leaked) > 5 else ''}; evaluate others, or go on with --allow-leaks, which the result will say"
         )
     duets = read_index(args.duets) if args.duets else []
-    results, scores = ev.evaluate(model, args.ckpt, pairs, duets, args.truth)
+    results, scores = ev.evaluate(model, args.ckpt, pairs, duets, args.truth, args.baselines)
     out = args.out or args.ckpt / "metrics.json"
     ev.write_metrics(out, results)
     write_pairs(out.with_name(f"{out.stem}.pairs.csv"), pairs)

@@ -1,12 +1,15 @@
 """A checkpoint, its baselines and its oracles on one manifest -> a table, and the protocol that it was made by.
 
 Methods: `model`; `exchanged`, the model with the sources' frames swapped round (what it owes to its eyes); `mixture`, which
-does nothing; `oracle_binary` and `oracle_ratio`, ideal masks through the same STFT and warp: the ceiling.
+does nothing; `oracle_binary` and `oracle_ratio`, ideal masks through the same STFT and warp: the ceiling; `..._unwarped`,
+without the warp. By choice, `nmf` (see `baselines`; blind, so the order that scores best counts) and `random`, the model before
+training.
 """
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import __version__, checkpoint, masks, media, metrics
+from .baselines import nmf
 from .config import Config
 from .errors import SopError
 from .index import Clip
@@ -24,7 +28,16 @@ from .mixing import Listed, Mixture, pairs_hash
 from .nets import SoundOfPixels
 from .spectrogram import Warp, stft
 
-METHODS = ("model", "exchanged", "mixture", "oracle_binary", "oracle_ratio")
+METHODS = (
+    "model",
+    "exchanged",
+    "mixture",
+    "oracle_binary",
+    "oracle_ratio",
+    "oracle_binary_unwarped",
+    "oracle_ratio_unwarped",
+)
+BASELINES = ("nmf", "random")  # that take longer, or say less
 SCORES = ("sdr", "sir", "sar", "si_sdr")
 
 
@@ -38,31 +51,54 @@ def estimates(model: SoundOfPixels, sounds: Tensor, frames: Tensor) -> dict[str,
         "mixture": mixture.expand_as(sounds),
         "oracle_binary": oracle(model, sounds, "binary"),
         "oracle_ratio": oracle(model, sounds, "ratio"),
+        "oracle_binary_unwarped": oracle(model, sounds, "binary", warped=False),
+        "oracle_ratio_unwarped": oracle(model, sounds, "ratio", warped=False),
     }
 
 
 @torch.inference_mode()
-def oracle(model: SoundOfPixels, sounds: Tensor, kind: str) -> Tensor:
+def oracle(model: SoundOfPixels, sounds: Tensor, kind: str, warped: bool = True) -> Tensor:
     """The sounds behind the ideal masks of a mixture's sources. Shape: (N, L) -> (N, L)"""
     specs = model.stft(sounds)
+    if not warped:
+        return masks.apply(masks.targets(specs.abs()[None], kind)[0], specs.sum(0), model.config.hop, sounds.shape[-1])
     ideal = masks.targets(model.magnitudes(specs)[None], kind)[0]
     return model.sounds(ideal, specs.sum(0), sounds.shape[-1], kind)
 
 
-def score_pairs(model: SoundOfPixels, pairs: list[Mixture]) -> pd.DataFrame:
-    """Every method on every source of a manifest's mixtures; shows a progress bar.
+def score_pairs(model: SoundOfPixels, pairs: list[Mixture], baselines: Iterable[str] = ()) -> pd.DataFrame:
+    """Every method, and those of BASELINES that are asked for, on every source of a manifest's mixtures; shows a progress bar.
 
     One row a pair, source and method: pair, source, clip, label, method, sdr, sir, sar, si_sdr (dB; empty where one of the pair's
     sources is silent, since nothing is defined then).
     """
     data, rows = Listed(pairs, model.config), []
     device = next(model.parameters()).device
+    random = _untrained(model.config).to(device) if "random" in baselines else None
     for i in tqdm(range(len(data)), desc="evaluate", unit="pair", leave=False):
         item = data[i]
         sounds, frames = item["sounds"].to(device), item["frames"].to(device)
         names = [(part.clip.name, part.clip.label) for part in pairs[i]]
-        rows += _score(i, names, sounds, estimates(model, sounds, frames))
+        found = estimates(model, sounds, frames)
+        if random:
+            found["random"] = random.separate(sounds.sum(0)[None], frames[None])[0]
+        if "nmf" in baselines:
+            found["nmf"] = _best_order(sounds, nmf(sounds.sum(0), model.config, seed=i))
+        rows += _score(i, names, sounds, found)
     return pd.DataFrame(rows)
+
+
+def _untrained(config: Config) -> SoundOfPixels:
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        return SoundOfPixels(replace(config, pretrained=False)).eval()
+
+
+def _best_order(sounds: Tensor, found: Tensor) -> Tensor:
+    """What was separated blindly, in the order whose mean SDR is the greatest. Shape: (N, L), (N, L) -> (N, L)"""
+    orders = [found[list(order)] for order in permutations(range(len(found)))]
+    scored = metrics.bss(sounds, torch.stack(orders))
+    return orders[int(scored["sdr"].mean(-1).argmax())] if scored else found
 
 
 def warps(pairs: list[Mixture], config: Config) -> pd.DataFrame:
@@ -281,13 +317,18 @@ def localization(placed: pd.DataFrame) -> dict:
 
 
 def evaluate(
-    model: SoundOfPixels, folder: Path, pairs: list[Mixture], duets: list[Clip] = (), truth: Path | None = None
+    model: SoundOfPixels,
+    folder: Path,
+    pairs: list[Mixture],
+    duets: list[Clip] = (),
+    truth: Path | None = None,
+    baselines: Iterable[str] = (),
 ) -> tuple[dict, pd.DataFrame]:
     """All of it: what `metrics.json` holds, and the scores behind its rows, one a pair, source and method.
 
     folder: where the model's weights are, for their checksum; duets and truth: as for `score_duets`, where there are any.
     """
-    scores = score_pairs(model, pairs)
+    scores = score_pairs(model, pairs, baselines)
     results = {"protocol": protocol(model, pairs, folder)}
     results |= {"rows": table(scores), "per_label": per_label(scores)}
     if duets:
@@ -310,9 +351,9 @@ def write_scores(path: Path, scores: pd.DataFrame) -> None:
 
 def text_table(rows: Iterable[dict]) -> str:
     """The table as text: a line a method, dB with two decimals."""
-    lines = [f"{'method':<14} {'SDR':>6} {'SIR':>6} {'SAR':>6} {'SI-SDR':>6}   95 % of SDR     pairs  excluded"]
+    lines = [f"{'method':<22} {'SDR':>6} {'SIR':>6} {'SAR':>6} {'SI-SDR':>6}   95 % of SDR     pairs  excluded"]
     for r in rows:
         numbers = " ".join("     -" if r[k] is None else f"{r[k]:6.2f}" for k in SCORES)
         interval = "      -        " if r["sdr_ci95"] is None else "[{:6.2f}, {:6.2f}]".format(*r["sdr_ci95"])
-        lines.append(f"{r['method']:<14} {numbers}   {interval} {r['n_pairs']:>5}  {r['n_excluded']:>7}")
+        lines.append(f"{r['method']:<22} {numbers}   {interval} {r['n_pairs']:>5}  {r['n_excluded']:>7}")
     return "\n".join(lines)
