@@ -49,10 +49,14 @@ def estimates(model: SoundOfPixels, sounds: Tensor, frames: Tensor) -> dict[str,
         "model": model.separate(mixture[None], frames[None])[0],
         "exchanged": model.separate(mixture[None], frames.roll(1, 0)[None])[0],
         "mixture": mixture.expand_as(sounds),
-        "oracle_binary": oracle(model, sounds, "binary"),
-        "oracle_ratio": oracle(model, sounds, "ratio"),
-        "oracle_binary_unwarped": oracle(model, sounds, "binary", warped=False),
-        "oracle_ratio_unwarped": oracle(model, sounds, "ratio", warped=False),
+    } | oracles(model, sounds)
+
+
+def oracles(model: SoundOfPixels, sounds: Tensor) -> dict[str, Tensor]:
+    """What ideal masks make of a mixture, by method. Shape: (N, L) -> {method: (N, L)}"""
+    ways = [(kind, warped) for warped in (True, False) for kind in ("binary", "ratio")]
+    return {
+        f"oracle_{kind}{'' if warped else '_unwarped'}": oracle(model, sounds, kind, warped) for kind, warped in ways
     }
 
 
@@ -261,7 +265,7 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path) -> tuple[p
         sounds, estimate = torch.from_numpy(stems).to(scene.spec.device), torch.from_numpy(found).to(scene.spec.device)
         mixture = torch.from_numpy(scene.mixture[:length]).to(sounds)
         methods = {"model": estimate, "exchanged": estimate.roll(1, 0), "mixture": mixture.expand_as(sounds)}
-        methods |= {f"oracle_{kind}": oracle(model, sounds, kind) for kind in ("binary", "ratio")}
+        methods |= oracles(model, sounds)
         rows += _score(i, [(clip.name, s.label) for s in sources], sounds, methods)
         placed += _place(clip, sources, found, stems)
     return pd.DataFrame(rows), pd.DataFrame(placed)
