@@ -73,8 +73,8 @@ def oracle(model: SoundOfPixels, sounds: Tensor, kind: str, warped: bool = True)
 def score_pairs(model: SoundOfPixels, pairs: list[Mixture], baselines: Iterable[str] = ()) -> pd.DataFrame:
     """Every method, and those of BASELINES that are asked for, on every source of a manifest's mixtures; shows a progress bar.
 
-    One row a pair, source and method: pair, source, clip, label, method, sdr, sir, sar, si_sdr (dB; empty where one of the pair's
-    sources is silent, since nothing is defined then).
+    One row a pair, source and method: pair, source, clip, video, label, method, sdr, sir, sar, si_sdr (dB; empty where one of the
+    pair's sources is silent, since nothing is defined then).
     """
     data, rows = Listed(pairs, model.config), []
     device = next(model.parameters()).device
@@ -82,7 +82,7 @@ def score_pairs(model: SoundOfPixels, pairs: list[Mixture], baselines: Iterable[
     for i in tqdm(range(len(data)), desc="evaluate", unit="pair", leave=False):
         item = data[i]
         sounds, frames = item["sounds"].to(device), item["frames"].to(device)
-        names = [(part.clip.name, part.clip.label) for part in pairs[i]]
+        names = [(part.clip.name, part.clip.video, part.clip.label) for part in pairs[i]]
         found = estimates(model, sounds, frames)
         if random:
             found["random"] = random.separate(sounds.sum(0)[None], frames[None])[0]
@@ -125,17 +125,19 @@ def warps(pairs: list[Mixture], config: Config) -> pd.DataFrame:
     return table.reset_index().sort_values("binary", ascending=False, ignore_index=True)
 
 
-def _score(pair: int, names: list[tuple[str, str]], sounds: Tensor, found: dict[str, Tensor]) -> list[dict]:
+def _score(pair: int, names: list[tuple[str, str, str]], sounds: Tensor, found: dict[str, Tensor]) -> list[dict]:
     scores, rows = metrics.bss(sounds, torch.stack(list(found.values()))), []
     for m, method in enumerate(found):
-        for n, (clip, label) in enumerate(names):
+        for n, (clip, video, label) in enumerate(names):
             values = {k: float(scores[k][m, n]) if scores else None for k in SCORES}
-            rows.append({"pair": pair, "source": n, "clip": clip, "label": label, "method": method, **values})
+            rows.append(
+                {"pair": pair, "source": n, "clip": clip, "video": video, "label": label, "method": method, **values}
+            )
     return rows
 
 
 def table(scores: pd.DataFrame) -> list[dict]:
-    """One row a method: n_pairs, n_excluded, mean sdr, sir, sar, si_sdr (dB), sdr_mixture, sdr_ci95 (bootstrap over clips)."""
+    """One row a method: n_pairs, n_excluded, mean sdr, sir, sar, si_sdr (dB), sdr_mixture, sdr_ci95 (bootstrap over videos)."""
     rows = []
     for method, mine in scores.groupby("method", sort=False):
         kept = mine.dropna(subset="sdr")
@@ -150,7 +152,7 @@ def table(scores: pd.DataFrame) -> list[dict]:
 def _interval(scores: pd.DataFrame) -> list[float] | None:
     if scores.empty:
         return None
-    return [round(x, 4) for x in metrics.bootstrap(scores["sdr"].to_numpy(), scores["clip"].tolist())]
+    return [round(x, 4) for x in metrics.bootstrap(scores["sdr"].to_numpy(), scores["video"].tolist())]
 
 
 def per_label(scores: pd.DataFrame) -> list[dict]:
@@ -162,6 +164,13 @@ def per_label(scores: pd.DataFrame) -> list[dict]:
         n = int((mine.method == "model").sum())
         rows.append({"label": label, "n": n, "sdr": float(means["model"]), "sdr_mixture": float(means["mixture"])})
     return rows
+
+
+def by_labels(scores: pd.DataFrame) -> dict[str, list[dict]]:
+    """The table of mixtures two of whose sources share a label (`same`), and of all others (`different`), where there are any."""
+    alike = scores.groupby("pair").label.transform("nunique") < scores.groupby("pair").source.transform("nunique")
+    groups = {"same": scores[alike], "different": scores[~alike]}
+    return {name: table(mine) for name, mine in groups.items() if len(mine)}
 
 
 @dataclass(frozen=True)
@@ -266,7 +275,7 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path) -> tuple[p
         mixture = torch.from_numpy(scene.mixture[:length]).to(sounds)
         methods = {"model": estimate, "exchanged": estimate.roll(1, 0), "mixture": mixture.expand_as(sounds)}
         methods |= oracles(model, sounds)
-        rows += _score(i, [(clip.name, s.label) for s in sources], sounds, methods)
+        rows += _score(i, [(clip.name, clip.video, s.label) for s in sources], sounds, methods)
         placed += _place(clip, sources, found, stems)
     return pd.DataFrame(rows), pd.DataFrame(placed)
 
@@ -334,7 +343,7 @@ def evaluate(
     """
     scores = score_pairs(model, pairs, baselines)
     results = {"protocol": protocol(model, pairs, folder)}
-    results |= {"rows": table(scores), "per_label": per_label(scores)}
+    results |= {"rows": table(scores), "per_label": per_label(scores), "by_labels": by_labels(scores)}
     if duets:
         duet_scores, placed = score_duets(model, duets, truth)
         results |= {"duets": table(duet_scores), "localization": localization(placed)}

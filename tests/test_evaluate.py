@@ -160,6 +160,29 @@ def test_truth_stays_in_its_folder_and_broken_truth_is_named(eyes, duet, tmp_pat
         evaluate.score_duets(eyes, [clip], tmp_path)
 
 
+def test_same_and_different_labels_have_rows_of_their_own(eyes, tiny_clips):
+    red, blue = ([c for c in tiny_clips if c.label == label] for label in ("red", "blue"))
+    pairs = [
+        tuple(mixing.Part(c, 100) for c in pair) for pair in ((red[0], blue[1]), (blue[0], red[2]), (red[0], red[1]))
+    ]
+    scores = evaluate.score_pairs(eyes, pairs)
+    rows = evaluate.by_labels(scores)
+    assert {name: row(mine, "model")["n_pairs"] for name, mine in rows.items()} == {"same": 1, "different": 2}
+    assert rows["different"] == evaluate.table(evaluate.score_pairs(eyes, pairs[:2]))
+    assert (
+        row(rows["different"], "model")["sdr"] > row(rows["same"], "model")["sdr"] + 10
+    )  # eyes see no difference there
+    assert evaluate.by_labels(scores[scores.pair < 2]).keys() == {"different"}
+
+
+def test_intervals_are_over_videos(eyes, tiny_clips):
+    """Sections of one video are no independent clips: with one video there is nothing to draw from."""
+    scores = evaluate.score_pairs(eyes, mixing.draw_pairs(tiny_clips, 4, TINY))
+    low, high = row(evaluate.table(scores), "model")["sdr_ci95"]
+    one = row(evaluate.table(scores.assign(video="the only one")), "model")
+    assert low < high and one["sdr_ci95"] == [pytest.approx(one["sdr"], abs=1e-3)] * 2
+
+
 def test_an_example_is_what_the_scores_are_of(eyes, tiny_clips):
     pair = mixing.draw_pairs(tiny_clips, 1, TINY, labels="different")
     one = evaluate.example(eyes, pair[0])
