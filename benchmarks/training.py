@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 from loader import make_clips
-from torch import nn
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -42,10 +41,6 @@ def seconds(work, device: torch.device, times: int) -> float:
     return min(found[2:])
 
 
-def upsample_then_convolve(self, x):
-    return nn.Conv2d.forward(self, nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True))
-
-
 def road(name: str, args) -> dict:
     """Times of one road, in this process."""
     config = replace(MUSIC, pretrained=False, batch=args.batch, compile=args.compile, precision=args.precision)
@@ -53,16 +48,14 @@ def road(name: str, args) -> dict:
     torch.manual_seed(0)
     if name == "plain":
         config = replace(config, precision="fp32", compile=False)
-        sound._UpConv.forward = upsample_then_convolve
+        sound._UpConv.forward = sound._UpConv.in_order
         model = SoundOfPixels(config).to(device).train()
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
         objective, backward = Objective(model), torch.Tensor.backward
     else:
         motor = engine.accelerator(config, args.device)
         model = SoundOfPixels(config).to(device, memory_format=torch.channels_last).train()
-        if config.compile:
-            model.sound.compile(), model.frame.compile()
-        objective, optimizer = motor.prepare(Objective(model), train._optimizer(model, config))
+        objective, optimizer = train.trainable(model, motor)
         backward = motor.backward
     b, v = args.batch, config.frames
     batch = {

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 from . import __version__
-from .config import CKPT, DEMO, MUSIC, PRESETS, ROOT
+from .config import BASELINES, CKPT, DEMO, MUSIC, PRESETS, ROOT
 from .errors import SopError
 
 
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         args.run(args)
     except SopError as e:
-        if os.environ.get("RANK", "0") == "0":  # of several processes, the first speaks
+        if _is_main():
             print(f"sop {args.verb}: {' '.join(str(e).split())}", file=sys.stderr)
         return 2
     except OSError as e:
@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         "--duets", type=Path, metavar="test.csv", help="filmed duets to separate by their boxes, with --truth"
     )
     p.add_argument("--truth", type=Path, metavar="DIR", help="<id>.json with boxes and stems of the duets")
-    p.add_argument("--baselines", nargs="+", choices=("nmf", "random"), default=[], help="to measure as well")
+    p.add_argument("--baselines", nargs="+", choices=BASELINES, default=[], help="to measure as well")
     p.add_argument("--allow-leaks", action="store_true", help="measure mixtures of videos that were trained on, too")
     p.add_argument("--out", type=Path, default=None, metavar="metrics.json", help="(None: in CKPT_DIR)")
     p.add_argument("--report", type=Path, default=None, metavar="DIR", help="write an HTML report there")
@@ -153,6 +153,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--out", type=Path, required=True, metavar="CKPT_DIR")
     return parser
+
+
+def _is_main() -> bool:
+    """Of the processes that were launched together, the first one speaks and writes."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _numbers(count: int):
@@ -254,7 +259,6 @@ def index(args) -> None:
 def train(args) -> None:
     from . import report
     from .checkpoint import load_model, read_history
-    from .engine import is_main
     from .index import read_index
     from .mixing import draw_pairs
     from .train import fit
@@ -263,14 +267,13 @@ def train(args) -> None:
         raise SopError(f"--id {args.id}: expected a plain name; its folder lies in {args.ckpt} (--ckpt)")
     config = PRESETS[args.preset].override(dict(s.partition("=")[::2] for s in args.set))
     folder, val = args.ckpt / args.id, read_index(args.val)
-    board = None
+    shown, board = draw_pairs(val, 6, config), None
 
     def look() -> Path:
-        model = load_model(folder, args.device)
-        return report.write(folder / "visualization", model, draw_pairs(val, 6, config), read_history(folder))
+        return report.write(folder / "visualization", load_model(folder, args.device), shown, read_history(folder))
 
     for r in fit(config, read_index(args.train), val, folder, args.resume, args.device):
-        if not is_main():
+        if not _is_main():
             continue
         print(f"epoch {r.epoch:>3}/{config.epochs}  loss {r.loss:.4f}  SDR {r.val_sdr:5.2f} dB (mixture {r.val_sdr_mixture:.2f})"
               f"  {r.mixtures_per_second:5.1f} mixtures/s  {r.seconds:5.0f} s, {r.left(config.epochs)} left"
@@ -281,7 +284,7 @@ def train(args) -> None:
             for name in ("loss", "val_sdr", "val_sdr_mixture", "mixtures_per_second"):
                 board.add_scalar(name, getattr(r, name), r.epoch)
             board.flush()
-    if is_main():
+    if _is_main():
         path = folder / "visualization" / "index.html"
         print(f"weights in {folder}\nlook and listen: {path if path.exists() else look()}")
 

@@ -70,8 +70,13 @@ def start(folder: Path, config: Config, clips: dict[str, list[Clip]], resume: bo
             part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
         ):
             csv.writer(f).writerows((split, c.name, c.video) for split, mine in clips.items() for c in mine)
-        with media.whole(path) as part:
-            part.write_text(config.to_json())
+        write_config(folder, config)
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """`config.json`, which makes the folder a run's."""
+    with media.whole(folder / "config.json") as part:
+        part.write_text(config.to_json())
 
 
 def read_clips(folder: Path) -> dict[str, list[tuple[str, str]]] | None:

@@ -16,6 +16,7 @@ ROOT = Path(os.environ.get("SOP_ROOT", Path(__file__).resolve().parents[1]))  # 
 DATA = ROOT / "data"
 CKPT = ROOT / "ckpt"
 SILENCE = "silence"  # the label of clips in which nothing is to be heard or seen to sound: for training only
+BASELINES = ("nmf", "random")  # of an evaluation, by choice: they take longer, or say less
 ACTIVATIONS = ("none", "sigmoid", "softmax", "relu", "tanh")
 DEMO_WEIGHTS = DATA / "demo_weights"  # shipped: notebook 05 works when it is the first one opened
 
@@ -30,6 +31,30 @@ PROFILES = {
         "precision": "fp32",
     },
 }  # fmt: skip
+
+CHOICES = {  # of the settings that are words, or few
+    "profile": tuple(PROFILES),
+    "mixture": ("sum", "mean"),
+    "clips": ("free", "published"),
+    "start": ("spread", "published"),
+    "schedule": ("cosine", "steps"),
+    "mask": ("binary", "ratio"),
+    "sound_activation": ACTIVATIONS,
+    "image_activation": ACTIVATIONS,
+    "output_activation": ("none", "sigmoid", "relu", "tanh"),
+    "synthesizer": ("linear", "bias"),
+    "warp": ("mel", "bank", "grid", "none"),
+    "stft_pad": ("constant", "reflect"),
+    "loudness": ("relative", "absolute"),
+    "target": ("loudest", "half"),
+    "loss": ("bce", "l1", "l2"),
+    "loss_mean": ("weights", "bins"),
+    "optimizer": ("sgd", "adamw"),
+    "audio_format": ("mp3", "flac", "wav"),
+    "precision": ("auto", "fp32", "bf16"),
+    "frame_stride": (8, 16, 32),
+    "frame_groups": (3, 4),
+}
 
 
 @dataclass(frozen=True)
@@ -144,30 +169,7 @@ class Config:
 
     def check(self) -> "Config":
         """This config, or SopError where its numbers can't work together."""
-        choices_of = {
-            "profile": tuple(PROFILES),
-            "mixture": ("sum", "mean"),
-            "clips": ("free", "published"),
-            "start": ("spread", "published"),
-            "schedule": ("cosine", "steps"),
-            "mask": ("binary", "ratio"),
-            "sound_activation": ACTIVATIONS,
-            "image_activation": ACTIVATIONS,
-            "output_activation": ("none", "sigmoid", "relu", "tanh"),
-            "synthesizer": ("linear", "bias"),
-            "warp": ("mel", "bank", "grid", "none"),
-            "stft_pad": ("constant", "reflect"),
-            "loudness": ("relative", "absolute"),
-            "target": ("loudest", "half"),
-            "loss": ("bce", "l1", "l2"),
-            "loss_mean": ("weights", "bins"),
-            "optimizer": ("sgd", "adamw"),
-            "audio_format": ("mp3", "flac", "wav"),
-            "precision": ("auto", "fp32", "bf16"),
-            "frame_stride": (8, 16, 32),
-            "frame_groups": (3, 4),
-        }
-        for key, choices in choices_of.items():
+        for key, choices in CHOICES.items():
             if getattr(self, key) not in choices:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)!r}, expected one of {choices}")
         least = {"sound_depth": 5, "workers": 0, "sources": 2, "n_fft": 2, "image": self.frame_stride, "fps": 0.01}

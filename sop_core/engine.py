@@ -35,11 +35,6 @@ def device_of(name: str | None = None) -> torch.device:
     return device
 
 
-def is_main() -> bool:
-    """Whether this is the process that writes and prints: the only one, or the first of those that were launched."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def precision(config: Config, device: torch.device) -> str:
     """`bf16` or `fp32`; `auto` is bf16 where the chip computes in it: GPUs since 2020, CPUs with AVX512-bf16 or AMX."""
     if config.precision != "auto":
@@ -65,7 +60,7 @@ def accelerator(config: Config, device: str | None = None) -> Accelerator:
     chosen = device_of(device)
     kind = {"bf16": "bf16", "fp32": "no"}[precision(config, chosen)]
     # The state is shared by all Accelerators of a process; another training in the same notebook may want another one.
-    AcceleratorState._reset_state(reset_partial_state=not (dist.is_available() and dist.is_initialized()))
+    AcceleratorState._reset_state(reset_partial_state=not _together())
     with patch_environment(**({} if processes > 1 else {"ACCELERATE_TORCH_DEVICE": str(chosen)})):
         found = Accelerator(
             mixed_precision=kind,
@@ -92,11 +87,15 @@ def synchronized(model: nn.Module, engine: Accelerator) -> nn.Module:
 def mean(x: Tensor) -> Tensor:
     """The mean of a tensor over all processes; nothing is learned through it."""
     x = x.detach()
-    if not (dist.is_available() and dist.is_initialized()):
+    if not _together():
         return x
     x = x.clone()
     dist.all_reduce(x)
     return x / dist.get_world_size()
+
+
+def _together() -> bool:
+    return dist.is_available() and dist.is_initialized()
 
 
 class _Sum(torch.autograd.Function):

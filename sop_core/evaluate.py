@@ -37,7 +37,6 @@ METHODS = (
     "oracle_binary_unwarped",
     "oracle_ratio_unwarped",
 )
-BASELINES = ("nmf", "random")  # that take longer, or say less
 SCORES = ("sdr", "sir", "sar", "si_sdr")
 
 
@@ -71,7 +70,7 @@ def oracle(model: SoundOfPixels, sounds: Tensor, kind: str, warped: bool = True)
 
 
 def score_pairs(model: SoundOfPixels, pairs: list[Mixture], baselines: Iterable[str] = ()) -> pd.DataFrame:
-    """Every method, and those of BASELINES that are asked for, on every source of a manifest's mixtures; shows a progress bar.
+    """Every method, and the `config.BASELINES` asked for, on every source of a manifest's mixtures; shows a progress bar.
 
     One row a pair, source and method: pair, source, clip, video, label, method, sdr, sir, sar, si_sdr (dB; empty where one of the
     pair's sources is silent, since nothing is defined then).
@@ -289,10 +288,12 @@ def _place(clip: Clip, sources: list[Source], found: np.ndarray, stems: np.ndarr
     return rows
 
 
-def leaks(folder: Path, pairs: list[Mixture]) -> list[tuple[int, str]]:
+def leaks(folder: Path, pairs: list[Mixture]) -> list[tuple[int, str]] | None:
     """Rows of a manifest (from 1), with the clip, whose video the run in `folder` was trained on. None where it doesn't say."""
     known = checkpoint.read_clips(folder)
-    learned = {video for _, video in known["train"]} if known else set()
+    if known is None:
+        return None
+    learned = {video for _, video in known["train"]}
     return [(row, part.clip.name) for row, pair in enumerate(pairs, 1) for part in pair if part.clip.video in learned]
 
 
@@ -301,7 +302,7 @@ def leaks(folder: Path, pairs: list[Mixture]) -> list[tuple[int, str]]:
 
 def protocol(model: SoundOfPixels, pairs: list[Mixture], folder: Path) -> dict:
     """All that must be said beside a number for another one to be comparable with it; `folder` is the model's."""
-    config = model.config
+    config, leaked = model.config, leaks(folder, pairs)
     same = sum(len({part.clip.label for part in pair}) < len(pair) for pair in pairs)
     return {
         "profile": config.profile,
@@ -313,7 +314,7 @@ def protocol(model: SoundOfPixels, pairs: list[Mixture], folder: Path) -> dict:
         "mask": config.mask,
         "share": config.share,
         "metric": "BSS Eval v3, 512 taps, no permutation, mean over sources",
-        "leaked_pairs": len({row for row, _ in leaks(folder, pairs)}) if checkpoint.read_clips(folder) else None,
+        "leaked_pairs": None if leaked is None else len({row for row, _ in leaked}),
         "checkpoint": media.sha256(folder / "model.safetensors")[:10],
         "versions": {"sop_core": __version__, "torch": torch.__version__.split("+")[0]},
     }

@@ -32,29 +32,28 @@ def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict
     refs, ests = torch.as_tensor(references).double(), torch.as_tensor(estimates).double()
     if (refs.square().mean(-1).sqrt() < SILENCE).any():
         return None
-    count, ests_ = len(refs), ests.reshape(-1, refs.shape[-1])  # (M N, L)
-    lagged = _correlations(refs, torch.cat([refs, ests_]))  # (N, N + M N, TAPS)
+    count, flat = len(refs), ests.reshape(-1, refs.shape[-1])  # (M N, L)
+    lagged = _correlations(refs, torch.cat([refs, flat]))  # (N, N + M N, TAPS)
     gram, cross = _gram(lagged[:, :count]), lagged[:, count:].movedim(1, -1)  # (N, TAPS, M N)
-    mine = torch.arange(len(ests_), device=refs.device) % count  # whose estimate it is
     # The filters that bring the own reference nearest to an estimate, and those that bring all of them nearest.
     own = torch.zeros_like(cross)
     for n in range(count):
-        own[n][:, mine == n] = _solve(gram[n, :, n], cross[n][:, mine == n])
+        own[n, :, n::count] = _solve(gram[n, :, n], cross[n, :, n::count])
     whole, cross, own = gram.flatten(2, 3).flatten(0, 1), cross.flatten(0, 1), own.flatten(0, 1)  # (N TAPS, ...)
     every = _solve(whole, cross)
 
     def energy(filters: Tensor) -> Tensor:
         return (filters * (whole @ filters)).sum(0)
 
-    def rest(filters: Tensor) -> Tensor:
+    def rest(filters: Tensor, reached: Tensor) -> Tensor:
         """Energy of what the filtered references leave of the estimates; no more than 160 dB below them is known."""
-        total = ests_.square().sum(-1)
-        return (total - 2 * (filters * cross).sum(0) + energy(filters)).clamp_min(1e-16 * total)
+        return (total - 2 * (filters * cross).sum(0) + reached).clamp_min(1e-16 * total)
 
+    total, by_own, by_every = flat.square().sum(-1), energy(own), energy(every)
     ratios = {
-        "sdr": energy(own) / rest(own),
-        "sir": energy(own) / energy(every - own),
-        "sar": energy(every) / rest(every),
+        "sdr": by_own / rest(own, by_own),
+        "sir": by_own / energy(every - own),
+        "sar": by_every / rest(every, by_every),
         "si_sdr": _scale_invariant(refs, ests).flatten(),
     }
     silent = (ests.square().mean(-1).sqrt() < SILENCE / 100).cpu().numpy()

@@ -96,9 +96,7 @@ def maps(spectrograms: dict[str, np.ndarray], shares: dict[str, np.ndarray]) -> 
     drawn += [(name, share, MASK) for name, share in shares.items()]
     fig, axes = _grid(1, len(drawn), (13 / len(drawn), 2.4))
     for ax, (name, values, colours) in zip(axes[0], drawn, strict=True):
-        ax.imshow(values, origin="lower", aspect="auto", cmap=colours, vmin=0, vmax=1)
-        ax.set_title(name, fontsize=9)
-        ax.set_xticks([]), ax.set_yticks([])
+        _bins(ax, values, colours, name)
     return fig
 
 
@@ -118,10 +116,8 @@ def example(one: Example) -> Figure:
         ]
         ax[0].set_title(one.names[row], fontsize=9)
         for a, (title, values, colours) in zip(ax[1:], pictures, strict=True):
-            a.imshow(values, origin="lower", aspect="auto", cmap=colours, vmin=0, vmax=1)
-            a.set_title(title, fontsize=9)
-        for a in ax:
-            a.set_xticks([]), a.set_yticks([])
+            _bins(a, values, colours, title)
+        ax[0].set_xticks([]), ax[0].set_yticks([])
     return fig
 
 
@@ -242,6 +238,13 @@ def pixels(scene: Scene, cells: dict[str, tuple[int, int] | list[tuple[int, int]
         ax.imshow(shown, origin="lower", aspect="auto", cmap=SOUND, vmin=0, vmax=1)
         ax.set(title=f"{name}, RMS {rms(sounds[name]):.3f}", xticks=[], yticks=[])
     return fig
+
+
+def _bins(ax, values: np.ndarray, colours: str, title: str) -> None:
+    """What lies between 0 and 1, low frequencies at the bottom. Shape: (F, T)"""
+    ax.imshow(values, origin="lower", aspect="auto", cmap=colours, vmin=0, vmax=1)
+    ax.set_title(title, fontsize=9)
+    ax.set_xticks([]), ax.set_yticks([])
 
 
 def _grid(rows: int, columns: int, size: tuple[float, float]):

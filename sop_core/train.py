@@ -43,17 +43,16 @@ def fit(
     config.check()
     engine = accelerator(config, device)
     data, pairs = Training(train, config), draw_pairs(val, config.val_pairs, config)
-    mine = pairs[engine.process_index :: engine.num_processes]
     state = _opened(folder, config, {"train": train, "val": val}, resume, engine)
     with enough_memory("at the start"):
         run = _Run(config, data, folder, state, engine)
-    sdr_mixture = run.history[0].val_sdr_mixture if run.history else _mean(gather_object(_sdrs(None, mine, config)))
+    sdr_mixture = run.history[0].val_sdr_mixture if run.history else validate(None, pairs, config, engine)
     while len(run.history) < config.epochs:
         with interruptible() as stop:
             loss, skipped, rate = run.epoch(stop)
             began = time.perf_counter()
             with enough_memory(f"epoch {run.number}, validation"):
-                sdr = _mean(gather_object(_sdrs(run.model, mine, config)))
+                sdr = validate(run.model, pairs, config, engine)
             seconds = run.at.seconds + time.perf_counter() - began + (run.history[-1].seconds if run.history else 0.0)
             best = sdr > max((r.val_sdr for r in run.history), default=-math.inf)
             run.history.append(Record(run.number, loss, sdr, sdr_mixture, best, rate, seconds, skipped))
@@ -124,11 +123,8 @@ class _Run:
             first = [data[i] for i in range(min(64 // config.sources, len(data)))]
             seen = [torch.stack([item[key] for item in first]).to(engine.device) for key in ("frames", "light")]
             model.spread(lit(*seen))
-        self.model = synchronized(model, engine)
-        if config.compile:
-            self.model.sound.compile()
-            self.model.frame.compile()
-        self.objective, self.optimizer = engine.prepare(Objective(self.model), _optimizer(self.model, config))
+        self.model = model
+        self.objective, self.optimizer = trainable(model, engine)
         if state:
             self.optimizer.load_state_dict(state["optimizer"])
             self.publish()
@@ -228,15 +224,17 @@ class _Run:
             checkpoint.write_history(self.folder, self.history)
 
 
-def validate(model: SoundOfPixels | None, pairs: list[Mixture], config: Config) -> float:
-    """Mean SDR in dB over the sources of `pairs`; with no model, that of the mixture as it is. Silent sources don't count."""
-    return _mean(_sdrs(model, pairs, config))
-
-
 @torch.inference_mode()
-def _sdrs(model: SoundOfPixels | None, pairs: list[Mixture], config: Config) -> list[float]:
+def validate(
+    model: SoundOfPixels | None, pairs: list[Mixture], config: Config, engine: Accelerator | None = None
+) -> float:
+    """Mean SDR in dB over the sources of `pairs`; with no model, that of the mixture as it is. Silent sources don't count.
+
+    With an engine each of its processes takes its share of the pairs, and all get the mean.
+    """
     scores = []
-    for item in DataLoader(Listed(pairs, config), batch_size=None):
+    mine = pairs[engine.process_index :: engine.num_processes] if engine else pairs
+    for item in DataLoader(Listed(mine, config), batch_size=None):
         sounds, frames = item["sounds"], item["frames"]
         found = sounds.sum(0).expand_as(sounds)
         if model is not None:
@@ -244,16 +242,25 @@ def _sdrs(model: SoundOfPixels | None, pairs: list[Mixture], config: Config) -> 
             found = model.eval().separate(found[:1].to(device), frames[None].to(device))[0].cpu()
         if scored := metrics.bss(sounds, found):
             scores += scored["sdr"].tolist()
-    return scores
-
-
-def _mean(scores: list[float]) -> float:
+    if engine:
+        scores = gather_object(scores)
     if not scores:
-        raise SopError("every one of the validation mixtures holds a silent source: no SDR to choose the best by")
+        raise SopError(
+            f"every one of the {len(pairs)} validation mixtures holds a silent source: no SDR to choose the best by"
+        )
     return math.fsum(scores) / len(scores)  # in any order the same
 
 
 # --- parts of fit ----------------------------------------------------------------------------------------------------
+
+
+def trainable(model: SoundOfPixels, engine: Accelerator) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """The model's objective and optimizer on an engine; the nets compiled, if the config says so."""
+    model = synchronized(model, engine)
+    if model.config.compile:
+        model.sound.compile()
+        model.frame.compile()
+    return engine.prepare(Objective(model), _optimizer(model, model.config))
 
 
 def _optimizer(model: SoundOfPixels, config: Config) -> torch.optim.Optimizer:

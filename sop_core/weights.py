@@ -3,17 +3,16 @@
 What runs it is the profile `sop2018`: the released code as its authors ran it.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
 import pooch
 import torch
 
-from .checkpoint import write_model
+from .checkpoint import write_config, write_model
 from .config import MUSIC, Config
 from .errors import SopError
-from .media import whole
+from .media import sha256, whole
 from .nets import SoundOfPixels
 
 RELEASE = (
@@ -45,16 +44,13 @@ def fetch(out: Path, url: str | None = None) -> Path:
         raise
     if not known:
         with whole(note) as part:
-            part.write_text(
-                json.dumps({p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in paths.values()}, indent=1)
-            )
-    with whole(out / "config.json") as part:
-        part.write_text(model.config.to_json())
+            part.write_text(json.dumps({p.name: sha256(p) for p in paths.values()}, indent=1))
+    write_config(out, model.config)
     write_model(out, model)
     return out
 
 
-def _get(source: str, name: str, place: Path, sha256: str | None) -> Path:
+def _get(source: str, name: str, place: Path, known: str | None) -> Path:
     """One file in `place`, from a folder or from the net."""
     if "://" not in source:
         path = Path(source) / name
@@ -62,11 +58,11 @@ def _get(source: str, name: str, place: Path, sha256: str | None) -> Path:
             raise SopError(f"{path}: no such file; expected {', '.join(FILES.values())} in {source}")
         with whole(place / name) as part:
             part.write_bytes(path.read_bytes())
-        if sha256 and hashlib.sha256((place / name).read_bytes()).hexdigest() != sha256:
-            raise SopError(f"{path}: not the file that was there the first time (sha256 {sha256[:10]}...)")
+        if known and sha256(place / name) != known:
+            raise SopError(f"{path}: not the file that was there the first time (sha256 {known[:10]}...)")
         return place / name
     try:
-        return Path(pooch.retrieve(f"{source}/{name}", sha256 and f"sha256:{sha256}", name, place, progressbar=True))
+        return Path(pooch.retrieve(f"{source}/{name}", known and f"sha256:{known}", name, place, progressbar=True))
     except (OSError, ValueError) as e:  # no connection, 404, another checksum
         reason = str(e).splitlines()[0][:120]
         hint = "if the link is dead, ask somebody for the three files and say --url FOLDER"

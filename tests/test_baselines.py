@@ -6,6 +6,7 @@ import torch
 from tiny import TINY
 
 from sop_core import baselines, evaluate, metrics, mixing
+from sop_core.config import BASELINES
 from sop_core.nets import SoundOfPixels
 
 
@@ -40,9 +41,9 @@ def test_baselines_stand_in_the_table_beside_the_model(tiny_clips):
     torch.manual_seed(1)
     model = SoundOfPixels(TINY).eval()
     pairs = mixing.draw_pairs(tiny_clips, 3, TINY, labels="different")
-    scores = evaluate.score_pairs(model, pairs, evaluate.BASELINES)
+    scores = evaluate.score_pairs(model, pairs, BASELINES)
     rows = {row["method"]: row for row in evaluate.table(scores)}
-    assert set(rows) == {*evaluate.METHODS, *evaluate.BASELINES}
+    assert set(rows) == {*evaluate.METHODS, *BASELINES}
     assert (
         rows["oracle_ratio_unwarped"]["sdr"] > rows["oracle_ratio"]["sdr"] > rows["nmf"]["sdr"] > rows["mixture"]["sdr"]
     )

@@ -119,6 +119,27 @@ def fit_apart(where, index, folder):
     return folder
 
 
+def train_apart(index, ckpt, name, *program):
+    """The verb `train` on the CPU in processes of its own."""
+    words = [
+        "train",
+        "--preset",
+        "demo",
+        "--train",
+        index,
+        "--val",
+        index,
+        "--id",
+        name,
+        "--ckpt",
+        ckpt,
+        "--device",
+        "cpu",
+    ]
+    command = [sys.executable, *program, *words, "--set", *(f"{k}={v}" for k, v in SETTINGS.items())]
+    return subprocess.run(list(map(str, command)), env=ENVIRONMENT, capture_output=True, text=True)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tiny_clips, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
@@ -258,24 +279,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def test_a_disk_that_is_too_small_for_the_state_gets_one_line(undisturbed, tmp_path):
-    index, _ = undisturbed
-    settings = [f"{k}={v}" for k, v in SETTINGS.items()]
-    words = [
-        "train",
-        "--preset",
-        "demo",
-        "--train",
-        index,
-        "--val",
-        index,
-        "--id",
-        "run",
-        "--ckpt",
-        tmp_path,
-        "--set",
-        *settings,
-    ]
-    done = subprocess.run([sys.executable, "-c", FULL, *words], env=ENVIRONMENT, capture_output=True, text=True)
+    done = train_apart(undisturbed[0], tmp_path, "run", "-c", FULL)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "file too large; make room, or choose another folder" in done.stderr.splitlines()[-1]
     assert not list(tmp_path.rglob(".part-*")) and not list(tmp_path.rglob("last.pt"))
@@ -298,25 +302,7 @@ def test_two_processes_learn_what_one_does(undisturbed, tmp_path):
     Stopped in the middle of an epoch and resumed, they end as if they had not been.
     """
     index, folder = undisturbed
-    words = [
-        "-m",
-        "sop_core",
-        "train",
-        "--preset",
-        "demo",
-        "--train",
-        index,
-        "--val",
-        index,
-        "--id",
-        "two",
-        "--ckpt",
-        tmp_path,
-    ]
-    words += ["--device", "cpu", "--set", *(f"{k}={v}" for k, v in SETTINGS.items())]
-    done = subprocess.run(
-        list(map(str, [sys.executable, *TWICE, *words])), capture_output=True, text=True, env=ENVIRONMENT
-    )
+    done = train_apart(index, tmp_path, "two", *TWICE, "-m", "sop_core")
     assert done.returncode == 0, done.stderr[-1500:]
     assert done.stdout.count("epoch   1/2") == 1  # only the first one speaks
     assert (tmp_path / "two" / "visualization" / "index.html").exists()

@@ -59,11 +59,15 @@ class _UpConv(nn.Conv2d):
     of the net, where channels are many; at its ends, and on GPUs, which have matrix rate to spare, the order is the usual one.
     """
 
+    def in_order(self, x: Tensor) -> Tensor:
+        """Interpolate, then convolve, as published."""
+        return super().forward(nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True))
+
     def forward(self, x: Tensor) -> Tensor:
         (b, c, h, w), out = x.shape, self.out_channels
         small = x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or min(c, 8 * h, 8 * w) < 64
         if small or max(h, w) > 64:
-            return super().forward(nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True))
+            return self.in_order(x)
         taps = x.permute(0, 2, 3, 1) @ self.weight.permute(1, 2, 3, 0).reshape(c, 9 * out)  # (B, h, w, 9 C')
         taps = taps.unflatten(3, (9, out)).unbind(3)
         rows, columns = _shifted(h).expand(b, -1, -1, -1).unbind(1), _shifted(w).expand(b * h, -1, -1, -1).unbind(1)
