@@ -1,9 +1,11 @@
-"""SDR, SIR, SAR: how much of an estimate is the source, how much other sources, how much artifacts.
+"""SDR, SIR, SAR: how much of an estimate is the source, how much other sources, how much artifacts; whether a map finds its box.
 
 Conventions: sounds are (N, L), scores in dB. BSS Eval version 3 (Vincent et al. 2006): a source may reach its estimate
 through any filter of 512 taps; SI-SDR (Le Roux et al. 2019): through no filter, at any loudness. Torch, in float64; the tests
 hold it against mir_eval.
 """
+
+from itertools import permutations
 
 import numpy as np
 import torch
@@ -21,50 +23,70 @@ def rms(sound: np.ndarray) -> np.ndarray:
     return np.sqrt(np.mean(np.square(sound, dtype=np.float64), axis=-1))
 
 
+def silent(sounds: Tensor | np.ndarray) -> np.ndarray:
+    """Which sounds are silent. Shape: (..., L) -> bool (...)"""
+    return (torch.as_tensor(sounds).double().square().mean(-1).sqrt() < SILENCE).cpu().numpy()
+
+
 @torch.inference_mode()
 def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict[str, np.ndarray] | None:
     """`sdr`, `sir`, `sar`, `si_sdr` of each estimate; None where a reference is silent: then nothing is defined.
 
     Estimate n is held against reference n; several sets of estimates share what only depends on the references.
-    A silent estimate scores FAILED. Shape: (N, L), (..., N, L) -> (..., N) each.
+    An estimate that is silent, or no number, scores FAILED. Shape: (N, L), (..., N, L) -> (..., N) each.
     The first three equal `mir_eval.separation.bss_eval_sources(..., compute_permutation=False)`.
     """
     refs, ests = torch.as_tensor(references).double(), torch.as_tensor(estimates).double()
-    if (refs.square().mean(-1).sqrt() < SILENCE).any():
+    if silent(refs).any():
         return None
     count, flat = len(refs), ests.reshape(-1, refs.shape[-1])  # (M N, L)
     lagged = _correlations(refs, torch.cat([refs, flat]))  # (N, N + M N, TAPS)
-    gram, cross = _gram(lagged[:, :count]), lagged[:, count:].movedim(1, -1)  # (N, TAPS, M N)
-    # The filters that bring the own reference nearest to an estimate, and those that bring all of them nearest.
-    own = torch.zeros_like(cross)
+    gram, cross = _gram(lagged[:, :count]), lagged[:, count:].movedim(1, -1)  # (N, TAPS, N, TAPS), (N, TAPS, M N)
+    # The filters that bring all references nearest to an estimate, and those that bring the own one nearest.
+    whole, right = gram.flatten(2, 3).flatten(0, 1), cross.flatten(0, 1)  # (N TAPS, ...)
+    factor = _factor(whole)
+    every, own = torch.cholesky_solve(right, factor), torch.zeros_like(cross)
     for n in range(count):
-        own[n, :, n::count] = _solve(gram[n, :, n], cross[n, :, n::count])
-    whole, cross, own = gram.flatten(2, 3).flatten(0, 1), cross.flatten(0, 1), own.flatten(0, 1)  # (N TAPS, ...)
-    every = _solve(whole, cross)
-
-    def energy(filters: Tensor) -> Tensor:
-        return (filters * (whole @ filters)).sum(0)
-
-    def rest(filters: Tensor, reached: Tensor) -> Tensor:
-        """Energy of what the filtered references leave of the estimates; no more than 160 dB below them is known."""
-        return (total - 2 * (filters * cross).sum(0) + reached).clamp_min(1e-16 * total)
-
-    total, by_own, by_every = flat.square().sum(-1), energy(own), energy(every)
+        mine = _factor(gram[n, :, n]) if n else factor[:TAPS, :TAPS]
+        own[n, :, n::count] = torch.cholesky_solve(cross[n, :, n::count], mine)
+    filters = torch.stack([own.flatten(0, 1), every, every - own.flatten(0, 1)], -1)  # (N TAPS, M N, 3)
+    by_own, by_every, by_other = (filters * (whole @ filters.flatten(1)).view_as(filters)).sum(0).unbind(-1)  # energies
+    met_own, met_every = (filters[..., :2] * right[..., None]).sum(0).unbind(-1)
+    j = torch.arange(len(flat), device=flat.device)
+    by_one = cross[j % count, 0, j].square() / gram.diagonal(dim1=0, dim2=2)[0, 0, j % count]  # through no filter
+    total = flat.square().sum(-1)
+    least = 1e-16 * total  # no more than 160 dB below an estimate is known
     ratios = {
-        "sdr": by_own / rest(own, by_own),
-        "sir": by_own / energy(every - own),
-        "sar": by_every / rest(every, by_every),
-        "si_sdr": _scale_invariant(refs, ests).flatten(),
+        "sdr": by_own / (total - 2 * met_own + by_own).clamp_min(least),
+        "sir": by_own / by_other.clamp_min(least),
+        "sar": by_every / (total - 2 * met_every + by_every).clamp_min(least),
+        "si_sdr": by_one / (total - by_one).clamp_min(least),
     }
-    silent = (ests.square().mean(-1).sqrt() < SILENCE / 100).cpu().numpy()
-    shape = ests.shape[:-1]
-    return {k: np.where(silent, FAILED, (10 * r.log10()).reshape(shape).cpu().numpy()) for k, r in ratios.items()}
+    level = (total / flat.shape[-1]).sqrt()
+    heard = (level.isfinite() & (level >= SILENCE / 100)).cpu().numpy()
+    found = {k: np.where(heard, (10 * r.log10()).cpu().numpy(), FAILED) for k, r in ratios.items()}
+    return {k: values.reshape(ests.shape[:-1]) for k, values in found.items()}
 
 
-def _scale_invariant(refs: Tensor, ests: Tensor) -> Tensor:
-    """Energy of each estimate's part that is its reference, at the loudness that fits best, to that of the rest."""
-    target = (ests * refs).sum(-1, keepdim=True) / refs.square().sum(-1, keepdim=True) * refs
-    return target.square().sum(-1) / (ests - target).square().sum(-1)
+def permuted(references: Tensor, estimates: Tensor) -> tuple[dict[str, np.ndarray], list[int]] | None:
+    """The scores of what was separated blindly, in the order whose mean SIR is the greatest, and that order.
+
+    Estimate `order[n]` is held against reference n. Shape: (N, L), (N, L) -> (N,) each; None where a reference is silent.
+    Equals `mir_eval.separation.bss_eval_sources(..., compute_permutation=True)`.
+    """
+    count = len(references)
+    turns = (
+        np.add.outer(np.arange(count), np.arange(count)) % count
+    )  # turn m holds estimate (m + n) % N against reference n
+    scores = bss(references, torch.as_tensor(estimates)[torch.from_numpy(turns)])
+    if scores is None:
+        return None
+
+    def of(key: str, order: tuple[int, ...]) -> np.ndarray:
+        return np.array([scores[key][(order[n] - n) % count, n] for n in range(count)])
+
+    best = max(permutations(range(count)), key=lambda order: of("sir", order).mean())
+    return {key: of(key, best) for key in scores}, list(best)
 
 
 def _correlations(refs: Tensor, sounds: Tensor) -> Tensor:
@@ -81,21 +103,22 @@ def _correlations(refs: Tensor, sounds: Tensor) -> Tensor:
 def _gram(lagged: Tensor) -> Tensor:
     """Inner products of reference i delayed by a and j delayed by b: (N, N, TAPS) -> (N, TAPS, N, TAPS)"""
     both = torch.cat([lagged.transpose(0, 1)[..., 1:].flip(-1), lagged], -1)  # lags -(TAPS - 1)..TAPS - 1
-    return both.unfold(-1, TAPS, 1).flip(-1).movedim(1, 2)
+    return both.unfold(-1, TAPS, 1).movedim(1, 2).flip(-1)
 
 
-def _solve(gram: Tensor, right: Tensor) -> Tensor:
-    """gram^-1 right by Cholesky, with as little added to the diagonal as rounding asks for.
+def _factor(gram: Tensor) -> Tensor:
+    """Cholesky's lower factor, with as little added to the diagonal as rounding asks for. Shape: (n, n) -> (n, n)
 
     Only narrow-band sounds ask for any: they leave taps open, whose choice changes next to nothing in what is projected.
     """
-    factor, failed = torch.linalg.cholesky_ex(gram)
-    for ridge in (1e-15, 1e-14, 1e-13, 1e-12, 1e-10):
-        if not failed.any():
+    size = len(gram)
+    gram = nnf.pad(gram, (0, 1, 0, 1))  # columns a power of two long crowd a CPU's cache: this is a third faster
+    gram[-1, -1] = gram[0, 0]
+    for ridge in (0, 1e-15, 1e-14, 1e-13, 1e-12, 1e-10):
+        factor, failed = torch.linalg.cholesky_ex(gram + (ridge * gram.diagonal()).diag() if ridge else gram)
+        if not failed:
             break
-        size = gram.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True).expand(gram.shape[:-1])
-        factor, failed = torch.linalg.cholesky_ex(gram + (ridge * size).diag_embed())
-    return torch.cholesky_solve(right, factor)
+    return factor[:size, :size]
 
 
 def bootstrap(scores: np.ndarray, groups: list[str], seed: int = 0, draws: int = 1000) -> tuple[float, float]:
@@ -116,3 +139,36 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     size = np.linalg.norm(a) * np.linalg.norm(b)
     return float(a @ b / size) if size > 0 else 0.0
+
+
+# --- where a map says that a sound comes from -------------------------------------------------------------------------
+
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1, in shares of the picture
+FINE = 224  # pixels, both sides: maps and boxes are compared on this grid
+
+
+def pointed(energy: np.ndarray, box: Box) -> bool:
+    """Whether the peak of a map lies in a box: the pointing game (Zhang et al. 2016). Shape: (H, W)"""
+    row, column = np.unravel_index(energy.argmax(), energy.shape)
+    y, x = (row + 0.5) / energy.shape[0], (column + 0.5) / energy.shape[1]
+    return bool(box[0] <= x < box[2] and box[1] <= y < box[3])
+
+
+def ciou(energy: np.ndarray, box: Box) -> float:
+    """Consensus intersection over union of a map and a box, 0 to 1. Shape: (H, W)
+
+    The map is brought to 224 x 224 and to 0..1 by its least and its greatest value, and says "here" from 0.5: what of that lies in
+    the box, by the box and what of it lies outside. Source: Senocak et al. 2018, equation 8, for one annotator.
+    """
+    fine = nnf.interpolate(torch.as_tensor(energy)[None, None].double(), (FINE, FINE), mode="bilinear")[0, 0].numpy()
+    span = fine.max() - fine.min()
+    here = fine - fine.min() >= 0.5 * span if span > 0 else np.zeros_like(fine, bool)  # a flat map says nothing
+    middles = (np.arange(FINE) + 0.5) / FINE
+    inside = ((box[1] <= middles) & (middles < box[3]))[:, None] & ((box[0] <= middles) & (middles < box[2]))
+    return float((here & inside).sum() / max((here | inside).sum(), 1))
+
+
+def auc(cious: np.ndarray) -> float:
+    """Area under the share of maps (P,) whose cIoU reaches a threshold, by the threshold from 0 to 1 in steps of 0.05 (ibid.)."""
+    reached = [(np.asarray(cious) >= threshold - 1e-9).mean() for threshold in np.linspace(0, 1, 21)]
+    return float(np.trapezoid(reached, dx=0.05))
