@@ -28,7 +28,7 @@ PROFILES = {
         "stft_pad": "reflect", "warp": "grid", "loudness": "absolute", "mixture": "mean", "clips": "published",
         "target": "half", "loss_mean": "bins", "share": False, "silence": 0.0, "remix": 1, "sound_activation": "none",
         "pool": 0.0, "frames_apart": True, "start": "published", "optimizer": "sgd", "schedule": "steps",
-        "precision": "fp32",
+        "precision": "fp32", "pairs": "published",
     },
 }  # fmt: skip
 
@@ -37,6 +37,7 @@ CHOICES = {  # of the settings that are words, or few
     "mixture": ("sum", "mean"),
     "clips": ("free", "published"),
     "start": ("spread", "published"),
+    "pairs": ("drawn", "published"),
     "schedule": ("cosine", "steps"),
     "mask": ("binary", "ratio"),
     "sound_activation": ACTIVATIONS,
@@ -98,6 +99,7 @@ class Config:
     weighted: bool = True  # a loud bin counts more in the loss
     loss_mean: str = "weights"  # or "bins": a loud recording counts more too (published)
     mixture: str = "sum"  # of its sources; "mean": each is made 1 / N as loud first (published)
+    pairs: str = "drawn"  # an evaluation's mixtures; "published": by number, a clip may meet itself (see mixing.py)
     clips: str = "free"  # windows, crops and light as in mixing.py; "published": as in the released loader
     share: bool = True  # a mixture's sources share out every bin; without, each mask is cut at 0.5 alone (published)
 

@@ -6,8 +6,10 @@ an evaluation reads them from a manifest, so that everybody measures the same on
 
 import csv
 import hashlib
+import random
 import warnings
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -117,11 +119,17 @@ def lit(frames: Tensor, light: Tensor) -> Tensor:
 def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any") -> list[Mixture]:
     """`count` mixtures for an evaluation, seeded; `labels="different"` keeps to mixtures of N different instruments.
 
-    No video is mixed with itself, no silent scene is used, and every clip is the first part about equally often.
-    Raises SopError as `Training` does, or where there are fewer labels than sources.
+    No video is mixed with itself, no silent scene is used, and every clip is the first part about equally often (with
+    `pairs=published`: see `_published_pairs`). Raises SopError as `Training` does, or where there are fewer labels than sources.
     """
     clips = [c for c in clips if c.label != SILENCE]
     lengths = check(clips, config)
+    if config.pairs == "published":
+        if labels != "any":
+            raise SopError(
+                f"mixtures of {labels} labels with pairs=published, which draws by number alone; leave --labels out"
+            )
+        return _published_pairs(clips, lengths, count, config)
     if labels == "different" and len({c.label for c in clips}) < config.sources:
         raise SopError(
             f"{len({c.label for c in clips})} label(s) for mixtures of {config.sources} different instruments"
@@ -138,6 +146,25 @@ def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any
         )
         for i in range(count)
     ]
+
+
+def _published_pairs(clips: list[Clip], lengths: dict[Clip, int], count: int, config: Config) -> list[Mixture]:
+    """The released code's: the first `count` clips, each with others that a generator seeded by its number draws among them.
+
+    A clip may meet itself; every window is the middle of its clip. Source: dataset/music.py of the released code.
+    """
+    clips, mixtures = clips[:count], []
+    for i, clip in enumerate(clips):
+        rng = random.Random(i)
+        others = [clips[rng.randint(0, len(clips) - 1)] for _ in range(config.sources - 1)]
+        mixtures.append(tuple(_middle(c, lengths[c], config) for c in (clip, *others)))
+    return mixtures
+
+
+def _middle(clip: Clip, samples: int, config: Config) -> Part:
+    """The window round the middle frame of a clip, as the released code cuts it (within the clip's sound)."""
+    middle = int((clip.n_frames // 2 - 0.5) / config.fps * config.rate)
+    return Part(clip, min(max(0, middle - config.samples // 2), samples - config.samples))
 
 
 def _mixture(clips, lengths, config: Config, rng: Generator, first: int, differ: bool = False) -> Mixture:
@@ -258,30 +285,57 @@ def write_pairs(path: Path, mixtures: list[Mixture]) -> None:
 
 
 def read_pairs(path: Path, clips: list[Clip], config: Config) -> list[Mixture]:
-    """The mixtures of a manifest. Raises SopError naming the row where one can't be read or names an unknown clip."""
+    """The mixtures of a manifest, of any numbers of sources; or those of a published list, whose rows are an index's columns
+    (`AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`) N times: its clips are known by the `label/id` that its paths end in, whatever
+    folder they name, and give the middle of their sound.
+
+    Raises SopError naming the row where one can't be read, names a clip that the index hasn't, or mixes a video with itself
+    (but where the config says `pairs=published`).
+    """
     known = {c.name: c for c in clips}
-    mixtures = []
     try:
         rows = list(csv.reader(path.open(newline="", encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as e:
         raise SopError(f"{path}: the manifest of pairs can't be read ({e})") from None
-    for number, row in enumerate(rows, 1):
-        if len(row) != 2 * config.sources or not all(s.isdigit() for s in row[1::2]):
-            raise SopError(f"{path} row {number}: expected clip,start {config.sources} times, found {','.join(row)!r}")
-        if unknown := [name for name in row[::2] if name not in known]:
-            raise SopError(f"{path} row {number}: {unknown[0]!r} is not in the index")
-        mixture = tuple(Part(known[n], int(s)) for n, s in zip(row[::2], row[1::2], strict=True))
-        for part in mixture:
-            samples, rate = media.sound_length(part.clip.sound)
-            if part.start + config.samples > samples:
-                raise SopError(
-                    f"{path} row {number} ({part.clip.name}): {samples / rate:.2f} s of sound, the window ends at "
-                    f"{(part.start + config.samples) / rate:.2f} s"
-                )
-        mixtures.append(mixture)
+    mixtures = [_read_row(f"{path} row {n}", row, known, config) for n, row in enumerate(rows, 1)]
     if not mixtures:
         raise SopError(f"{path}: no pairs in the manifest")
     return mixtures
+
+
+def _read_row(where: str, row: list[str], known: dict[str, Clip], config: Config) -> Mixture:
+    if len(row) >= 4 and len(row) % 2 == 0 and all(_number(s) for s in row[1::2]):
+        names, starts = row[::2], [int(s) for s in row[1::2]]
+    elif len(row) >= 6 and len(row) % 3 == 0 and all(_number(s) for s in row[2::3]):
+        sounds = [PurePosixPath(s.replace("\\", "/")) for s in row[::3]]
+        names, starts = [f"{s.parent.name}/{s.stem}" for s in sounds], [None] * len(sounds)
+    else:
+        raise SopError(
+            f"{where}: expected clip,start or AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES twice or more often, found {','.join(row)!r}"
+        )
+    if unknown := [name for name in names if name not in known]:
+        raise SopError(f"{where}: {unknown[0]!r} is not in the index")
+    parts = []
+    for name, start in zip(names, starts, strict=True):
+        samples, rate = media.sound_length(known[name].sound)
+        part = Part(known[name], start) if start is not None else _middle(known[name], samples, config)
+        if part.start + config.samples > samples or part.start < 0:
+            end = (max(part.start, 0) + config.samples) / rate
+            raise SopError(f"{where} ({name}): {samples / rate:.2f} s of sound, the window ends at {end:.2f} s")
+        parts.append(part)
+    if repeats(parts) and config.pairs != "published":
+        raise SopError(f"{where}: {' + '.join(names)} are of one video; a mixture needs different ones")
+    return tuple(parts)
+
+
+def _number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def repeats(mixture: Iterable[Part]) -> bool:
+    """Whether two of a mixture's parts are of one video."""
+    videos = [part.clip.video for part in mixture]
+    return len(set(videos)) < len(videos)
 
 
 def pairs_hash(mixtures: list[Mixture]) -> str:

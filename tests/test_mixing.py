@@ -1,6 +1,7 @@
 """Mixtures: seeded, never a video with itself, exactly the window that was asked for; manifests there and back."""
 
 import multiprocessing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,9 +146,12 @@ def test_a_manifest_comes_back_as_it_was(tmp_path, tiny_clips):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("red/red_0,0,blue/blue_1,x\n", "row 1: expected clip,start 2 times"),
+        ("red/red_0,0,blue/blue_1,x\n", "row 1: expected clip,start or AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES twice"),
         ("red/red_0,0,blue/blue_1,5\nred/red_0,0,green/g,5\n", "row 2: 'green/g' is not in the index"),
         ("", "no pairs"),
+        ("red/red_0,0\n", "row 1: expected clip,start or"),
+        ("red/red_0,0,blue/blue_1,5\nred/red_0,0,red/red_0,900\n", "row 2: red/red_0 .* red/red_0 are of one video"),
+        ("x/red/red_0.mp3,f,24,x/green/g.mp3,f,24\n", "row 1: 'green/g' is not in the index"),
         ("red/red_0,999999,blue/blue_1,5\n", "row 1.*red_0.*3.00 s of sound"),
     ],
 )
@@ -155,6 +159,27 @@ def test_a_broken_manifest_gets_one_clear_sentence(tmp_path, tiny_clips, text, s
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(SopError, match=sentence):
         mixing.read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY)
+
+
+def test_a_manifest_may_hold_mixtures_of_two_three_and_four(tmp_path, tiny_clips):
+    pairs = [pair for n in (2, 3, 4) for pair in mixing.draw_pairs(tiny_clips, 2, replace(TINY, sources=n))]
+    mixing.write_pairs(tmp_path / "pairs.csv", pairs)
+    assert mixing.read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY) == pairs
+    assert [len(item["sounds"]) for item in mixing.Listed(pairs, TINY)] == [2, 2, 3, 3, 4, 4]
+
+
+def test_a_published_list_is_read_by_the_ends_of_its_paths(tmp_path, tiny_clips):
+    """Somebody else's folders, slashes and numbers of frames; each window is the middle of its clip."""
+    rows = [
+        "/their/data/audio/red/red_0.mp3,/their/data/frames/red/red_0.mp4,99,./audio/blue/blue_2.wav,./frames/blue/blue_2.mp4,7",
+        "D:\\audio\\blue\\blue_0.mp3,x,99,red/red_1.mp3,x,99,red/red_2.mp3,x,99",
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    pairs = mixing.read_pairs(tmp_path / "list.csv", tiny_clips, TINY)
+    names = [[part.clip.name for part in pair] for pair in pairs]
+    assert names == [["red/red_0", "blue/blue_2"], ["blue/blue_0", "red/red_1", "red/red_2"]]
+    for part in pairs[0]:  # 3 s of sound: the window's middle is a frame's middle beside 1.5 s
+        assert (part.start + TINY.samples / 2) / TINY.rate == pytest.approx(1.5, abs=0.5 / TINY.fps + 1e-3)
 
 
 def test_short_clips_too_few_videos_and_another_rate_are_refused(tmp_path, tiny_clips):

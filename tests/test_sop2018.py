@@ -5,6 +5,7 @@ its repository, with align_corners as it was when it was trained).
 """
 
 import json
+import random
 from dataclasses import replace
 
 import librosa
@@ -227,6 +228,36 @@ def test_the_published_loader(tiny_clips):
     heard = [abs(mixing.load(pair[0], config, np.random.default_rng(i))[0]).max() for i in range(20)]
     soundfile.write(pair[0].clip.sound, loud, TINY.rate)
     assert max(heard) == 1.0  # louder than full scale is cut
+
+
+def test_the_published_pairs_are_those_of_the_released_generator(tiny_clips):
+    """As dataset/music.py draws them: the global generator is seeded by the number of the mixture."""
+    config = TINY.override(FLAGS | {"bins": "32", "sources": "3"})
+    pairs = mixing.draw_pairs(tiny_clips, 5, config)
+    state = random.getstate()
+    for index, pair in enumerate(pairs):
+        random.seed(index)
+        partners = [random.randint(0, 4) for _ in range(2)]  # of the five that the list was cut to
+        assert [part.clip for part in pair] == [tiny_clips[index], *(tiny_clips[i] for i in partners)]
+        for part in pair:
+            centre_frame = part.clip.n_frames // 2
+            centre = int((centre_frame - 0.5) / config.fps * config.rate)
+            assert part.start == centre - config.samples // 2
+            assert mixing.frame_indices(part.start, part.clip.n_frames, config) == [
+                centre_frame - 1
+            ]  # files count from 1
+    random.setstate(state)
+    assert any(mixing.repeats(pair) for pair in pairs)  # a clip may meet itself
+    assert mixing.draw_pairs(tiny_clips, 99, config)[:1] and len(mixing.draw_pairs(tiny_clips, 99, config)) == 6
+    with pytest.raises(SopError, match="draws by number alone"):
+        mixing.draw_pairs(tiny_clips, 5, config, labels="different")
+
+
+def test_a_manifest_of_published_pairs_comes_back(tiny_clips, tmp_path):
+    config = TINY.override(FLAGS | {"bins": "32"})
+    pair = (mixing.Part(tiny_clips[0], 5), mixing.Part(tiny_clips[0], 5))
+    mixing.write_pairs(tmp_path / "pairs.csv", [pair])
+    assert mixing.read_pairs(tmp_path / "pairs.csv", tiny_clips, config) == [pair]
 
 
 def test_published_windows_keep_8_s_from_the_ends_of_a_long_clip():
