@@ -13,7 +13,7 @@
     masks        what the nets should say, how it is applied, how far off they are
     nets         sound U-Net, dilated ResNet-18, linear synthesizer, and the three together
     mixing       clips -> mixtures to be separated again; the pair manifest of an evaluation
-    metrics      SDR, SIR, SAR
+    metrics      SDR, SIR, SAR; whether a map finds its box
     engine       devices, processes, precision: Hugging Face Accelerate
     objective    the loss of a batch: mix, look, ask back
     checkpoint   a run's folder
@@ -21,7 +21,11 @@
     train        fit() yields one record an epoch
     localize     a Scene: every pixel's own sound
     baselines    NMF: separation without eyes or training
-    evaluate     a checkpoint, its baselines and its oracles on one manifest
+    journal      long work item by item: noted, shared out, gone on with
+    tables       scores -> the rows that are reported
+    methods      what a model, its baselines and ideal masks make of a mixture, scored
+    duets        filmed duets with boxes and stems: separation by boxes, localization, false claims
+    evaluate     all of it on one manifest, with its protocol
     show         pictures and players for notebooks
     report       the HTML report
     widget       PixelPlayer: click a pixel, hear it

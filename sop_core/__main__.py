@@ -118,10 +118,18 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (None: a GPU where there is one)")
 
     p = verb("evaluate", evaluate, "SDR, SIR, SAR of a checkpoint, of doing nothing, and of ideal masks")
-    p.add_argument("ckpt", type=Path, metavar="CKPT_DIR")
+    p.add_argument("ckpt", type=Path, nargs="+", metavar="CKPT_DIR", help="and others to compare it with, if any")
     p.add_argument("--index", type=Path, required=True, metavar="val.csv", help="clips to mix: none of the training's")
-    p.add_argument("--pairs", type=Path, metavar="manifest.csv", help="the mixtures to measure (None: drawn by seed)")
+    p.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="manifest.csv",
+        help="the mixtures to measure: clip,start,clip,start,... or a published list (None: drawn by seed)",
+    )
     p.add_argument("--n-pairs", type=int, default=None, help="how many to draw (None: the config's val_pairs)")
+    p.add_argument(
+        "--sources", type=int, nargs="+", default=None, metavar="N", help="draw as many of each N (None: the config's)"
+    )
     p.add_argument(
         "--labels", choices=("any", "different"), default="any", help="draw mixtures of any, or different, labels"
     )
@@ -298,42 +306,43 @@ def _tensorboard(folder: Path):
 
 
 def evaluate(args) -> None:
+    from dataclasses import replace
+
+    from . import engine, report, tables
     from . import evaluate as ev
-    from . import report
     from .checkpoint import load_model, read_history
     from .index import read_index
     from .mixing import draw_pairs, read_pairs, write_pairs
 
     if (args.duets is None) != (args.truth is None):
         raise SopError("--duets and --truth go together: an index of duets, and the folder of their boxes and stems")
-    model, clips = load_model(args.ckpt, args.device), read_index(args.index)
+    if args.sources and min(args.sources) < 2:
+        raise SopError(f"--sources {min(args.sources)}: expected numbers from 2, as many as are mixed")
+    processes = engine.processes(args.device)
+    (folder, *others), clips = args.ckpt, read_index(args.index)
+    model = load_model(folder, str(processes.device) if processes else args.device)
+    config, out = model.config, args.out or folder / "metrics.json"
     if args.pairs:
-        pairs = read_pairs(args.pairs, clips, model.config)
+        pairs = read_pairs(args.pairs, clips, config)
     else:
-        pairs = draw_pairs(clips, args.n_pairs or model.config.val_pairs, model.config, args.labels)
-    if (leaked := ev.leaks(args.ckpt, pairs)) and not args.allow_leaks:
-        rows = ", ".join(f"row {row} ({name})" for row, name in leaked[:5])
-        raise SopError(
-            f"{len({row for row, _ in leaked})} of {len(pairs)} mixtures hold videos that {args.ckpt} was trained on: {rows}"
-            f"{' ...' if len(leaked) > 5 else ''}; evaluate others, or go on with --allow-leaks, which the result will say"
-        )
+        drawn = [replace(config, sources=n) for n in args.sources or [config.sources]]
+        pairs = [pair for c in drawn for pair in draw_pairs(clips, args.n_pairs or c.val_pairs, c, args.labels)]
     duets = read_index(args.duets) if args.duets else []
-    results, scores = ev.evaluate(model, args.ckpt, pairs, duets, args.truth, args.baselines)
-    out = args.out or args.ckpt / "metrics.json"
-    ev.write_metrics(out, results)
-    write_pairs(out.with_name(f"{out.stem}.pairs.csv"), pairs)
+    notes = out.with_name(f"{out.stem}.part")
+    results, scores = ev.evaluate(
+        model, folder, pairs, duets, args.truth, args.baselines, others, args.allow_leaks, notes, processes
+    )
+    if not _is_main():
+        return
     ev.write_scores(out.with_name(f"{out.stem}.scores.csv"), scores)
-    print(ev.text_table(results["rows"]))
-    if duets:
-        where = results["localization"]
-        print(f"\nduets, each instrument's sound taken from its box:\n{ev.text_table(results['duets'])}")
-        print(
-            f"localization: {100 * where['share_right']:.0f} % of {where['n_instruments']} instruments are nearer to their own stem"
-        )
+    write_pairs(out.with_name(f"{out.stem}.pairs.csv"), pairs)
+    ev.write_metrics(out, results)
+    print(tables.text_results(results))
     print(f"\nnumbers: {out}")
     if args.report:
-        history = read_history(args.ckpt) if (args.ckpt / "history.csv").exists() else []
-        print(f"look and listen: {report.write(args.report, model, pairs[:8], history, results)}")
+        history = read_history(folder) if (folder / "history.csv").exists() else []
+        shown = report.of_evaluation(model, pairs, duets, args.truth, results, scores)
+        print(f"look and listen: {report.write(args.report, model, history=history, results=results, **shown)}")
 
 
 def separate(args) -> None:

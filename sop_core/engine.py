@@ -76,6 +76,11 @@ def accelerator(config: Config, device: str | None = None) -> Accelerator:
     return found
 
 
+def processes(device: str | None = None) -> Accelerator | None:
+    """The processes that were launched together, to share out an evaluation; None where this one is alone."""
+    return Accelerator(cpu=device_of(device).type == "cpu") if int(os.environ.get("WORLD_SIZE", 1)) > 1 else None
+
+
 def synchronized(model: nn.Module, engine: Accelerator) -> nn.Module:
     """The model with the batch statistics of all processes together: as if one had the whole batch."""
     if engine.num_processes == 1:

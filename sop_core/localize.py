@@ -5,6 +5,7 @@ channel images, a mask, and an inverse STFT.
 """
 
 import math
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,9 @@ class Scene:
             raise SopError(f"a scene needs picture and sound, found {len(frames)} frames and {len(sound)} samples")
         self.model, self.config = model, model.config
         self.rate, self.grid = model.config.rate, model.config.grid
-        self.frame, self.mixture = frames[len(frames) // 2], np.asarray(sound, np.float32)
-        self._look_and_listen(frames)
+        self.frame = frames[len(frames) // 2]
+        self._listen(np.asarray(sound, np.float32))
+        self._look(frames)
 
     @classmethod
     def from_video(cls, model: SoundOfPixels, path: Path) -> "Scene":
@@ -52,25 +54,37 @@ class Scene:
         """A preprocessed clip, whole."""
         return cls(model, media.read_frames(clip.frames, range(clip.n_frames)), media.read_sound(clip.sound))
 
+    def hearing(self, sound: np.ndarray) -> "Scene":
+        """The same picture with another sound: as long as the scene's own, cut or filled up with silence. Shape: (L,)"""
+        other, length = copy(self), len(self.mixture)
+        other._listen(np.pad(np.float32(sound[:length]), (0, max(0, length - len(sound)))))
+        return other
+
     @torch.inference_mode()
-    def _look_and_listen(self, frames: np.ndarray) -> None:
-        """Run the nets over all windows: `channels` (W, K, F, T), `pixels` (W, H, W, K), `fade` (W, 1, T)."""
+    def _listen(self, sound: np.ndarray) -> None:
+        """Run the sound net over all windows: `channels` (W, K, F, T), `fade` (T,), where they start."""
         config, device = self.config, next(self.model.parameters()).device
-        self.spec = self.model.stft(torch.from_numpy(self.mixture).to(device))  # (F_linear, T of the whole clip)
+        self.mixture, self.spec = (
+            sound,
+            self.model.stft(torch.from_numpy(sound).to(device)),
+        )  # (F_linear, T of the whole clip)
         length, window = self.spec.shape[-1], config.stft_frames
         last = max(0, length - window)
         self.starts = [*range(0, last, window // 2), last]
         mags = torch.nn.functional.pad(self.model.magnitudes(self.spec), (0, max(0, window - length)))
+        # One window at a time: memory stays that of one.
+        self.channels = torch.cat([self.model.channels(mags[None, :, t : t + window]) for t in self.starts])
+        self.fade = torch.hann_window(window, periodic=False, device=device).clamp_min(1e-3)
+
+    @torch.inference_mode()
+    def _look(self, frames: np.ndarray) -> None:
+        """Run the frame net over all windows: `pixels` (W, H, W, K)."""
+        config = self.config
         looks = [frame_indices(t * config.hop, len(frames), config) for t in self.starts]
         small = media.resize(frames[np.unique(looks)], (config.image, config.image))
-        small = torch.from_numpy(small).to(device).movedim(-1, 1)  # (V, 3, image, image)
+        small = torch.from_numpy(small).to(self.spec.device).movedim(-1, 1)  # (V, 3, image, image)
         place = {v: i for i, v in enumerate(np.unique(looks))}
-        channels, pixels = [], []
-        for t, look in zip(self.starts, looks, strict=True):  # one window at a time: memory stays that of one
-            channels.append(self.model.channels(mags[None, :, t : t + window])[0])
-            pixels.append(self.model.pixels(small[[place[v] for v in look]][None])[0])
-        self.channels, self.pixels = torch.stack(channels), torch.stack(pixels)
-        self.fade = torch.hann_window(window, periodic=False, device=device).clamp_min(1e-3)
+        self.pixels = torch.cat([self.model.pixels(small[[place[v] for v in look]][None]) for look in looks])
 
     @torch.inference_mode()
     def masks(self, regions: list[list[Cell]]) -> Tensor:

@@ -33,7 +33,7 @@ def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict
     """`sdr`, `sir`, `sar`, `si_sdr` of each estimate; None where a reference is silent: then nothing is defined.
 
     Estimate n is held against reference n; several sets of estimates share what only depends on the references.
-    An estimate that is silent, or no number, scores FAILED. Shape: (N, L), (..., N, L) -> (..., N) each.
+    An estimate that is silent, or no number, scores FAILED; none scores more than 100 dB. Shape: (N, L), (..., N, L) -> (..., N) each.
     The first three equal `mir_eval.separation.bss_eval_sources(..., compute_permutation=False)`.
     """
     refs, ests = torch.as_tensor(references).double(), torch.as_tensor(estimates).double()
@@ -55,7 +55,7 @@ def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict
     j = torch.arange(len(flat), device=flat.device)
     by_one = cross[j % count, 0, j].square() / gram.diagonal(dim1=0, dim2=2)[0, 0, j % count]  # through no filter
     total = flat.square().sum(-1)
-    least = 1e-16 * total  # no more than 160 dB below an estimate is known
+    least = 1e-10 * total  # 100 dB below an estimate: what is less would be rounding
     ratios = {
         "sdr": by_own / (total - 2 * met_own + by_own).clamp_min(least),
         "sir": by_own / by_other.clamp_min(least),

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+import pandas as pd
 from tqdm.auto import tqdm
 
-from . import __version__, media, show
+from . import __version__, media, show, tables
 from .checkpoint import Record
 from .config import Config
-from .evaluate import Example, example
+from .duets import heard, read_truth
+from .index import Clip
+from .methods import Example, example
 from .mixing import Mixture, Part
 from .nets import SoundOfPixels
 
@@ -22,28 +25,32 @@ TEMPLATE = Path(__file__).parent / "static" / "report.html"
 def write(
     folder: Path,
     model: SoundOfPixels,
-    pairs: list[Mixture],
+    pairs: list[Mixture] | dict[str, list[Mixture]],
     history: list[Record] = (),
     results: dict | None = None,
-    scenes: dict[str, bytes] | None = None,
+    pictures: dict[str, bytes] | None = None,
 ) -> Path:
     """Write `folder/index.html` (whole or not at all) and return its path.
 
-    pairs: the mixtures to take apart, one block each; history: draws the learning curve; results: what `metrics.json`
-    holds, as tables; scenes: title -> png, pictures of what is where. Everything that comes from files is escaped.
+    pairs: the mixtures to take apart, one block each, under headings where they have any; history: draws the learning curve;
+    results: what `metrics.json` holds, as tables; pictures: title -> png. Everything that comes from files is escaped.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    examples = [
-        _block(example(model, pair), pair, model.config)
-        for pair in tqdm(pairs, desc="report", unit="mixture", leave=False)
-    ]
+    parts = pairs if isinstance(pairs, dict) else {"Mixtures, taken apart": pairs}
+    bar = tqdm(total=sum(map(len, parts.values())), desc="report", unit="mixture", leave=False)
+    examples = {title: [] for title in parts}
+    for title, mixtures in parts.items():
+        for pair in mixtures:
+            examples[title].append(_block(example(model, pair), pair, model.config))
+            bar.update()
+    bar.close()
     html = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         config=asdict(model.config),
         version=__version__,
         curve=_figure(show.history(history)) if history else None,
         history=[asdict(r) for r in history],
-        results={"rows": [], "per_label": [], "duets": [], "localization": {}, "protocol": {}} | (results or {}),
-        scenes={title: _uri(png, "image/png") for title, png in (scenes or {}).items()},
+        results=results or {},
+        pictures={title: _uri(png, "image/png") for title, png in (pictures or {}).items()},
         examples=examples,
     )
     path = folder / "index.html"
@@ -51,6 +58,30 @@ def write(
     with media.whole(path) as tmp:
         tmp.write_text(html, encoding="utf-8")
     return path
+
+
+def of_evaluation(
+    model: SoundOfPixels,
+    pairs: list[Mixture],
+    duets: list[Clip],
+    truth: Path | None,
+    results: dict,
+    scores: pd.DataFrame,
+    count: int = 5,
+) -> dict:
+    """What `write` shows of an evaluation: `pictures`, and as `pairs` the mixtures that gained most and least."""
+    lead, pictures, shown = scores[scores.sources == results["protocol"]["sources"]], {}, {}
+    if results["per_label"]:
+        order = tables.gains(lead).index.tolist()
+        best, worst = order[: min(count, (len(order) + 1) // 2)], order[::-1][: min(count, len(order) // 2)]
+        for title, part in (("Mixtures that gained most", best), ("Mixtures that gained least", worst)):
+            shown |= {title: [pairs[i] for i in part]} if part else {}
+        pictures["Every source, every mixture"] = show.figure_png(show.scores(lead))
+        pictures["Each instrument, and the head-room above it"] = show.figure_png(show.labels(results["per_label"]))
+        pictures["Which are taken for which"] = show.figure_png(show.confusion(results["confusion"]))
+    for clip in [clip for clip in duets if read_truth(truth, clip.id)][:4]:
+        pictures[f"Where it hears {clip.name}"] = show.figure_png(show.finds(*heard(model, clip, truth)))
+    return {"pairs": shown, "pictures": pictures}
 
 
 def _block(one: Example, pair: Mixture, config: Config) -> dict:

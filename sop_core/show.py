@@ -14,10 +14,11 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from .checkpoint import Record
-from .evaluate import Example
 from .index import Clip
 from .localize import Scene
-from .metrics import rms
+from .methods import Example
+from .metrics import Box, rms
+from .tables import gains
 
 FLOOR = -60.0  # dB under the loudest bin of the mixture: what is softer is drawn as silence
 SOUND, MASK, ENERGY = "magma", "gray", "inferno"  # colour maps
@@ -190,41 +191,93 @@ def alignment(pictures: np.ndarray, samples: np.ndarray, fps: float, rate: int) 
     return fig
 
 
-def scores(table: pd.DataFrame) -> Figure:
-    """SDR of every source, method by method, and of the model against the mixture's, pair by pair."""
-    fig, axes = _grid(1, 2, (5.5, 3.6))
+def scores(table: pd.DataFrame, count: int = 5) -> Figure:
+    """SDR of every source, method by method; and of the model against the mixture's, mixture by mixture: the `count` that gained
+    most and least stand out, with their rows in the manifest.
+    """
+    fig, axes = _grid(1, 2, (5.8, 4.2))
     kept = table.dropna(subset="sdr")
-    wide = kept.pivot(index=["pair", "source"], columns="method", values="sdr")
     names = list(dict.fromkeys(kept.method))
-    axes[0, 0].boxplot([wide[name] for name in names], orientation="horizontal", tick_labels=names)
+    axes[0, 0].boxplot([kept[kept.method == name].sdr for name in names], orientation="horizontal", tick_labels=names)
     axes[0, 0].set(xlabel="SDR, dB", title="each source, by method")
     axes[0, 0].invert_yaxis()
-    ends = wide[["mixture", "model"]].to_numpy()
-    axes[0, 1].plot([ends.min(), ends.max()], [ends.min(), ends.max()], "k--", lw=1, label="no better than the mixture")
-    axes[0, 1].plot(*ends.T, "o", alpha=0.6)
-    axes[0, 1].set(xlabel="SDR of the mixture, dB", ylabel="SDR of the model, dB", title="each source")
-    axes[0, 1].legend(frameon=False)
+    ax, means = axes[0, 1], gains(table)
+    ends = means[["mixture", "model"]].to_numpy()
+    ax.plot([ends.min(), ends.max()], [ends.min(), ends.max()], "k--", lw=1, label="no better than the mixture")
+    ax.plot(*ends.T, "o", color="0.7", ms=5)
+    for colour, name, part in (("tab:green", "most", means[:count]), ("tab:red", "least", means[-count:])):
+        ax.plot(part.mixture, part.model, "o", color=colour, ms=6, label=f"gained {name}")
+        for pair, row in part.iterrows():
+            ax.annotate(pair + 1, (row.mixture, row.model), xytext=(5, 2), textcoords="offset points", fontsize=8)
+    ax.set(
+        xlabel="SDR of the mixture, dB", ylabel="SDR of the model, dB", title="each mixture, by its row in the manifest"
+    )
+    ax.legend(frameon=False, fontsize=9)
     return fig
 
 
-def energy(scene: Scene, boxes: dict[str, tuple[float, float, float, float]] | None = None) -> Figure:
+def labels(rows: list[dict]) -> Figure:
+    """Mean SDR of each label, by `tables.per_label`: from the mixture's to the model's, and what an ideal mask leaves above it."""
+    fig, axes = _grid(1, 1, (9, 0.9 + 0.34 * len(rows)))
+    ax, rows = axes[0, 0], sorted(rows, key=lambda r: r["sdr"])
+    names = [f"{r['label']} ({r['n']})" for r in rows]
+    mixture, model, ideal = (np.array([r[k] for r in rows]) for k in ("sdr_mixture", "sdr", "sdr_oracle"))
+    ax.barh(names, ideal - model, left=model, color="0.88", label="head-room: to the ideal binary mask")
+    ax.barh(names, model - mixture, left=mixture, color="tab:orange", label="model, from the mixture")
+    ax.plot(mixture, names, "k|", ms=12, label="mixture")
+    ax.axvline(0, color="0.5", lw=0.8)
+    ax.set(xlabel="SDR, dB", title="each instrument, and how many sources of it")
+    ax.legend(frameon=False, fontsize=9, loc="lower right")
+    return fig
+
+
+def confusion(rows: list[dict]) -> Figure:
+    """By `tables.confusion`: which instruments are taken for which; the diagonal is of mixtures of the same label."""
+    names = sorted({r["label"] for r in rows})
+    fig, axes = _grid(1, 1, (2.6 + 0.62 * len(names), 1.5 + 0.55 * len(names)))
+    shares, ax = np.full((len(names), len(names)), np.nan), axes[0, 0]
+    for r in rows:
+        i, j = names.index(r["label"]), names.index(r["other"])
+        shares[i, j] = r["confused"]
+        text = f"{100 * r['confused']:.0f} %\nof {r['n']}"
+        ax.text(j, i, text, ha="center", va="center", fontsize=7, color="w" if r["confused"] > 0.5 else "k")
+    shown = ax.imshow(shares, cmap="Oranges", vmin=0, vmax=1)
+    ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="mixed with", ylabel="source", title="came out as more of the other (SIR below 0 dB)")
+    fig.colorbar(shown, ax=ax, label="share of sources", shrink=0.8)
+    return fig
+
+
+def finds(scene: Scene, sources: dict[str, tuple[np.ndarray, Box]]) -> Figure:
+    """A duet's picture, and the energy that each cell claims of each instrument's own sound, with its box, by name."""
+    h, w = scene.frame.shape[:2]
+    fig, axes = _grid(1, 1 + len(sources), (4.2, 4.2 * h / w + 0.3))
+    axes[0, 0].imshow(scene.frame)
+    axes[0, 0].set_title("the frame", fontsize=10)
+    for ax, (name, (own, box)) in zip(axes[0, 1:], sources.items(), strict=True):
+        shown = _energy(ax, scene.frame, scene.hearing(own).energy())
+        ax.set_title(f"who sounds like the {name}?", fontsize=10)
+        _box(ax, box, name, (w, h))
+    fig.colorbar(shown, ax=axes[0, -1], label="share of its energy")
+    for ax in axes[0]:
+        ax.set_xticks([]), ax.set_yticks([])
+    return fig
+
+
+def energy(scene: Scene, boxes: dict[str, Box] | None = None) -> Figure:
     """The frame, and the share of the sound's energy that each cell claims; boxes (shares of the picture, 0..1) by name."""
     h, w = scene.frame.shape[:2]
     fig, axes = _grid(1, 2, (5.6, 5.6 * h / w))
     axes[0, 0].imshow(scene.frame)
     axes[0, 0].set_title("the frame")
-    axes[0, 1].imshow(scene.frame, alpha=0.55)
-    shown = axes[0, 1].imshow(
-        scene.energy(), extent=(0, w, h, 0), cmap=ENERGY, alpha=0.65, vmin=0, vmax=1, interpolation="nearest"
-    )
+    shown = _energy(axes[0, 1], scene.frame, scene.energy())
     axes[0, 1].set_title("energy of each cell's own sound")
     fig.colorbar(shown, ax=axes[0, 1], label="share of the mixture's")
     for ax in axes[0]:
         ax.set_xticks([]), ax.set_yticks([])
         for name, box in (boxes or {}).items():
-            x0, y0, x1, y1 = np.array(box) * [w, h, w, h]
-            ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="w", lw=1.5))
-            ax.text(x0 + 4, y0 + 4, name, color="k", va="top", fontsize=9, bbox={"fc": "w", "ec": "none", "pad": 1.5})
+            _box(ax, box, name, (w, h))
     return fig
 
 
@@ -238,6 +291,20 @@ def pixels(scene: Scene, cells: dict[str, tuple[int, int] | list[tuple[int, int]
         ax.imshow(shown, origin="lower", aspect="auto", cmap=SOUND, vmin=0, vmax=1)
         ax.set(title=f"{name}, RMS {rms(sounds[name]):.3f}", xticks=[], yticks=[])
     return fig
+
+
+def _energy(ax, frame: np.ndarray, energy: np.ndarray):
+    """A map of 0 to 1 over its frame. Shape: (h, w, 3), (H, W)"""
+    h, w = frame.shape[:2]
+    ax.imshow(frame, alpha=0.55)
+    return ax.imshow(energy, extent=(0, w, h, 0), cmap=ENERGY, alpha=0.65, vmin=0, vmax=1, interpolation="nearest")
+
+
+def _box(ax, box: Box, name: str, size: tuple[int, int]) -> None:
+    w, h = size
+    x0, y0, x1, y1 = np.array(box) * [w, h, w, h]
+    ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="w", lw=1.5))
+    ax.text(x0 + 4, y0 + 4, name, color="k", va="top", fontsize=9, bbox={"fc": "w", "ec": "none", "pad": 1.5})
 
 
 def _bins(ax, values: np.ndarray, colours: str, title: str) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tiny import SHARED, TONES, write_clip
+from tiny import SHARED, TINY, TONES, Eyes, write_clip
 
 from sop_core.config import DATA, DEMO, DEMO_WEIGHTS, SILENCE
 from sop_core.index import Clip, read_index
@@ -21,6 +21,12 @@ def empty_rooms(tmp_path_factory) -> list[Clip]:
     """Three silent scenes of that world."""
     data = tmp_path_factory.mktemp("empty")
     return [write_clip(data, SILENCE, n) for n in range(3)]
+
+
+@pytest.fixture(scope="session")
+def eyes() -> Eyes:
+    """A model whose answer is known."""
+    return Eyes(TINY).eval()
 
 
 @pytest.fixture(scope="session")

@@ -1,192 +1,173 @@
-"""Evaluation: oracles and mixture behave as their definitions say; silence is excluded and counted; duets and boxes."""
+"""All of an evaluation: killed and resumed, by several processes, of several checkpoints, of 2, 3 and 4 sources, never of leaks."""
 
 import json
-import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 
-import numpy as np
 import pytest
-import soundfile
 import torch
-from PIL import Image
-from tiny import TINY, TONES, write_clip
+from tiny import SETTINGS, TINY, write_clip
 
-from sop_core import evaluate, mixing
+from sop_core import checkpoint, evaluate, index, methods, mixing, tables
+from sop_core.__main__ import main
 from sop_core.errors import SopError
-from sop_core.index import Clip
 from sop_core.nets import SoundOfPixels
 
-
-@pytest.fixture(scope="module")
-def model():
-    torch.manual_seed(0)
-    return SoundOfPixels(TINY).eval()
-
-
-class Eyes(SoundOfPixels):
-    """A model whose answer is known: red lets low bins through, blue high ones."""
-
-    def pixels(self, frames):
-        colour = frames.float().amax(1)  # (B, 3, h, w)
-        pooled = torch.nn.functional.adaptive_max_pool2d(colour[:, [0, 2]] - colour[:, [2, 0]], (4, 4))  # red, blue
-        grid = torch.full((len(frames), 4, 4, self.config.channels), -9.0)
-        grid[..., :2] = pooled.movedim(1, -1) / 5 - 15
-        return grid
-
-    def channels(self, spec):
-        images = torch.zeros(len(spec), self.config.channels, self.config.bins, spec.shape[-1])
-        cut = 20  # between 1 320 and 1 760 Hz, on TINY's 32 log-frequency bins
-        images[:, 0, :cut], images[:, 0, cut:], images[:, 1, :cut], images[:, 1, cut:] = 15, -15, -15, 15
-        return images
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
 @pytest.fixture(scope="module")
-def eyes():
-    return Eyes(TINY).eval()
+def world(tmp_path_factory):
+    """A folder with an index of ten clips, two checkpoints that learned nothing, `one` of two of the clips' videos."""
+    data = tmp_path_factory.mktemp("world")
+    clips = [write_clip(data, label, n) for n in range(6) for label in ("red", "blue")]
+    index.write_index(data / "val.csv", clips[2:])
+    for seed, name in enumerate(("one", "two")):
+        torch.manual_seed(seed)
+        checkpoint.start(data / name, TINY, {"train": clips[:2], "val": clips[2:]}, False)
+        checkpoint.write_model(data / name, SoundOfPixels(TINY))
+    return data, clips
 
 
-def row(rows, method):
-    return next(r for r in rows if r["method"] == method)
+def words(data, out, *more):
+    return ["evaluate", data / "one", "--index", data / "val.csv", "--out", out / "m.json", "--device", "cpu", *more]
 
 
-def test_oracles_stand_above_the_mixture_and_the_mixture_near_zero(model, tiny_clips):
-    pairs = mixing.draw_pairs(tiny_clips, 6, TINY, labels="different")
-    rows = evaluate.table(evaluate.score_pairs(model, pairs))
-    assert [r["method"] for r in rows] == list(evaluate.METHODS)
-    assert row(rows, "oracle_ratio")["sdr"] > row(rows, "mixture")["sdr"] + 10
-    assert row(rows, "oracle_binary")["sdr"] > row(rows, "mixture")["sdr"] + 10
-    # The mixture estimates one source as well as it estimates the other: over both of a pair the ratios cancel.
-    assert row(rows, "mixture")["sir"] == pytest.approx(0, abs=1.5)
-    for r in rows:
-        assert r["sdr_ci95"][0] <= r["sdr"] <= r["sdr_ci95"][1]
-        assert r["sdr_mixture"] == row(rows, "mixture")["sdr"]
-        assert (r["n_pairs"], r["n_excluded"]) == (6, 0)
-
-
-def test_a_model_that_sees_separates_and_exchanging_its_frames_exchanges_the_sounds(eyes, tiny_clips):
-    pairs = mixing.draw_pairs(tiny_clips, 6, TINY, labels="different")
-    rows = evaluate.table(evaluate.score_pairs(eyes, pairs))
-    assert row(rows, "model")["sdr"] > row(rows, "mixture")["sdr"] + 10
-    assert row(rows, "exchanged")["sdr"] < row(rows, "mixture")["sdr"] - 10
-
-
-def test_a_pair_with_a_silent_source_is_excluded_and_counted_never_averaged(eyes, tiny_clips, tmp_path):
-    silent = write_clip(tmp_path, "blue", 9, silent=True)
-    heard = mixing.draw_pairs(tiny_clips, 3, TINY, labels="different")
-    pairs = [*heard, (heard[0][0], mixing.Part(silent, 0))]
-    alone, both = (evaluate.table(evaluate.score_pairs(eyes, p)) for p in (heard, pairs))
-    for a, b in zip(alone, both, strict=True):
-        assert (b["n_pairs"], b["n_excluded"]) == (3, 1)
-        assert a["sdr"] == b["sdr"]
-
-
-def test_a_table_of_nothing_but_silence_says_so_without_numbers(eyes, tmp_path):
-    parts = [mixing.Part(write_clip(tmp_path, label, 8, silent=True), 0) for label in TONES]
-    rows = evaluate.table(evaluate.score_pairs(eyes, [tuple(parts)]))
-    assert row(rows, "model")["sdr"] is None and row(rows, "model")["n_excluded"] == 1
-    assert "excluded" in evaluate.text_table(rows)
-    assert evaluate.per_label(evaluate.score_pairs(eyes, [tuple(parts)])) == []
-
-
-def test_per_label_means_are_those_of_the_scores(eyes, tiny_clips):
-    scores = evaluate.score_pairs(eyes, mixing.draw_pairs(tiny_clips, 6, TINY, labels="different"))
-    for r in evaluate.per_label(scores):
-        mine = scores[(scores.label == r["label"]) & (scores.method == "model")].sdr
-        assert (r["n"], r["sdr"]) == (len(mine), pytest.approx(mine.mean(), abs=1e-3))
-
-
-@pytest.fixture(scope="module")
-def duet(tmp_path_factory):
-    """A red square on the left and a blue one on the right that sound together; (clip, folder of the truth)."""
-    data = tmp_path_factory.mktemp("duet")
-    t = np.arange(3 * TINY.rate) / TINY.rate
-    stems = [
-        0.2 * np.sin(2 * np.pi * TONES[c] * t) * (1 + 0.5 * np.sin(2 * np.pi * f * t))
-        for c, f in (("red", 1), ("blue", 2))
-    ]
-    sound, frames, truth = (
-        data / "audio" / "red blue" / "d.flac",
-        data / "frames" / "red blue" / "d.mp4",
-        data / "truth",
+def apart(*command):
+    return subprocess.Popen(
+        list(map(str, [sys.executable, *command])),
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    for folder in (sound.parent, frames, truth):
-        folder.mkdir(parents=True)
-    soundfile.write(sound, sum(stems), TINY.rate)
-    picture = np.full((60, 100, 3), 100, np.uint8)
-    picture[10:50, 5:45], picture[10:50, 55:95] = (220, 30, 30), (30, 60, 220)
-    for k in range(24):
-        Image.fromarray(picture).save(frames / f"{k + 1:06d}.jpg")
-    for i, stem in enumerate(stems):
-        soundfile.write(truth / f"d_{i}.flac", stem, TINY.rate)
-    boxes = {"red": [5, 10, 45, 50], "blue": [55, 10, 95, 50]}
-    sources = [{"label": c, "box_xyxy": b, "stem": f"d_{i}.flac"} for i, (c, b) in enumerate(boxes.items())]
-    (truth / "d.json").write_text(json.dumps({"frame_size": [100, 60], "sources": sources}))
-    return Clip(sound, frames, 24), truth
 
 
-def test_a_duet_is_separated_by_its_boxes_and_found_in_them(eyes, duet):
-    clip, truth = duet
-    scores, placed = evaluate.score_duets(eyes, [clip], truth)
-    assert placed.right.all() and (placed.own > 0.95).all() and (placed.other < 0.3).all()
-    assert evaluate.localization(placed)["share_right"] == 1
-    rows = evaluate.table(scores)
-    assert row(rows, "model")["sdr"] > row(rows, "exchanged")["sdr"] + 20
-    assert row(rows, "model")["sdr"] > row(rows, "mixture")["sdr"] + 10
+def test_killed_half_way_and_resumed_gives_the_same_file(world, tmp_path):
+    data, _ = world
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    more = ["--n-pairs", "60", "--baselines", "random"]
+    assert apart("-m", "sop_core", *words(data, tmp_path / "whole", *more)).wait() == 0
+    notes = tmp_path / "killed" / "m.part" / "0.jsonl"
+    process = apart("-m", "sop_core", *words(data, tmp_path / "killed", *more))
+    while process.poll() is None and not (notes.exists() and notes.read_text().count("evaluate") >= 5):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = notes.read_text().count("evaluate")
+    assert 5 <= done < 60 and not (tmp_path / "killed" / "m.json").exists()
+    assert apart("-m", "sop_core", *words(data, tmp_path / "killed", *more)).wait() == 0
+    for name in ("m.json", "m.scores.csv", "m.pairs.csv"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert not notes.parent.exists()
 
 
-def test_wrong_boxes_are_found_out(eyes, duet, tmp_path):
-    clip, truth = duet
-    told = json.loads((truth / "d.json").read_text())
-    for source, other in zip(told["sources"], told["sources"][::-1], strict=True):
-        source["stem"] = str(truth / other["stem"])
-    wrong = tmp_path / "truth"
-    wrong.mkdir()
-    (wrong / "d.json").write_text(json.dumps(told))
-    for i in (0, 1):
-        (wrong / f"d_{i}.flac").write_bytes((truth / f"d_{i}.flac").read_bytes())
-    _, placed = evaluate.score_duets(eyes, [clip], wrong)
-    assert not placed.right.any()
+def test_two_processes_give_the_numbers_of_one(world, tmp_path):
+    data, _ = world
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    more = ["--n-pairs", "5"]
+    assert apart("-m", "sop_core", *words(data, tmp_path / "one", *more)).wait() == 0
+    together = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29713", "-m", "sop_core"]
+    process = apart(*together, *words(data, tmp_path / "two", *more))
+    said, errors = process.communicate()
+    assert process.returncode == 0, errors[-1500:]
+    assert said.count("numbers:") == 1  # only the first one speaks
+    assert (tmp_path / "two" / "m.json").read_bytes() == (tmp_path / "one" / "m.json").read_bytes()
 
 
-def test_truth_stays_in_its_folder_and_broken_truth_is_named(eyes, duet, tmp_path):
-    clip, _ = duet
-    escape = {"frame_size": [1, 1], "sources": [{"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": "../../etc/passwd"}]}
-    (tmp_path / "d.json").write_text(json.dumps(escape))
-    assert evaluate.read_truth(tmp_path, "d")[0].stem == tmp_path / "passwd"
-    (tmp_path / "d.json").write_text('{"sources": []}')
-    with pytest.raises(SopError, match="d.json: expected frame_size"):
-        evaluate.read_truth(tmp_path, "d")
-    (tmp_path / "d.json").unlink()
-    with pytest.raises(SopError, match="no <id>.json there"):
-        evaluate.score_duets(eyes, [clip], tmp_path)
+def test_checkpoints_stand_side_by_side_on_the_same_sources(world, tmp_path, capsys):
+    data, clips = world
+    assert main(list(map(str, words(data, tmp_path, "--n-pairs", "4", "--report", tmp_path / "r")))) == 0
+    alone = json.loads((tmp_path / "m.json").read_text())
+    line = list(map(str, words(data, tmp_path, "--n-pairs", "4", "--report", tmp_path / "r")))
+    assert main([*line[:2], str(data / "two"), *line[2:]]) == 0
+    both = json.loads((tmp_path / "m.json").read_text())
+    assert both["rows"] == alone["rows"] and alone["compared"] == []
+    model = checkpoint.load_model(data / "two", "cpu")
+    pairs = mixing.draw_pairs(clips[2:], 4, TINY)
+    theirs = methods.score_pairs(model, pairs)
+    (other,) = both["compared"]
+    assert other["rows"] == tables.table(theirs) and other["folder"] == str(data / "two")
+    assert other["protocol"]["checkpoint"] != both["protocol"]["checkpoint"]
+    gained = tables.table(theirs)[0]["sdr"] - alone["rows"][0]["sdr"]
+    assert other["difference"]["sdr"] == pytest.approx(gained, abs=2e-4) and other["difference"]["n"] == 8
+    assert "(the first)" in capsys.readouterr().out
+    assert str(data / "two") in (tmp_path / "r" / "index.html").read_text()
 
 
-def test_same_and_different_labels_have_rows_of_their_own(eyes, tiny_clips):
-    red, blue = ([c for c in tiny_clips if c.label == label] for label in ("red", "blue"))
-    pairs = [
-        tuple(mixing.Part(c, 100) for c in pair) for pair in ((red[0], blue[1]), (blue[0], red[2]), (red[0], red[1]))
-    ]
-    scores = evaluate.score_pairs(eyes, pairs)
-    rows = evaluate.by_labels(scores)
-    assert {name: row(mine, "model")["n_pairs"] for name, mine in rows.items()} == {"same": 1, "different": 2}
-    assert rows["different"] == evaluate.table(evaluate.score_pairs(eyes, pairs[:2]))
-    assert (
-        row(rows["different"], "model")["sdr"] > row(rows["same"], "model")["sdr"] + 10
-    )  # eyes see no difference there
-    assert evaluate.by_labels(scores[scores.pair < 2]).keys() == {"different"}
+def test_models_of_other_windows_are_not_compared(world, tmp_path):
+    data, clips = world
+    longer = replace(TINY, samples=16_383)
+    checkpoint.start(tmp_path / "longer", longer, {"train": [], "val": []}, False)
+    checkpoint.write_model(tmp_path / "longer", SoundOfPixels(longer))
+    pairs = mixing.draw_pairs(clips[2:], 2, TINY)
+    with pytest.raises(SopError, match="only models of the same windows"):
+        evaluate.evaluate(checkpoint.load_model(data / "one"), data / "one", pairs, others=[tmp_path / "longer"])
 
 
-def test_intervals_are_over_videos(eyes, tiny_clips):
-    """Sections of one video are no independent clips: with one video there is nothing to draw from."""
-    scores = evaluate.score_pairs(eyes, mixing.draw_pairs(tiny_clips, 4, TINY))
-    low, high = row(evaluate.table(scores), "model")["sdr_ci95"]
-    one = row(evaluate.table(scores.assign(video="the only one")), "model")
-    assert low < high and one["sdr_ci95"] == [pytest.approx(one["sdr"], abs=1e-3)] * 2
+def test_mixtures_of_2_3_and_4_have_tables_of_their_own(world, tmp_path):
+    data, clips = world
+    line = words(data, tmp_path, "--n-pairs", "3", "--sources", "4", "2", "3", "--baselines", "nmf")
+    assert main(list(map(str, line))) == 0
+    found = json.loads((tmp_path / "m.json").read_text())
+    assert found["by_sources"].keys() == {"2", "3", "4"} and found["rows"] == found["by_sources"]["2"]
+    assert (found["protocol"]["sources"], found["protocol"]["n_pairs"]) == (2, 3)
+    model = checkpoint.load_model(data / "one", "cpu")
+    for n in (2, 3, 4):
+        alone = methods.score_pairs(model, mixing.draw_pairs(clips[2:], 3, replace(TINY, sources=n)))
+        assert len(alone) == 3 * n * len(methods.METHODS)
+        rows = found["by_sources"][str(n)]
+        assert [r for r in rows if r["method"] != "nmf"] == tables.table(alone) and len(rows) == len(
+            methods.METHODS
+        ) + 1
+    again = words(data, tmp_path, "--pairs", tmp_path / "m.pairs.csv", "--baselines", "nmf")
+    again[again.index("--out") + 1] = tmp_path / "again.json"
+    assert main(list(map(str, again))) == 0
+    assert (tmp_path / "again.json").read_text() == (tmp_path / "m.json").read_text()
 
 
-def test_an_example_is_what_the_scores_are_of(eyes, tiny_clips):
-    pair = mixing.draw_pairs(tiny_clips, 1, TINY, labels="different")
-    one = evaluate.example(eyes, pair[0])
-    scores = evaluate.score_pairs(eyes, pair)
-    np.testing.assert_allclose(one.sdr, scores[scores.method == "model"].sdr, atol=1e-3)
-    assert one.found_masks.shape == one.true_masks.shape == one.true_mags.shape == (2, TINY.bins, TINY.stft_frames)
-    assert math.isclose(float(np.abs(one.true.sum(0) - one.mixture).max()), 0, abs_tol=1e-5)
+def test_leaks_are_refused_wherever_they_are(world, tmp_path):
+    data, clips = world
+    model, fair = checkpoint.load_model(data / "one"), mixing.draw_pairs(clips[2:], 2, TINY)
+    planted = [*fair, (mixing.Part(clips[3], 0), mixing.Part(clips[1], 7))]
+    assert evaluate.leaks(data / "one", fair) == []
+    with pytest.raises(SopError, match=r"1 of 3 mixtures hold videos .*one was trained on: row 3 \(blue/blue_0\);"):
+        evaluate.evaluate(model, data / "one", planted)
+    with pytest.raises(SopError, match=r"1 of 3 mixtures .*: duet 1 \(red/red_0\);"):
+        evaluate.evaluate(model, data / "one", fair, clips[:1], tmp_path)
+    with pytest.raises(SopError, match=r"two was trained on: row 3"):  # by one that it is compared with
+        (tmp_path / "clean").mkdir()
+        for path in ("config.json", "model.safetensors"):
+            (tmp_path / "clean" / path).write_bytes((data / "one" / path).read_bytes())
+        evaluate.evaluate(model, tmp_path / "clean", planted, others=[data / "two"])
+    told = evaluate.evaluate(model, data / "one", planted, allow_leaks=True)[0]["protocol"]
+    assert told["leaked_pairs"] == 1
+    assert evaluate.evaluate(model, tmp_path / "clean", fair)[0]["protocol"]["leaked_pairs"] is None  # nobody knows
+
+
+def test_a_video_with_itself_is_told(world, tmp_path):
+    data, clips = world
+    config = TINY.override({"profile": "sop2018", "bins": "32"})
+    checkpoint.start(tmp_path / "old", config, {"train": clips[:2], "val": []}, False)
+    checkpoint.write_model(tmp_path / "old", SoundOfPixels(config))
+    pair = (mixing.Part(clips[2], 0), mixing.Part(clips[2], 0))
+    found, _ = evaluate.evaluate(checkpoint.load_model(tmp_path / "old"), tmp_path / "old", [pair])
+    assert found["protocol"]["n_same_video"] == 1 and "1 mixtures are of one video" in tables.text_results(found)
+
+
+def test_nothing_but_silence_is_told_without_numbers(world, tmp_path):
+    data, _ = world
+    parts = [mixing.Part(write_clip(tmp_path, label, 8, silent=True), 0) for label in ("red", "blue")]
+    found, _ = evaluate.evaluate(checkpoint.load_model(data / "one"), data / "one", [tuple(parts)])
+    assert found["rows"][0]["sdr"] is None and found["per_label"] == [] and found["confusion"] == []
+    assert "left out: row 1, since red/red_8, blue/blue_8 is silent there" in tables.text_results(found)
+
+
+def test_the_settings_of_the_tiny_world_are_the_config_of_its_models(world):
+    assert checkpoint.load_model(world[0] / "one").config == TINY and SETTINGS["name"] == TINY.name

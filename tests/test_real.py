@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from tiny import SHARED
 
-from sop_core import evaluate, index, preprocess
+from sop_core import duets, index, methods, preprocess, tables
 from sop_core.__main__ import main
 from sop_core.config import DEMO_WEIGHTS, MUSIC
 from sop_core.localize import Scene
@@ -26,7 +26,7 @@ def test_the_default_warp_loses_less_than_half_of_what_the_published_one_loses(s
         shutil.copy(video, tmp_path / "v" / video.parent.name)
     preprocess.preprocess(tmp_path / "v", tmp_path / "d", fps=1, audio_format="flac", progress=False)
     pairs = draw_pairs(index.find_clips(tmp_path / "d"), 16, MUSIC, "different")
-    table = evaluate.warps(pairs, MUSIC).set_index("warp")
+    table = methods.warps(pairs, MUSIC).set_index("warp")
     for kind in ("binary", "ratio"):
         lost = table.loc["none", kind] - table[kind]
         assert 0 < lost["mel"] < lost["grid"] / 2, table
@@ -50,8 +50,8 @@ def test_separate_writes_a_wav_of_a_real_video(semireal, tmp_path):
 def test_duets_of_another_making_are_evaluated_by_the_same_truth_files(semireal, tmp_path, demo_model):
     preprocess.preprocess(semireal / "duet", tmp_path, progress=False)
     clips = index.find_clips(tmp_path)[:2]
-    scores, placed = evaluate.score_duets(demo_model, clips, semireal / "duet_truth")
+    found = duets.score_duets(demo_model, clips, semireal / "duet_truth")
     # The stems add up to the video's sound, so ideal masks must do well whatever the model makes of strange instruments.
-    rows = {r["method"]: r for r in evaluate.table(scores)}
+    rows = {r["method"]: r for r in tables.table(found.scores)}
     assert rows["oracle_ratio"]["sdr"] > rows["mixture"]["sdr"] + 8
-    assert len(placed) == 4 and set(placed.label) == {label for c in clips for label in c.label.split()}
+    assert len(found.placed) == 4 and set(found.placed.label) == {label for c in clips for label in c.label.split()}

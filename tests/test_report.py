@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import TINY, TONES, write_clip
 
-from sop_core import evaluate, media, mixing, report, show
+from sop_core import checkpoint, evaluate, media, methods, mixing, report, show
 from sop_core.checkpoint import Record
 from sop_core.nets import SoundOfPixels
 
@@ -39,10 +39,11 @@ def page(tmp_path_factory):
     torch.manual_seed(0)
     model = SoundOfPixels(TINY).eval()
     pairs = mixing.draw_pairs(clips, 4, TINY, labels="different")
-    scores = evaluate.score_pairs(model, pairs)
-    results = {"rows": evaluate.table(scores), "per_label": evaluate.per_label(scores)}
+    checkpoint.write_model(data, model)
+    results, scores = evaluate.evaluate(model, data, pairs)
+    shown = report.of_evaluation(model, pairs, [], None, results, scores)
     history = [Record(1, 0.5, 1.0, 0.1, True, 10.0, 3.0), Record(2, 0.4, 2.0, 0.1, True, 10.0, 6.0)]
-    return report.write(data / "visualization", model, pairs, history, results).read_text()
+    return report.write(data / "visualization", model, history=history, results=results, **shown).read_text()
 
 
 def test_it_needs_no_other_file_and_no_server(page):
@@ -72,7 +73,7 @@ def test_names_are_escaped(page):
 
 
 def test_the_table_holds_the_numbers(page):
-    for method in evaluate.METHODS:
+    for method in methods.METHODS:
         assert f"<td>{method}</td>" in page
 
 
@@ -105,7 +106,7 @@ def test_a_player_keeps_the_level_and_never_clips():
 def test_figures_can_be_drawn(tiny_clips):
     torch.manual_seed(0)
     model = SoundOfPixels(TINY).eval()
-    one = evaluate.example(model, mixing.draw_pairs(tiny_clips, 1, TINY)[0])
+    one = methods.example(model, mixing.draw_pairs(tiny_clips, 1, TINY)[0])
     assert len(show.example(one).axes) == 2 * 6
     assert len(show.maps({"a": one.mixture_mag, "b": one.true_mags[0]}, {"c": one.weight}).axes) == 3
     assert show.figure_png(show.lengths({"train": tiny_clips, "val": tiny_clips[:2]}, 8.0)).startswith(b"\x89PNG")
@@ -120,7 +121,7 @@ def test_metrics_json_is_plain_json(tmp_path, tiny_clips):
     back = json.loads((tmp_path / "metrics.json").read_text())
     assert {"method", "n_pairs", "n_excluded", "sdr", "sir", "sar", "sdr_mixture", "sdr_ci95"} <= set(back["rows"][0])
     assert back["protocol"]["manifest"] and back["protocol"]["n_pairs"] == 2
-    assert len(scores) == 2 * 2 * len(evaluate.METHODS)
+    assert len(scores) == 2 * 2 * len(methods.METHODS)
 
 
 def test_a_live_curve_hands_on_every_record_and_says_what_is_left(monkeypatch):

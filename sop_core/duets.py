@@ -1,0 +1,146 @@
+"""Duets: a mixture that was filmed as one, with its stems and boxes known -> separation by boxes, localization, false claims.
+
+Truth is `<id>.json` (`frame_size`, and `sources` with `label`, `box_xyxy` in pixels and `stem`, a file beside it) for each clip.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from . import media, metrics
+from .errors import SopError
+from .index import Clip
+from .journal import Journal
+from .localize import Scene
+from .methods import oracles, score
+from .nets import SoundOfPixels
+
+CLAIM = (
+    0.5  # share of an instrument's energy that a pixel has to claim to say "here": the same for all pictures and sounds
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One instrument of a duet."""
+
+    label: str
+    box: metrics.Box
+    stem: Path
+
+
+def read_truth(folder: Path, id: str) -> list[Source] | None:
+    """The sources of clip `id` by `folder/<id>.json`; None where there is no such file. Raises SopError where it is broken."""
+    path = folder / f"{id}.json"
+    if not path.is_file():
+        return None
+    try:
+        truth = json.loads(path.read_text())
+        (w, h), sources = truth["frame_size"], truth["sources"]
+        boxes = [np.array(s["box_xyxy"]) / [w, h, w, h] for s in sources]
+        # Only the stem's name counts: a file may not lead out of its folder.
+        stems = [folder / Path(s["stem"]).name for s in sources]
+        return [Source(s["label"], tuple(b.tolist()), stem) for s, b, stem in zip(sources, boxes, stems, strict=True)]
+    except (ValueError, KeyError, TypeError) as e:
+        raise SopError(f"{path}: expected frame_size and sources with label, box_xyxy and stem ({e!r})") from None
+
+
+def heard(model: SoundOfPixels, clip: Clip, truth: Path) -> tuple[Scene, dict[str, tuple[np.ndarray, metrics.Box]]]:
+    """A duet as a scene, and each instrument's own sound and box, by its label (and number, where two share one)."""
+    scene, sources = Scene.from_clip(model, clip), read_truth(truth, clip.id)
+    alike = len({s.label for s in sources}) < len(sources)
+    names = [f"{s.label} {n}" if alike else s.label for n, s in enumerate(sources, 1)]
+    return scene, {
+        name: (media.read_sound(s.stem, rate=scene.rate), s.box) for name, s in zip(names, sources, strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class Duets:
+    """What `score_duets` found."""
+
+    scores: pd.DataFrame  # as `score_pairs` gives them: `exchanged` takes the other's box
+    # One row an instrument that sounds: clip, label, own and other (correlations of its box's sound with its stem and with the
+    # nearest other one), right, sdr (dB, of that sound), pointed and ciou (of its own sound's map), area (of its box).
+    placed: pd.DataFrame
+    # One row an instrument and a sound that its picture was given instead of the duet: clip, label, sound, peak, mean.
+    claimed: pd.DataFrame
+
+
+def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path, journal: Journal | None = None) -> Duets:
+    """Duets against their stems and boxes; shows a progress bar.
+
+    Each instrument's sound is what its box sounds like. Where a sound comes from is asked with each instrument's own stem beside
+    the duet's picture; and what the picture claims of sounds that are not its own, as loud as that stem: noise, and an instrument
+    that isn't there (of the next duet that has one); and of silence, noise at -80 dB. Raises SopError where no clip has truth.
+    """
+    known = [(clip, sources) for clip in clips if (sources := read_truth(truth, clip.id))]
+    if not known:
+        raise SopError(f"{truth}: no <id>.json there for any of the {len(clips)} clips, e.g. {clips[0].id}.json")
+
+    def measure(i: int) -> dict:
+        clip, sources = known[i]
+        scene = Scene.from_clip(model, clip)
+        stems = [media.read_sound(s.stem, rate=scene.rate) for s in sources]
+        length = min(len(scene.mixture), *map(len, stems))
+        stems = np.stack([s[:length] for s in stems])
+        found = np.stack([scene.sound(scene.cells_in(s.box)) for s in sources])[:, :length]
+        sounds, estimate = (torch.from_numpy(x).to(scene.spec.device) for x in (stems, found))
+        mixture = torch.from_numpy(scene.mixture[:length]).to(sounds)
+        methods = {"model": estimate, "exchanged": estimate.roll(1, 0), "mixture": mixture.expand_as(sounds)}
+        rows = score(i, [(clip.name, clip.video, s.label) for s in sources], sounds, methods | oracles(model, sounds))
+        placed, claimed = [], []
+        for n in np.flatnonzero(~metrics.silent(stems)):
+            who = {"clip": clip.name, "label": sources[n].label}
+            maps = {name: _claim(scene, sound, stems[n]) for name, sound in _sounds(known, i, n, stems, scene.rate)}
+            claimed += [who | {"sound": k, "peak": float(m.max()), "mean": float(m.mean())} for k, m in maps.items()]
+            placed.append(
+                who | _place(n, found[n], stems) | _find(maps["own"], sources[n].box) | {"sdr": rows[n]["sdr"]}
+            )
+        return {"scores": rows, "placed": placed, "claimed": claimed}
+
+    found = (journal or Journal()).each("duets", len(known), measure, "clip")
+    return Duets(*(pd.DataFrame([row for f in found for row in f[k]]) for k in ("scores", "placed", "claimed")))
+
+
+def _place(n: int, found: np.ndarray, stems: np.ndarray) -> dict:
+    """Whether what was taken from instrument n's box is its stem. Shape: (L,), (N, L)"""
+    to = [metrics.correlation(found, stem) for stem in stems]
+    other = max(c for m, c in enumerate(to) if m != n)
+    return {"own": to[n], "other": other, "right": bool(to[n] > other)}
+
+
+def _find(energy: np.ndarray, box: metrics.Box) -> dict:
+    """Whether a map finds a box."""
+    x0, y0, x1, y1 = np.clip(box, 0, 1)
+    return {
+        "pointed": metrics.pointed(energy, box),
+        "ciou": metrics.ciou(energy, box),
+        "area": float((x1 - x0) * (y1 - y0)),
+    }
+
+
+def _sounds(known: list, i: int, n: int, stems: np.ndarray, rate: int) -> Iterator[tuple[str, np.ndarray]]:
+    """What duet i's picture is given instead of the duet: instrument n's own sound, and what it should claim nothing of."""
+    own, rng = stems[n], np.random.default_rng([i, n])
+    yield "own", own
+    labels = {s.label for s in known[i][1]}
+    away = (s for _, sources in known[i + 1 :] + known[:i] for s in sources if s.label not in labels)
+    if absent := next(away, None):
+        sound = np.resize(media.read_sound(absent.stem, rate=rate), own.shape)
+        if not metrics.silent(sound):
+            yield "absent", sound * (metrics.rms(own) / metrics.rms(sound))
+    noise = rng.standard_normal(own.shape)
+    yield "noise", noise * metrics.rms(own)
+    yield "silence", noise * metrics.SILENCE
+
+
+def _claim(scene: Scene, sound: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The energy that each cell claims of a sound beside a scene's picture, in shares of `own`'s. Shape: (L,), (L,) -> (H, W)"""
+    sound = np.float32(sound)
+    return scene.hearing(sound).energy() * (metrics.rms(sound) / metrics.rms(own)) ** 2

@@ -1,0 +1,146 @@
+"""Duets: separated by their boxes, found in them, and nothing claimed of sounds that are not there."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+from tiny import TINY, TONES
+
+from sop_core import duets, tables
+from sop_core.errors import SopError
+from sop_core.index import Clip
+
+
+def row(rows, method):
+    return next(r for r in rows if r["method"] == method)
+
+
+@pytest.fixture(scope="module")
+def duet(tmp_path_factory):
+    """A red square on the left and a blue one on the right that sound together; (clip, folder of the truth)."""
+    data = tmp_path_factory.mktemp("duet")
+    t = np.arange(3 * TINY.rate) / TINY.rate
+    stems = [
+        0.2 * np.sin(2 * np.pi * TONES[c] * t) * (1 + 0.5 * np.sin(2 * np.pi * f * t))
+        for c, f in (("red", 1), ("blue", 2))
+    ]
+    sound, frames, truth = (
+        data / "audio" / "red blue" / "d.flac",
+        data / "frames" / "red blue" / "d.mp4",
+        data / "truth",
+    )
+    for folder in (sound.parent, frames, truth):
+        folder.mkdir(parents=True)
+    soundfile.write(sound, sum(stems), TINY.rate)
+    picture = np.full((60, 100, 3), 100, np.uint8)
+    picture[:, 5:45], picture[:, 55:95] = (220, 30, 30), (30, 60, 220)
+    for k in range(24):
+        Image.fromarray(picture).save(frames / f"{k + 1:06d}.jpg")
+    for i, stem in enumerate(stems):
+        soundfile.write(truth / f"d_{i}.flac", stem, TINY.rate)
+    boxes = {"red": [5, 0, 45, 60], "blue": [55, 0, 95, 60]}
+    sources = [{"label": c, "box_xyxy": b, "stem": f"d_{i}.flac"} for i, (c, b) in enumerate(boxes.items())]
+    (truth / "d.json").write_text(json.dumps({"frame_size": [100, 60], "sources": sources}))
+    return Clip(sound, frames, 24), truth
+
+
+def test_a_duet_is_separated_by_its_boxes_and_found_in_them(eyes, duet):
+    clip, truth = duet
+    found = duets.score_duets(eyes, [clip], truth)
+    placed = found.placed
+    assert placed.right.all() and (placed.own > 0.95).all() and (placed.other < 0.3).all()
+    assert tables.localization(placed)["share_right"] == 1
+    rows = tables.table(found.scores)
+    assert row(rows, "model")["sdr"] > row(rows, "exchanged")["sdr"] + 20
+    assert row(rows, "model")["sdr"] > row(rows, "mixture")["sdr"] + 10
+
+
+def test_wrong_boxes_are_found_out(eyes, duet, tmp_path):
+    clip, truth = duet
+    told = json.loads((truth / "d.json").read_text())
+    for source, other in zip(told["sources"], told["sources"][::-1], strict=True):
+        source["stem"] = str(truth / other["stem"])
+    wrong = tmp_path / "truth"
+    wrong.mkdir()
+    (wrong / "d.json").write_text(json.dumps(told))
+    for i in (0, 1):
+        (wrong / f"d_{i}.flac").write_bytes((truth / f"d_{i}.flac").read_bytes())
+    placed = duets.score_duets(eyes, [clip], wrong).placed
+    assert not placed.right.any()
+
+
+def test_truth_stays_in_its_folder_and_broken_truth_is_named(eyes, duet, tmp_path):
+    clip, _ = duet
+    escape = {"frame_size": [1, 1], "sources": [{"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": "../../etc/passwd"}]}
+    (tmp_path / "d.json").write_text(json.dumps(escape))
+    assert duets.read_truth(tmp_path, "d")[0].stem == tmp_path / "passwd"
+    (tmp_path / "d.json").write_text('{"sources": []}')
+    with pytest.raises(SopError, match="d.json: expected frame_size"):
+        duets.read_truth(tmp_path, "d")
+    (tmp_path / "d.json").unlink()
+    with pytest.raises(SopError, match="no <id>.json there"):
+        duets.score_duets(eyes, [clip], tmp_path)
+
+
+def test_each_instruments_own_sound_is_found_in_its_box(eyes, duet):
+    clip, truth = duet
+    placed = duets.score_duets(eyes, [clip], truth).placed
+    assert placed.pointed.all() and (placed.ciou > 0.5).all()
+    np.testing.assert_allclose(placed.area, 0.4)
+    where = tables.localization(placed)
+    assert (where["pointing"], where["ciou_30"], where["ciou_50"]) == (1, 1, 1)
+    assert where["pointing_chance"] == 0.4
+    assert where["auc"] == pytest.approx(where["ciou"], abs=0.026)  # half a step of the curve
+
+
+def test_a_map_with_its_rows_and_columns_exchanged_finds_nothing(eyes, duet, monkeypatch):
+    energy = duets.Scene.energy
+    monkeypatch.setattr(duets.Scene, "energy", lambda scene: energy(scene)[:, ::-1])
+    where = tables.localization(duets.score_duets(eyes, [duet[0]], duet[1]).placed)
+    assert where["pointing"] == 0 and where["ciou"] < 0.1
+
+
+def test_pictures_claim_their_own_sounds_and_no_silence(eyes, duet, tmp_path):
+    """Eyes lets a band through where it sees a colour: all of its own tone, half of what noise has in it, nothing of a silence."""
+    clip, truth = duet
+    claimed = duets.score_duets(eyes, [clip], truth).claimed.set_index(["label", "sound"]).peak
+    for label in ("red", "blue"):
+        assert claimed[label, "own"] > 0.9
+        assert claimed[label, "silence"] < 1e-5
+    low_band = claimed["red", "noise"]  # below some 1.5 of 5.5 kHz, or above: each picture shows both colours
+    assert 0.5 < low_band < 0.9 and claimed["blue", "noise"] == pytest.approx(low_band, abs=0.02)
+    rows = {r["sound"]: r for r in tables.claims(duets.score_duets(eyes, [clip], truth).claimed, duets.CLAIM)}
+    assert rows["own"]["over"] == 1 and rows["silence"]["over"] == 0 and "absent" not in rows
+
+
+def test_an_instrument_that_is_not_there_comes_from_another_duet_as_loud(eyes, duet, tmp_path, monkeypatch):
+    clip, truth = duet
+    told = json.loads((truth / "d.json").read_text())
+    told["sources"][0]["label"] = "green"
+    for i in (0, 1):
+        (tmp_path / f"d_{i}.flac").write_bytes((truth / f"d_{i}.flac").read_bytes())
+    (tmp_path / "d.json").write_text((truth / "d.json").read_text())
+    (tmp_path / "e.json").write_text(json.dumps(told))
+    heard = []
+    hearing = duets.Scene.hearing
+    monkeypatch.setattr(duets.Scene, "hearing", lambda scene, sound: (heard.append(sound), hearing(scene, sound))[1])
+    other = Clip(clip.sound.rename(clip.sound.with_name("e.flac")), clip.frames, clip.n_frames)
+    clip = Clip(clip.sound.with_name("d.flac"), clip.frames, clip.n_frames)
+    clip.sound.write_bytes(other.sound.read_bytes())
+    found = duets.score_duets(eyes, [clip, other], tmp_path)
+    assert found.claimed.groupby("sound").size().to_dict() == {"own": 4, "absent": 4, "noise": 4, "silence": 4}
+    loudness = np.array([np.sqrt(np.mean(sound**2)) for sound in heard[:3]])  # of duet d's first: own, green, noise
+    np.testing.assert_allclose(loudness, loudness[0], rtol=0.01)
+
+
+def test_a_silent_stem_is_nowhere(eyes, duet, tmp_path):
+    clip, truth = duet
+    (tmp_path / "d.json").write_text((truth / "d.json").read_text())
+    sound, rate = soundfile.read(truth / "d_0.flac")
+    soundfile.write(tmp_path / "d_0.flac", sound, rate)
+    soundfile.write(tmp_path / "d_1.flac", 0 * sound, rate)
+    found = duets.score_duets(eyes, [clip], tmp_path)
+    assert found.placed.label.tolist() == ["red"] and set(found.claimed.label) == {"red"}
+    assert tables.table(found.scores)[0]["n_excluded"] == 1
