@@ -316,6 +316,8 @@ def evaluate(args) -> None:
 
     if (args.duets is None) != (args.truth is None):
         raise SopError("--duets and --truth go together: an index of duets, and the folder of their boxes and stems")
+    if args.sources and args.pairs:
+        raise SopError(f"--sources with --pairs: {args.pairs} says already which mixtures; leave one of them out")
     if args.sources and min(args.sources) < 2:
         raise SopError(f"--sources {min(args.sources)}: expected numbers from 2, as many as are mixed")
     processes = engine.processes(args.device)

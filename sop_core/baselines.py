@@ -23,18 +23,22 @@ def nmf(mixture: Tensor, count: int, config: Config, seed: int = 0) -> Tensor:
         import librosa
         from sklearn.cluster import KMeans
         from sklearn.decomposition import NMF
+        from threadpoolctl import threadpool_limits
     except ImportError as e:
         raise SopError(f"the baseline nmf needs {e.name}: pip install 'sop-core[baselines]'") from None
     spec = stft(mixture, config.n_fft, config.hop)
     mags = magnitude(spec).cpu().numpy().astype(np.float64)  # (F_linear, T)
     if not mags.any():
         return mixture.expand(count, -1) / count
-    factors = NMF(min(COMPONENTS * count, *mags.shape), init="nndsvda", solver="mu", beta_loss="kullback-leibler",
-                  max_iter=200, tol=1e-3, random_state=seed)  # fmt: skip
-    spectra = factors.fit_transform(mags / max(mags.max(), 1e-8))  # (F_linear, components)
-    bank = librosa.filters.mel(sr=config.rate, n_fft=config.n_fft, n_mels=40)
-    timbre = librosa.feature.mfcc(S=librosa.power_to_db(bank @ (spectra / (spectra.sum(0) + 1e-12)) ** 2), n_mfcc=MFCCS)
-    group = KMeans(count, n_init=10, random_state=seed).fit_predict(timbre[1:].T)  # the first is loudness
+    with threadpool_limits(1):  # threads of theirs go on spinning after their work, and make torch many times slower
+        factors = NMF(min(COMPONENTS * count, *mags.shape), init="nndsvda", solver="mu", beta_loss="kullback-leibler",
+                      max_iter=200, tol=1e-3, random_state=seed)  # fmt: skip
+        spectra = factors.fit_transform(mags / max(mags.max(), 1e-8))  # (F_linear, components)
+        bank = librosa.filters.mel(sr=config.rate, n_fft=config.n_fft, n_mels=40)
+        timbre = librosa.feature.mfcc(
+            S=librosa.power_to_db(bank @ (spectra / (spectra.sum(0) + 1e-12)) ** 2), n_mfcc=MFCCS
+        )
+        group = KMeans(count, n_init=10, random_state=seed).fit_predict(timbre[1:].T)  # the first is loudness
     parts = np.stack([spectra[:, group == n] @ factors.components_[group == n] for n in range(count)])
     shares = spec.real.new_tensor(parts / (parts.sum(0) + 1e-12))
     return istft(shares * spec, config.hop, mixture.shape[-1])

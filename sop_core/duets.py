@@ -105,6 +105,8 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path, journal: J
         return {"scores": rows, "placed": placed, "claimed": claimed}
 
     found = (journal or Journal()).each("duets", len(known), measure, "clip")
+    if not any(f["placed"] for f in found):
+        raise SopError(f"{truth}: not one of the stems of the {len(known)} duets is to be heard")
     return Duets(*(pd.DataFrame([row for f in found for row in f[k]]) for k in ("scores", "placed", "claimed")))
 
 

@@ -33,7 +33,8 @@ def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict
     """`sdr`, `sir`, `sar`, `si_sdr` of each estimate; None where a reference is silent: then nothing is defined.
 
     Estimate n is held against reference n; several sets of estimates share what only depends on the references.
-    An estimate that is silent, or no number, scores FAILED; none scores more than 100 dB. Shape: (N, L), (..., N, L) -> (..., N) each.
+    An estimate that is silent, or no number, scores FAILED; none scores more than 100 dB.
+    Shape: (N, L), (..., N, L) -> (..., N) each.
     The first three equal `mir_eval.separation.bss_eval_sources(..., compute_permutation=False)`.
     """
     refs, ests = torch.as_tensor(references).double(), torch.as_tensor(estimates).double()

@@ -115,7 +115,7 @@ def example(one: Example) -> Figure:
             ("sound, true", decibels(one.true_mags[row], loudest), SOUND),
             (f"separated, {sdr}", decibels(one.found_mags[row], loudest), SOUND),
         ]
-        ax[0].set_title(one.names[row], fontsize=9)
+        ax[0].set_title(_plain(one.names[row]), fontsize=9)
         for a, (title, values, colours) in zip(ax[1:], pictures, strict=True):
             _bins(a, values, colours, title)
         ax[0].set_xticks([]), ax[0].set_yticks([])
@@ -161,12 +161,13 @@ def live(records: Iterable[Record], epochs: int) -> list[Record]:
 def lengths(splits: dict[str, list[Clip]], fps: float) -> Figure:
     """How many clips each label has in each split, and how long the clips are."""
     labels = sorted({c.label for clips in splits.values() for c in clips})
+    shown = [_plain(label) for label in labels]
     fig, axes = _grid(1, 2, (5.5, max(3, 0.6 + 0.2 * len(labels))))
     counts = {name: Counter(c.label for c in clips) for name, clips in splits.items()}
     left = np.zeros(len(labels))
     for name in splits:
         widths = np.array([counts[name][label] for label in labels])
-        axes[0, 0].barh(labels, widths, left=left, label=name)
+        axes[0, 0].barh(shown, widths, left=left, label=name)
         left += widths
     axes[0, 0].set(xlabel="clips", title="clips of each label")
     axes[0, 0].margins(y=0.01)
@@ -201,33 +202,46 @@ def scores(table: pd.DataFrame, count: int = 5) -> Figure:
     axes[0, 0].boxplot([kept[kept.method == name].sdr for name in names], orientation="horizontal", tick_labels=names)
     axes[0, 0].set(xlabel="SDR, dB", title="each source, by method")
     axes[0, 0].invert_yaxis()
-    ax, means = axes[0, 1], gains(table)
-    ends = means[["mixture", "model"]].to_numpy()
-    ax.plot([ends.min(), ends.max()], [ends.min(), ends.max()], "k--", lw=1, label="no better than the mixture")
-    ax.plot(*ends.T, "o", color="0.7", ms=5)
-    for colour, name, part in (("tab:green", "most", means[:count]), ("tab:red", "least", means[-count:])):
-        ax.plot(part.mixture, part.model, "o", color=colour, ms=6, label=f"gained {name}")
-        for pair, row in part.iterrows():
-            ax.annotate(pair + 1, (row.mixture, row.model), xytext=(5, 2), textcoords="offset points", fontsize=8)
+    ax, order = axes[0, 1], gains(table).index
+    wide = kept.pivot(index=["pair", "source"], columns="method", values="sdr")[["mixture", "model"]]
+    ends = [wide.mixture.min(), wide.mixture.max()]
+    ax.plot(ends, ends, "k--", lw=1, label="no better than the mixture")
+    least = order[max(len(order) - count, count) :]
+    for pairs, colour, name in (
+        (order, "0.75", None),
+        (order[:count], "tab:green", "most"),
+        (least, "tab:red", "least"),
+    ):
+        for pair in pairs:
+            sources = wide.loc[pair]
+            ax.plot(sources.mixture, sources.model, "o-", color=colour, ms=4, lw=0.6)
+            if name:
+                ax.annotate(pair + 1, sources.to_numpy()[0], xytext=(5, 2), textcoords="offset points", fontsize=8)
+        ax.plot(
+            [], [], "o-", color=colour, ms=4, lw=0.6, label=f"gained {name}" if name else "the sources of a mixture"
+        )
     ax.set(
-        xlabel="SDR of the mixture, dB", ylabel="SDR of the model, dB", title="each mixture, by its row in the manifest"
+        xlabel="SDR in the mixture, dB",
+        ylabel="SDR of the model, dB",
+        title="mixture by mixture, with rows of the manifest",
     )
-    ax.legend(frameon=False, fontsize=9)
+    ax.legend(frameon=False, fontsize=8)
     return fig
 
 
 def labels(rows: list[dict]) -> Figure:
     """Mean SDR of each label, by `tables.per_label`: from the mixture's to the model's, and what an ideal mask leaves above it."""
-    fig, axes = _grid(1, 1, (9, 0.9 + 0.34 * len(rows)))
+    fig, axes = _grid(1, 1, (11, 0.9 + 0.34 * len(rows)))
     ax, rows = axes[0, 0], sorted(rows, key=lambda r: r["sdr"])
-    names = [f"{r['label']} ({r['n']})" for r in rows]
+    ax.use_sticky_edges = False  # a bar's foot, where the mixture is, is to be seen
+    names = [_plain(f"{r['label']} ({r['n']})") for r in rows]
     mixture, model, ideal = (np.array([r[k] for r in rows]) for k in ("sdr_mixture", "sdr", "sdr_oracle"))
     ax.barh(names, ideal - model, left=model, color="0.88", label="head-room: to the ideal binary mask")
     ax.barh(names, model - mixture, left=mixture, color="tab:orange", label="model, from the mixture")
     ax.plot(mixture, names, "k|", ms=12, label="mixture")
     ax.axvline(0, color="0.5", lw=0.8)
     ax.set(xlabel="SDR, dB", title="each instrument, and how many sources of it")
-    ax.legend(frameon=False, fontsize=9, loc="lower right")
+    fig.legend(*ax.get_legend_handles_labels(), frameon=False, fontsize=9, loc="outside right center")
     return fig
 
 
@@ -242,8 +256,8 @@ def confusion(rows: list[dict]) -> Figure:
         text = f"{100 * r['confused']:.0f} %\nof {r['n']}"
         ax.text(j, i, text, ha="center", va="center", fontsize=7, color="w" if r["confused"] > 0.5 else "k")
     shown = ax.imshow(shares, cmap="Oranges", vmin=0, vmax=1)
-    ax.set_xticks(range(len(names)), names, rotation=45, ha="right")
-    ax.set_yticks(range(len(names)), names)
+    ax.set_xticks(range(len(names)), [*map(_plain, names)], rotation=45, ha="right")
+    ax.set_yticks(range(len(names)), [*map(_plain, names)])
     ax.set(xlabel="mixed with", ylabel="source", title="came out as more of the other (SIR below 0 dB)")
     fig.colorbar(shown, ax=ax, label="share of sources", shrink=0.8)
     return fig
@@ -257,7 +271,7 @@ def finds(scene: Scene, sources: dict[str, tuple[np.ndarray, Box]]) -> Figure:
     axes[0, 0].set_title("the frame", fontsize=10)
     for ax, (name, (own, box)) in zip(axes[0, 1:], sources.items(), strict=True):
         shown = _energy(ax, scene.frame, scene.hearing(own).energy())
-        ax.set_title(f"who sounds like the {name}?", fontsize=10)
+        ax.set_title(f"who sounds like the {_plain(name)}?", fontsize=10)
         _box(ax, box, name, (w, h))
     fig.colorbar(shown, ax=axes[0, -1], label="share of its energy")
     for ax in axes[0]:
@@ -304,7 +318,7 @@ def _box(ax, box: Box, name: str, size: tuple[int, int]) -> None:
     w, h = size
     x0, y0, x1, y1 = np.array(box) * [w, h, w, h]
     ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="w", lw=1.5))
-    ax.text(x0 + 4, y0 + 4, name, color="k", va="top", fontsize=9, bbox={"fc": "w", "ec": "none", "pad": 1.5})
+    ax.text(x0 + 4, y0 + 4, _plain(name), color="k", va="top", fontsize=9, bbox={"fc": "w", "ec": "none", "pad": 1.5})
 
 
 def _bins(ax, values: np.ndarray, colours: str, title: str) -> None:
@@ -312,6 +326,11 @@ def _bins(ax, values: np.ndarray, colours: str, title: str) -> None:
     ax.imshow(values, origin="lower", aspect="auto", cmap=colours, vmin=0, vmax=1)
     ax.set_title(title, fontsize=9)
     ax.set_xticks([]), ax.set_yticks([])
+
+
+def _plain(name: str) -> str:
+    """A name as it is: matplotlib would read what stands between two dollars as a formula, and fail at a bad one."""
+    return name.replace("$", r"\$")
 
 
 def _grid(rows: int, columns: int, size: tuple[float, float]):

@@ -104,7 +104,7 @@ def localization(placed: pd.DataFrame) -> dict:
         "share_right": float(means.right),
         "correlation_own": float(means.own),
         "correlation_other": float(means.other),
-        "sdr": float(means.sdr),
+        "sdr": _mean(placed.sdr.dropna().astype(float)),
         "pointing": float(means.pointed),
         "pointing_chance": float(means.area),
         "ciou": float(means.ciou),
@@ -169,10 +169,11 @@ def text_compared(rows: list[dict], compared: list[dict]) -> str:
 def text_localization(where: dict) -> str:
     """What was found of the instruments of duets, in words."""
     share = {k: f"{100 * where[k]:.0f} %" for k in ("share_right", "pointing", "pointing_chance", "ciou_30", "ciou_50")}
+    sdr = "-" if where["sdr"] is None else f"{where['sdr']:.2f}"
     return "\n".join(
         (
             f"localization of {where['n_instruments']} instruments:",
-            f"  {share['share_right']} sound, from their box, more like their own stem than another's (SDR {where['sdr']:.2f} dB)",
+            f"  {share['share_right']} sound, from their box, more like their own stem than another's (SDR {sdr} dB)",
             f"  {share['pointing']} have the peak of their own sound's map in their box (by chance {share['pointing_chance']})",
             f"  cIoU {where['ciou']:.2f} (of the whole picture {where['ciou_all']:.2f}): {share['ciou_30']} reach 0.3, "
             f"{share['ciou_50']} reach 0.5; AUC {where['auc']:.2f}",

@@ -172,6 +172,12 @@ def texts(tmp_path, _):
         (lambda t, d, r, v: ["evaluate", r, "--index", t / "none.csv"], "none.csv"),
         (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--truth", t], "go together"),
         (lambda t, d, r, v: ["evaluate", t, "--index", d / "val.csv"], "no checkpoint there"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--sources", "1"], "expected numbers from 2"),
+        (
+            lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--sources", "3", "--pairs", t / "p.csv"],
+            "leave one of them out",
+        ),
+        (lambda t, d, r, v: ["evaluate", r, t, "--index", d / "val.csv"], "no checkpoint there"),
         (lambda t, d, r, v: ["separate", t, v, "--pixel", "1,1", "--out", t / "a.wav"], "no checkpoint there"),
         (lambda t, d, r, v: ["separate", r, v, "--pixel", "4,1", "--out", t / "a.wav"], "pixel 4,1 is off the grid"),
         (lambda t, d, r, v: ["separate", r, v, "--box", "99,0,120,9", "--out", t / "a.wav"], "box"),

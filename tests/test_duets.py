@@ -144,3 +144,8 @@ def test_a_silent_stem_is_nowhere(eyes, duet, tmp_path):
     found = duets.score_duets(eyes, [clip], tmp_path)
     assert found.placed.label.tolist() == ["red"] and set(found.claimed.label) == {"red"}
     assert tables.table(found.scores)[0]["n_excluded"] == 1
+    where = tables.localization(found.placed)
+    assert where["n_instruments"] == 1 and where["sdr"] is None and "SDR - dB" in tables.text_localization(where)
+    soundfile.write(tmp_path / "d_0.flac", 0 * sound, rate)
+    with pytest.raises(SopError, match="not one of the stems"):
+        duets.score_duets(eyes, [clip], tmp_path)

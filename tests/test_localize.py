@@ -52,6 +52,17 @@ def tones(sound):
     return np.array(near) / power.sum().clip(1e-9)
 
 
+def test_a_scene_that_hears_another_sound_is_as_one_made_with_it(scene):
+    rng = np.random.default_rng(1)
+    frames = np.random.default_rng(0).integers(0, 255, (16, 30, 50, 3), dtype=np.uint8)
+    sound, before = np.float32(0.1 * rng.standard_normal(2 * TINY.rate)), scene.sound((1, 2))
+    other, alone = scene.hearing(sound), Scene(scene.model, frames, sound)
+    np.testing.assert_allclose(other.sound((1, 2)), alone.sound((1, 2)), atol=1e-6)
+    np.testing.assert_allclose(other.energy(), alone.energy(), atol=1e-6)
+    np.testing.assert_array_equal(scene.sound((1, 2)), before)  # the scene itself is as it was
+    assert len(scene.hearing(sound[:99]).mixture) == len(scene.hearing(np.tile(sound, 2)).mixture) == 2 * TINY.rate
+
+
 def test_each_side_of_the_picture_sounds_as_it_should(squares):
     low, high = squares.sound((2, 0)), squares.sound((2, 3))
     assert tones(low)[0] > 0.99 > 0.01 > tones(low)[1]

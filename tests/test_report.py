@@ -112,6 +112,19 @@ def test_figures_can_be_drawn(tiny_clips):
     assert show.figure_png(show.lengths({"train": tiny_clips, "val": tiny_clips[:2]}, 8.0)).startswith(b"\x89PNG")
 
 
+def test_names_are_drawn_as_they_are(tiny_clips):
+    """Between two dollars matplotlib reads a formula; this one is none, and would raise."""
+    name = r"$\frac{$_^"
+    rows = [{"label": name, "n": 1, "sdr": 5.0, "sdr_mixture": 0.0, "sdr_oracle": 9.0}]
+    fig = show.labels(rows)
+    assert show.figure_png(fig).startswith(b"\x89PNG")
+    (tick,) = fig.axes[0].get_yticklabels()
+    assert not tick._preprocess_math(tick.get_text())[1] and tick._preprocess_math(tick.get_text())[0] == f"{name} (1)"
+    assert show.figure_png(show.confusion([{"label": name, "other": name, "n": 1, "confused": 0.5, "gain": 0.0}]))
+    clip = type(tiny_clips[0])(f"audio/{name}/a.flac", "frames/a.mp4", 24)
+    assert show.figure_png(show.lengths({"train": [clip]}, 8.0))
+
+
 def test_metrics_json_is_plain_json(tmp_path, tiny_clips):
     torch.manual_seed(0)
     model = SoundOfPixels(TINY).eval()
