@@ -7,6 +7,7 @@ import argparse
 import errno
 import os
 import re
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -131,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         "--sources", type=int, nargs="+", default=None, metavar="N", help="draw as many of each N (None: the config's)"
     )
     p.add_argument(
-        "--labels", choices=("any", "different"), default="any", help="draw mixtures of any, or different, labels"
+        "--labels", choices=("any", "different"), default=None, help="draw mixtures of any (None), or different, labels"
     )
     p.add_argument(
         "--duets", type=Path, metavar="test.csv", help="filmed duets to separate by their boxes, with --truth"
@@ -316,10 +317,17 @@ def evaluate(args) -> None:
 
     if (args.duets is None) != (args.truth is None):
         raise SopError("--duets and --truth go together: an index of duets, and the folder of their boxes and stems")
-    if args.sources and args.pairs:
-        raise SopError(f"--sources with --pairs: {args.pairs} says already which mixtures; leave one of them out")
-    if args.sources and min(args.sources) < 2:
-        raise SopError(f"--sources {min(args.sources)}: expected numbers from 2, as many as are mixed")
+    drawing = {"--sources": args.sources, "--n-pairs": args.n_pairs, "--labels": args.labels}
+    if args.pairs and (given := [name for name, value in drawing.items() if value is not None]):
+        raise SopError(f"{given[0]} with --pairs: {args.pairs} says already which mixtures; leave one of them out")
+    if args.sources and (min(args.sources) < 2 or len(set(args.sources)) < len(args.sources)):
+        raise SopError(
+            f"--sources {' '.join(map(str, args.sources))}: expected different numbers from 2, as many as are mixed"
+        )
+    if args.n_pairs is not None and args.n_pairs < 1:
+        raise SopError(f"--n-pairs {args.n_pairs}: expected at least 1")
+    if args.out and args.out.is_dir():
+        raise SopError(f"--out {args.out}: a folder; expected the name of a file, such as {args.out / 'metrics.json'}")
     processes = engine.processes(args.device)
     (folder, *others), clips = args.ckpt, read_index(args.index)
     model = load_model(folder, str(processes.device) if processes else args.device)
@@ -328,7 +336,9 @@ def evaluate(args) -> None:
         pairs = read_pairs(args.pairs, clips, config)
     else:
         drawn = [replace(config, sources=n) for n in args.sources or [config.sources]]
-        pairs = [pair for c in drawn for pair in draw_pairs(clips, args.n_pairs or c.val_pairs, c, args.labels)]
+        pairs = [
+            pair for c in drawn for pair in draw_pairs(clips, args.n_pairs or c.val_pairs, c, args.labels or "any")
+        ]
     duets = read_index(args.duets) if args.duets else []
     notes = out.with_name(f"{out.stem}.part")
     results, scores = ev.evaluate(
@@ -339,6 +349,7 @@ def evaluate(args) -> None:
     ev.write_scores(out.with_name(f"{out.stem}.scores.csv"), scores)
     write_pairs(out.with_name(f"{out.stem}.pairs.csv"), pairs)
     ev.write_metrics(out, results)
+    shutil.rmtree(notes, ignore_errors=True)
     print(tables.text_results(results))
     print(f"\nnumbers: {out}")
     if args.report:

@@ -18,6 +18,7 @@ from .index import Clip
 from .journal import Journal
 from .localize import Scene
 from .methods import oracles, score
+from .mixing import same_rate
 from .nets import SoundOfPixels
 
 CLAIM = (
@@ -41,13 +42,20 @@ def read_truth(folder: Path, id: str) -> list[Source] | None:
         return None
     try:
         truth = json.loads(path.read_text())
-        (w, h), sources = truth["frame_size"], truth["sources"]
-        boxes = [np.array(s["box_xyxy"]) / [w, h, w, h] for s in sources]
-        # Only the stem's name counts: a file may not lead out of its folder.
-        stems = [folder / Path(s["stem"]).name for s in sources]
-        return [Source(s["label"], tuple(b.tolist()), stem) for s, b, stem in zip(sources, boxes, stems, strict=True)]
+        (w, h), found = map(float, truth["frame_size"]), []
+        for s in truth["sources"]:
+            x0, y0, x1, y1 = map(float, s["box_xyxy"])
+            if not (0 <= x0 < x1 <= w and 0 <= y0 < y1 <= h):
+                raise ValueError(f"a box {s['box_xyxy']} in a picture of {w:g} x {h:g}")
+            # Only the stem's name counts: a file may not lead out of its folder.
+            found.append(Source(str(s["label"]), (x0 / w, y0 / h, x1 / w, y1 / h), folder / Path(s["stem"]).name))
+        if len(found) < 2:
+            raise ValueError(f"{len(found)} source(s)")
+        return found
     except (ValueError, KeyError, TypeError) as e:
-        raise SopError(f"{path}: expected frame_size and sources with label, box_xyxy and stem ({e!r})") from None
+        raise SopError(
+            f"{path}: expected frame_size and two sources or more with label, box_xyxy within the picture, and stem ({e!r})"
+        ) from None
 
 
 def heard(model: SoundOfPixels, clip: Clip, truth: Path) -> tuple[Scene, dict[str, tuple[np.ndarray, metrics.Box]]]:
@@ -60,13 +68,19 @@ def heard(model: SoundOfPixels, clip: Clip, truth: Path) -> tuple[Scene, dict[st
     }
 
 
+def with_truth(clips: list[Clip], truth: Path) -> list[tuple[Clip, list[Source]]]:
+    """The clips of which there is truth, with it."""
+    return [(clip, sources) for clip in clips if (sources := read_truth(truth, clip.id))]
+
+
 @dataclass(frozen=True)
 class Duets:
     """What `score_duets` found."""
 
     scores: pd.DataFrame  # as `score_pairs` gives them: `exchanged` takes the other's box
     # One row an instrument that sounds: clip, label, own and other (correlations of its box's sound with its stem and with the
-    # nearest other one), right, sdr (dB, of that sound), pointed and ciou (of its own sound's map), area (of its box).
+    # nearest other one), right, chance (of that), sdr (dB, of that sound), pointed and ciou (of its own sound's map), area
+    # (of its box).
     placed: pd.DataFrame
     # One row an instrument and a sound that its picture was given instead of the duet: clip, label, sound, peak, mean.
     claimed: pd.DataFrame
@@ -77,9 +91,12 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path, journal: J
 
     Each instrument's sound is what its box sounds like. Where a sound comes from is asked with each instrument's own stem beside
     the duet's picture; and what the picture claims of sounds that are not its own, as loud as that stem: noise, and an instrument
-    that isn't there (of the next duet that has one); and of silence, noise at -80 dB. Raises SopError where no clip has truth.
+    that isn't there (of the next duet that has one); and of silence, noise at -80 dB: on this scale even a picture that takes all
+    of it claims next to nothing. Raises SopError where no clip has truth, or a clip's sound is at another rate.
     """
-    known = [(clip, sources) for clip in clips if (sources := read_truth(truth, clip.id))]
+    known = with_truth(clips, truth)
+    for clip, _ in known:
+        same_rate(clip.name, media.sound_length(clip.sound)[1], model.config)
     if not known:
         raise SopError(f"{truth}: no <id>.json there for any of the {len(clips)} clips, e.g. {clips[0].id}.json")
 
@@ -114,7 +131,7 @@ def _place(n: int, found: np.ndarray, stems: np.ndarray) -> dict:
     """Whether what was taken from instrument n's box is its stem. Shape: (L,), (N, L)"""
     to = [metrics.correlation(found, stem) for stem in stems]
     other = max(c for m, c in enumerate(to) if m != n)
-    return {"own": to[n], "other": other, "right": bool(to[n] > other)}
+    return {"own": to[n], "other": other, "right": bool(to[n] > other), "chance": 1 / len(to)}
 
 
 def _find(energy: np.ndarray, box: metrics.Box) -> dict:

@@ -20,7 +20,7 @@ import torch
 from accelerate import Accelerator
 
 from . import __version__, checkpoint, media, tables
-from .duets import CLAIM, score_duets
+from .duets import CLAIM, score_duets, with_truth
 from .errors import SopError
 from .index import Clip
 from .journal import Journal
@@ -44,59 +44,80 @@ def evaluate(
     """What `metrics.json` holds, and the scores behind its rows, as `tables` tells them.
 
     folder: where the model's weights are; duets and truth: as for `score_duets`, where there are any; others: folders of
-    checkpoints to compare with; notes: a folder for what was found so far, with which a killed evaluation goes on (it is removed in
-    the end); engine: the processes to share the work.
+    checkpoints to compare with; notes: a folder for what was found so far, with which a killed evaluation goes on (to be removed
+    when what is returned is written down); engine: the processes to share the work.
     Raises SopError where a checkpoint was trained on a video that is measured, unless `allow_leaks`; the result says so then.
     """
-    config, journals = model.config, []
-    told = protocol(model, folder, pairs, duets)
+    config, counts = model.config, {len(pair) for pair in pairs}
+    sources = config.sources if config.sources in counts else min(counts)
+    known = with_truth(duets, truth) if duets else []
+    truths = _hash([(clip.name, [(s.label, s.box) for s in found]) for clip, found in known]) if known else None
     rivals = [(other, checkpoint.load_model(other, str(next(model.parameters()).device))) for other in others]
-    for place, rival in [(folder, model), *rivals]:
-        if not allow_leaks:
-            _refuse_leaks(place, pairs, duets)
-        if (rival.config.rate, rival.config.samples) != (config.rate, config.samples):
+    told = []
+    for place, one in [(folder, model), *rivals]:
+        leaked = leaks(place, pairs, duets)
+        if leaked and not allow_leaks:
+            _refuse(place, leaked, len(pairs) + len(duets))
+        if (one.config.rate, one.config.samples) != (config.rate, config.samples):
             raise SopError(
-                f"{place}: windows of {rival.config.seconds:.2f} s at {rival.config.rate} Hz, {folder}: {config.seconds:.2f} s at "
+                f"{place}: windows of {one.config.seconds:.2f} s at {one.config.rate} Hz, {folder}: {config.seconds:.2f} s at "
                 f"{config.rate} Hz; only models of the same windows can be compared on a manifest"
             )
+        told.append(protocol(one, place, pairs, sources, leaked) | {"n_duets": len(known), "duets": truths})
+    files = {part.clip.sound for pair in pairs for part in pair} | {clip.sound for clip, _ in known}
+    files |= {s.stem for _, found in known for s in found}
+    now = [str(next(model.parameters()).device), *map(_state, sorted(files))]
 
-    def journal(model: SoundOfPixels, told: dict) -> Journal:
-        asked = [told, model.config.to_json(), sorted(baselines), [c.name for c in duets], str(truth)]
-        journals.append(Journal(notes, hashlib.sha256(json.dumps(asked).encode()).hexdigest(), engine))
-        return journals[-1]
+    def journal(model: SoundOfPixels, told: dict, baselines: Iterable[str] = ()) -> Journal:
+        return Journal(notes, _hash([told, model.config.to_json(), sorted(baselines), now]), engine)
 
-    mine = journal(model, told)
+    mine = journal(model, told[0], baselines)
     scores = score_pairs(model, pairs, baselines, mine)
-    lead = scores[scores.sources == told["sources"]]
-    results = {"protocol": told, "rows": tables.table(lead), "per_label": tables.per_label(lead)}
+    lead = scores[scores.sources == sources]
+    results = {"protocol": told[0], "rows": tables.table(lead), "per_label": tables.per_label(lead)}
     results |= {"by_labels": tables.grouped(lead, "labels"), "confusion": tables.confusion(lead)}
     results |= {"by_sources": tables.grouped(scores, "sources"), "excluded": tables.excluded(scores)}
     results["compared"] = []
-    for place, rival in rivals:
-        said = protocol(rival, place, pairs, duets)
+    for (place, rival), said in zip(rivals, told[1:], strict=True):
         theirs = score_pairs(rival, pairs, (), journal(rival, said))
-        theirs = theirs[theirs.sources == told["sources"]]
+        theirs = theirs[theirs.sources == sources]
         row = {"folder": str(place), "protocol": said, "rows": tables.table(theirs)}
         results["compared"].append(row | {"difference": tables.difference(lead, theirs)})
     if duets:
         found = score_duets(model, duets, truth, mine)
         results |= {"duets": tables.table(found.scores), "localization": tables.localization(found.placed)}
         results["claims"] = {"threshold": CLAIM, "rows": tables.claims(found.claimed, CLAIM)}
-    for one in journals:
-        one.close()
     return results, scores
 
 
-def protocol(model: SoundOfPixels, folder: Path, pairs: list[Mixture], duets: list[Clip] = ()) -> dict:
+def _hash(what) -> str:
+    """Ten letters that name anything that can be printed."""
+    return hashlib.sha256(repr(what).encode(errors="surrogateescape")).hexdigest()[:10]
+
+
+def _state(path: Path) -> tuple[str, int, int] | str:
+    """What changes when a file does."""
+    try:
+        found = path.stat()
+    except OSError:  # whoever reads it will say so
+        return str(path)
+    return str(path), found.st_size, found.st_mtime_ns
+
+
+def protocol(
+    model: SoundOfPixels,
+    folder: Path,
+    pairs: list[Mixture],
+    sources: int,
+    leaked: list[tuple[str, str]] | None,
+) -> dict:
     """All that must be said beside a number for another one to be comparable with it; `folder` is the model's.
 
-    `sources` and the numbers of pairs are those of the mixtures that the table is of: of as many sources as the model was trained
-    with, or of as few as there are.
+    The numbers of pairs are those of the mixtures of so many `sources`; `leaked`, what `leaks` found, is of all mixtures and duets.
     """
-    config, leaked = model.config, leaks(folder, pairs, duets)
-    counts = {len(pair) for pair in pairs}
-    sources = config.sources if config.sources in counts else min(counts)
+    config = model.config
     told = [pair for pair in pairs if len(pair) == sources]
+    rows = None if leaked is None else {where for where, _ in leaked}
     return {
         "profile": config.profile,
         "manifest": pairs_hash(pairs),
@@ -108,7 +129,7 @@ def protocol(model: SoundOfPixels, folder: Path, pairs: list[Mixture], duets: li
         "mask": config.mask,
         "share": config.share,
         "metric": "BSS Eval v3, 512 taps, no permutation, mean over sources",
-        "leaked_pairs": None if leaked is None else len({row for row, _ in leaked}),
+        "leaked": None if rows is None else len(rows),
         "checkpoint": media.sha256(folder / "model.safetensors")[:10],
         "versions": {"sop_core": __version__, "torch": torch.__version__.split("+")[0]},
     }
@@ -128,14 +149,12 @@ def leaks(folder: Path, pairs: list[Mixture], duets: list[Clip] = ()) -> list[tu
     return [(where, part.clip.name) for where, part in measured if part.clip.video in learned]
 
 
-def _refuse_leaks(folder: Path, pairs: list[Mixture], duets: list[Clip]) -> None:
-    if leaked := leaks(folder, pairs, duets):
-        rows = ", ".join(f"{where} ({name})" for where, name in leaked[:5]) + (" ..." if len(leaked) > 5 else "")
-        count = f"{len({row for row, _ in leaked})} of {len(pairs) + len(duets)}"
-        raise SopError(
-            f"{count} mixtures hold videos that {folder} was trained on: {rows}; evaluate others, or go on with "
-            "--allow-leaks, which the result will say"
-        )
+def _refuse(folder: Path, leaked: list[tuple[str, str]], count: int) -> None:
+    rows = ", ".join(f"{where} ({name})" for where, name in leaked[:5]) + (" ..." if len(leaked) > 5 else "")
+    raise SopError(
+        f"{len({row for row, _ in leaked})} of {count} mixtures hold videos that {folder} was trained on: {rows}; evaluate others, "
+        "or go on with --allow-leaks, which the result will say"
+    )
 
 
 def write_metrics(path: Path, results: dict) -> None:
@@ -147,4 +166,4 @@ def write_metrics(path: Path, results: dict) -> None:
 def write_scores(path: Path, scores: pd.DataFrame) -> None:
     """The scores of every pair, source and method as csv, whole or not at all."""
     with media.whole(path) as tmp:
-        scores.round(4).to_csv(tmp, index=False)
+        scores.round(4).to_csv(tmp, index=False, errors="surrogateescape")

@@ -1,16 +1,18 @@
 """Long work, item by item: what is found is noted at once and never measured twice; processes share the items out.
 
-A note is a line of JSON in `folder/<process>.jsonl`; one that was torn by a kill is not one. Numbers come back as they were.
+A note is a line of JSON in `folder/<process>.jsonl`; one that was torn by a kill is none. Numbers come back as they were.
+Whoever has written down the result removes the folder.
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from tqdm.auto import tqdm
+
+from .errors import SopError
 
 
 class Journal:
@@ -24,23 +26,24 @@ class Journal:
     def each(self, name: str, count: int, measure: Callable[[int], list | dict], unit: str = "it") -> list:
         """`measure(i)`, which JSON must be able to hold, for each i below `count`, in their order; shows a progress bar.
 
-        All processes get all of it.
+        All processes get all of it, or the SopError that one of them raised.
         """
-        found = self._noted(name, count)
+        found, wrong = self._noted(name, count), []
         left = [i for i in range(count) if i not in found]
         with tqdm(total=count, initial=len(found), desc=name, unit=unit, leave=False, disable=self.rank > 0) as bar:
             for turn, i in enumerate(left[self.rank :: self.ranks]):
-                found[i] = measure(i)
+                try:
+                    found[i] = measure(i)
+                except SopError as e:  # all stop together: the others would wait for this one for ever
+                    wrong.append(str(e))
+                    break
                 self._note(name, i, found[i])
                 bar.update(min(self.ranks, len(left) - turn * self.ranks))
         if self.engine:
-            found = dict(gather_object(list(found.items())))
+            found, wrong = dict(gather_object(list(found.items()))), gather_object(wrong)
+        if wrong:
+            raise SopError(wrong[0])
         return [found[i] for i in range(count)]
-
-    def close(self) -> None:
-        """The work is done and written elsewhere: no note is needed any more."""
-        if self.folder and self.rank == 0:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _noted(self, name: str, count: int) -> dict:
         """What earlier runs of any number of processes noted, as the first process reads it before anything is added."""

@@ -2,8 +2,8 @@
 
 Methods: `model`; `exchanged`, the model with the sources' frames swapped round (what it owes to its eyes); `mixture`, which
 does nothing; `oracle_binary` and `oracle_ratio`, ideal masks through the same STFT and warp: the ceiling; `..._unwarped`,
-without the warp. By choice, `nmf` (see `baselines`; blind, so the order that scores best counts) and `random`, the model before
-training.
+without the warp. By choice, `nmf` (see `baselines`; blind, so the order that scores best counts) and `random`, the model with
+random weights.
 """
 
 from collections.abc import Iterable

@@ -33,7 +33,7 @@ def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict
     """`sdr`, `sir`, `sar`, `si_sdr` of each estimate; None where a reference is silent: then nothing is defined.
 
     Estimate n is held against reference n; several sets of estimates share what only depends on the references.
-    An estimate that is silent, or no number, scores FAILED; none scores more than 100 dB.
+    An estimate that is silent, or no number, scores FAILED; no score lies beyond -100 and 100 dB.
     Shape: (N, L), (..., N, L) -> (..., N) each.
     The first three equal `mir_eval.separation.bss_eval_sources(..., compute_permutation=False)`.
     """
@@ -56,16 +56,17 @@ def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict
     j = torch.arange(len(flat), device=flat.device)
     by_one = cross[j % count, 0, j].square() / gram.diagonal(dim1=0, dim2=2)[0, 0, j % count]  # through no filter
     total = flat.square().sum(-1)
-    least = 1e-10 * total  # 100 dB below an estimate: what is less would be rounding
     ratios = {
-        "sdr": by_own / (total - 2 * met_own + by_own).clamp_min(least),
-        "sir": by_own / by_other.clamp_min(least),
-        "sar": by_every / (total - 2 * met_every + by_every).clamp_min(least),
-        "si_sdr": by_one / (total - by_one).clamp_min(least),
+        "sdr": (by_own, total - 2 * met_own + by_own),
+        "sir": (by_own, by_other),
+        "sar": (by_every, total - 2 * met_every + by_every),
+        "si_sdr": (by_one, total - by_one),
     }
+    least = 1e-10 * total  # 100 dB below an estimate: what is less would be rounding
     level = (total / flat.shape[-1]).sqrt()
     heard = (level.isfinite() & (level >= SILENCE / 100)).cpu().numpy()
-    found = {k: np.where(heard, (10 * r.log10()).cpu().numpy(), FAILED) for k, r in ratios.items()}
+    found = {k: 10 * (torch.maximum(a, least) / torch.maximum(b, least)).log10() for k, (a, b) in ratios.items()}
+    found = {k: np.where(heard, values.cpu().numpy(), FAILED) for k, values in found.items()}
     return {k: values.reshape(ests.shape[:-1]) for k, values in found.items()}
 
 
@@ -149,7 +150,9 @@ FINE = 224  # pixels, both sides: maps and boxes are compared on this grid
 
 
 def pointed(energy: np.ndarray, box: Box) -> bool:
-    """Whether the peak of a map lies in a box: the pointing game (Zhang et al. 2016). Shape: (H, W)"""
+    """Whether the peak of a map lies in a box: the pointing game (Zhang et al. 2016). A flat map points nowhere. Shape: (H, W)"""
+    if energy.max() == energy.min():
+        return False
     row, column = np.unravel_index(energy.argmax(), energy.shape)
     y, x = (row + 0.5) / energy.shape[0], (column + 0.5) / energy.shape[1]
     return bool(box[0] <= x < box[2] and box[1] <= y < box[3])

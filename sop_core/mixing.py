@@ -212,10 +212,7 @@ def check(clips: list[Clip], config: Config, leave_out: bool = False) -> dict[Cl
                 raise
             warnings.warn(f"{e}; left out", stacklevel=2)
             continue
-        if rate != config.rate:
-            raise SopError(
-                f"row {row} ({clip.name}): sound at {rate} Hz, expected {config.rate}; preprocess with --rate {config.rate}"
-            )
+        same_rate(f"row {row} ({clip.name})", rate, config)
         if samples < config.samples:
             raise SopError(
                 f"row {row} ({clip.name}): {samples / rate:.2f} s of sound, needs {config.seconds:.2f} s ({config.samples:,} "
@@ -226,6 +223,12 @@ def check(clips: list[Clip], config: Config, leave_out: bool = False) -> dict[Cl
     if videos < config.sources:
         raise SopError(f"{videos} video(s) that sound in the index, a mixture needs {config.sources} different ones")
     return lengths
+
+
+def same_rate(where: str, rate: int, config: Config) -> None:
+    """Raises SopError where a sound is not at the config's rate."""
+    if rate != config.rate:
+        raise SopError(f"{where}: sound at {rate} Hz, expected {config.rate}; preprocess with --rate {config.rate}")
 
 
 def load(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -280,7 +283,7 @@ def _crop(size: tuple[int, int], least: float, rng: Generator) -> tuple[float, f
 
 def write_pairs(path: Path, mixtures: list[Mixture]) -> None:
     """A csv with one mixture a row: `clip,start,clip,start,...`; a clip is `label/id`, a start is in samples."""
-    with media.whole(path) as tmp, tmp.open("w", newline="", encoding="utf-8") as f:
+    with media.whole(path) as tmp, tmp.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
         csv.writer(f).writerows(_rows(mixtures))
 
 
@@ -294,10 +297,11 @@ def read_pairs(path: Path, clips: list[Clip], config: Config) -> list[Mixture]:
     """
     known = {c.name: c for c in clips}
     try:
-        rows = list(csv.reader(path.open(newline="", encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as e:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
+            rows = list(csv.reader(f))
+    except (OSError, csv.Error) as e:
         raise SopError(f"{path}: the manifest of pairs can't be read ({e})") from None
-    mixtures = [_read_row(f"{path} row {n}", row, known, config) for n, row in enumerate(rows, 1)]
+    mixtures = [_read_row(f"{path} row {n}", row, known, config) for n, row in enumerate(rows, 1) if row]
     if not mixtures:
         raise SopError(f"{path}: no pairs in the manifest")
     return mixtures
@@ -318,6 +322,7 @@ def _read_row(where: str, row: list[str], known: dict[str, Clip], config: Config
     parts = []
     for name, start in zip(names, starts, strict=True):
         samples, rate = media.sound_length(known[name].sound)
+        same_rate(f"{where} ({name})", rate, config)
         part = Part(known[name], start) if start is not None else _middle(known[name], samples, config)
         if part.start + config.samples > samples or part.start < 0:
             end = (max(part.start, 0) + config.samples) / rate
@@ -341,7 +346,7 @@ def repeats(mixture: Iterable[Part]) -> bool:
 def pairs_hash(mixtures: list[Mixture]) -> str:
     """Ten letters that name a manifest: the same pairs have the same ones on every machine."""
     text = "\n".join(",".join(map(str, row)) for row in _rows(mixtures))
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:10]
 
 
 def _rows(mixtures: list[Mixture]) -> list[list]:

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from . import __version__, media, show, tables
 from .checkpoint import Record
 from .config import Config
-from .duets import heard, read_truth
+from .duets import heard, with_truth
 from .index import Clip
 from .methods import Example, example
 from .mixing import Mixture, Part
@@ -56,7 +56,7 @@ def write(
     path = folder / "index.html"
     folder.mkdir(parents=True, exist_ok=True)
     with media.whole(path) as tmp:
-        tmp.write_text(html, encoding="utf-8")
+        tmp.write_text(html, encoding="utf-8", errors="backslashreplace")
     return path
 
 
@@ -79,7 +79,7 @@ def of_evaluation(
         pictures["Every source, every mixture"] = show.figure_png(show.scores(lead))
         pictures["Each instrument, and the head-room above it"] = show.figure_png(show.labels(results["per_label"]))
         pictures["Which are taken for which"] = show.figure_png(show.confusion(results["confusion"]))
-    for clip in [clip for clip in duets if read_truth(truth, clip.id)][:4]:
+    for clip, _ in with_truth(duets, truth)[:4] if duets else []:
         pictures[f"Where it hears {clip.name}"] = show.figure_png(show.finds(*heard(model, clip, truth)))
     return {"pairs": shown, "pictures": pictures}
 

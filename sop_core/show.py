@@ -258,7 +258,7 @@ def confusion(rows: list[dict]) -> Figure:
     shown = ax.imshow(shares, cmap="Oranges", vmin=0, vmax=1)
     ax.set_xticks(range(len(names)), [*map(_plain, names)], rotation=45, ha="right")
     ax.set_yticks(range(len(names)), [*map(_plain, names)])
-    ax.set(xlabel="mixed with", ylabel="source", title="came out as more of the other (SIR below 0 dB)")
+    ax.set(xlabel="mixed with", ylabel="source", title="came out as more of what it was mixed with (SIR below 0 dB)")
     fig.colorbar(shown, ax=ax, label="share of sources", shrink=0.8)
     return fig
 

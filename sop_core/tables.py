@@ -56,8 +56,8 @@ def per_label(scores: pd.DataFrame) -> list[dict]:
 
 
 def confusion(scores: pd.DataFrame) -> list[dict]:
-    """One row a label and a label it was mixed with: how many sources, the share of them that came out as more of the other (SIR
-    of the model below 0 dB), and what the model gained over the mixture in SDR.
+    """One row a label and a label it was mixed with: how many sources, the share of them that came out as more of what they were
+    mixed with (SIR of the model below 0 dB; of three or more, all others together), and the model's gain over the mixture in SDR.
     """
     kept = scores.dropna(subset="sdr")
     if kept.empty:
@@ -102,6 +102,7 @@ def localization(placed: pd.DataFrame) -> dict:
     return {
         "n_instruments": len(placed),
         "share_right": float(means.right),
+        "share_chance": float(means.chance),
         "correlation_own": float(means.own),
         "correlation_other": float(means.other),
         "sdr": _mean(placed.sdr.dropna().astype(float)),
@@ -136,7 +137,7 @@ def text_table(rows: Iterable[dict]) -> str:
 
 def text_results(results: dict) -> str:
     """All that an evaluation found, as text."""
-    told, parts = results["protocol"], [text_table(results["rows"])]
+    told, parts = results["protocol"], [text_table(results["rows"]), text_protocol(results["protocol"])]
     for n, rows in results["by_sources"].items():
         if int(n) != told["sources"]:
             parts.append(f"mixtures of {n}:\n{text_table(rows)}")
@@ -154,6 +155,20 @@ def text_results(results: dict) -> str:
     return "\n\n".join(parts)
 
 
+def text_protocol(told: dict) -> str:
+    """What must be the same for another number to be comparable, and what is to be held against this one."""
+    leaks = {None: "what it was trained on is not known", 0: "it was trained on none of these videos"}
+    leaked = leaks.get(told["leaked"], f"{told['leaked']} MIXTURES HOLD VIDEOS THAT IT WAS TRAINED ON")
+    return "\n".join(
+        (
+            f"profile {told['profile']}, {told['mask']} mask, checkpoint {told['checkpoint']}; {leaked}",
+            f"manifest {told['manifest']}: {told['n_pairs']} mixtures of {told['sources']} sources, {told['seconds']:.2f} s",
+            f"{told['metric']}",
+            f"sop_core {told['versions']['sop_core']}, torch {told['versions']['torch']}",
+        )
+    )
+
+
 def text_compared(rows: list[dict], compared: list[dict]) -> str:
     """Checkpoints side by side as text: SDR of each, and its difference from the first on the same sources, in dB."""
     first = {"folder": "(the first)", "rows": rows, "difference": {"sdr": None, "sdr_ci95": None}}
@@ -168,12 +183,13 @@ def text_compared(rows: list[dict], compared: list[dict]) -> str:
 
 def text_localization(where: dict) -> str:
     """What was found of the instruments of duets, in words."""
-    share = {k: f"{100 * where[k]:.0f} %" for k in ("share_right", "pointing", "pointing_chance", "ciou_30", "ciou_50")}
+    share = {k: f"{100 * v:.0f} %" for k, v in where.items() if v is not None}
     sdr = "-" if where["sdr"] is None else f"{where['sdr']:.2f}"
     return "\n".join(
         (
             f"localization of {where['n_instruments']} instruments:",
-            f"  {share['share_right']} sound, from their box, more like their own stem than another's (SDR {sdr} dB)",
+            f"  {share['share_right']} sound, from their box, more like their own stem than another's "
+            f"(by chance {share['share_chance']}; SDR {sdr} dB)",
             f"  {share['pointing']} have the peak of their own sound's map in their box (by chance {share['pointing_chance']})",
             f"  cIoU {where['ciou']:.2f} (of the whole picture {where['ciou_all']:.2f}): {share['ciou_30']} reach 0.3, "
             f"{share['ciou_50']} reach 0.5; AUC {where['auc']:.2f}",

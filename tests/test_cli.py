@@ -57,7 +57,7 @@ def test_videos_that_were_trained_on_are_not_evaluated_unless_told(run, data, tm
     assert f"1 of 2 mixtures hold videos that {run} was trained on: row 2 ({trained.name});" in said
     assert not (tmp_path / "m.json").exists()
     assert main(["evaluate", *words, "--out", str(tmp_path / "m.json"), "--allow-leaks"]) == 0
-    assert json.loads((tmp_path / "m.json").read_text())["protocol"]["leaked_pairs"] == 1
+    assert json.loads((tmp_path / "m.json").read_text())["protocol"]["leaked"] == 1
 
 
 def test_tensorboard_gets_the_numbers_of_the_history(run):
@@ -172,7 +172,10 @@ def texts(tmp_path, _):
         (lambda t, d, r, v: ["evaluate", r, "--index", t / "none.csv"], "none.csv"),
         (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--truth", t], "go together"),
         (lambda t, d, r, v: ["evaluate", t, "--index", d / "val.csv"], "no checkpoint there"),
-        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--sources", "1"], "expected numbers from 2"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--sources", "1"], "expected different numbers from 2"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--sources", "2", "2"], "different numbers"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--n-pairs", "0"], "expected at least 1"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--out", t], "a folder; expected the name of a file"),
         (
             lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--sources", "3", "--pairs", t / "p.csv"],
             "leave one of them out",

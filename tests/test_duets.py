@@ -11,6 +11,7 @@ from tiny import TINY, TONES
 from sop_core import duets, tables
 from sop_core.errors import SopError
 from sop_core.index import Clip
+from sop_core.nets import SoundOfPixels
 
 
 def row(rows, method):
@@ -73,7 +74,10 @@ def test_wrong_boxes_are_found_out(eyes, duet, tmp_path):
 
 def test_truth_stays_in_its_folder_and_broken_truth_is_named(eyes, duet, tmp_path):
     clip, _ = duet
-    escape = {"frame_size": [1, 1], "sources": [{"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": "../../etc/passwd"}]}
+    escape = {
+        "frame_size": [1, 1],
+        "sources": 2 * [{"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": "../../etc/passwd"}],
+    }
     (tmp_path / "d.json").write_text(json.dumps(escape))
     assert duets.read_truth(tmp_path, "d")[0].stem == tmp_path / "passwd"
     (tmp_path / "d.json").write_text('{"sources": []}')
@@ -82,6 +86,33 @@ def test_truth_stays_in_its_folder_and_broken_truth_is_named(eyes, duet, tmp_pat
     (tmp_path / "d.json").unlink()
     with pytest.raises(SopError, match="no <id>.json there"):
         duets.score_duets(eyes, [clip], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"box_xyxy": [45, 0, 5, 60]},
+        {"box_xyxy": [[5, 0, 45, 60]]},
+        {"box_xyxy": [5, 0, 450, 60]},
+        {"box_xyxy": ["left", 0, 45, 60]},
+        {"stem": None},
+    ],
+)
+def test_odd_truth_is_named_before_anything_is_measured(duet, tmp_path, change):
+    told = json.loads((duet[1] / "d.json").read_text())
+    told["sources"][0] |= change
+    (tmp_path / "d.json").write_text(json.dumps(told))
+    with pytest.raises(SopError, match="d.json: expected frame_size and two sources"):
+        duets.with_truth([duet[0]], tmp_path)
+    (tmp_path / "d.json").write_text(json.dumps(told | {"sources": told["sources"][1:]}))
+    with pytest.raises(SopError, match=r"1 source\(s\)"):
+        duets.with_truth([duet[0]], tmp_path)
+
+
+def test_a_duet_at_another_rate_is_refused(duet):
+    model = SoundOfPixels(TINY.override({"rate": "8000"}))
+    with pytest.raises(SopError, match="red blue/d: sound at 11025 Hz, expected 8000"):
+        duets.score_duets(model, [duet[0]], duet[1])
 
 
 def test_each_instruments_own_sound_is_found_in_its_box(eyes, duet):

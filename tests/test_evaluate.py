@@ -101,6 +101,41 @@ def test_checkpoints_stand_side_by_side_on_the_same_sources(world, tmp_path, cap
     assert str(data / "two") in (tmp_path / "r" / "index.html").read_text()
 
 
+def test_notes_of_a_compared_checkpoint_are_none_of_its_own_evaluation(world, tmp_path):
+    """Compared, it was measured without baselines; alone, with them."""
+    data, clips = world
+    one, two, pairs = data / "one", data / "two", mixing.draw_pairs(clips[2:], 2, TINY)
+    evaluate.evaluate(
+        checkpoint.load_model(one), one, pairs, baselines=["random"], others=[two], notes=tmp_path / "notes"
+    )
+    alone, _ = evaluate.evaluate(checkpoint.load_model(two), two, pairs, baselines=["random"], notes=tmp_path / "notes")
+    assert "random" in {r["method"] for r in alone["rows"]}
+
+
+def test_notes_of_other_files_do_not_count(world, tmp_path):
+    """A clip that was made anew between kill and resume is measured anew."""
+    data, clips = world
+    one, pairs = checkpoint.load_model(data / "one"), mixing.draw_pairs(clips[2:], 2, TINY)
+    evaluate.evaluate(one, data / "one", pairs, notes=tmp_path / "notes")
+    noted = (tmp_path / "notes" / "0.jsonl").read_text().count("evaluate")
+    evaluate.evaluate(one, data / "one", pairs, notes=tmp_path / "notes")
+    assert (tmp_path / "notes" / "0.jsonl").read_text().count("evaluate") == noted
+    os.utime(pairs[0][0].clip.sound, (1, 1))
+    evaluate.evaluate(one, data / "one", pairs, notes=tmp_path / "notes")
+    assert (tmp_path / "notes" / "0.jsonl").read_text().count("evaluate") == 2 * noted
+
+
+def test_a_compared_checkpoint_is_told_of_the_same_mixtures(world, tmp_path):
+    data, clips = world
+    three = replace(TINY, sources=3)
+    checkpoint.start(tmp_path / "three", three, {"train": [], "val": []}, False)
+    checkpoint.write_model(tmp_path / "three", SoundOfPixels(three))
+    pairs = [p for n in (2, 3) for p in mixing.draw_pairs(clips[2:], 2, replace(TINY, sources=n))]
+    found, _ = evaluate.evaluate(checkpoint.load_model(data / "one"), data / "one", pairs, others=[tmp_path / "three"])
+    for told in (found["protocol"], found["compared"][0]["protocol"]):
+        assert (told["sources"], told["n_pairs"]) == (2, 2)
+
+
 def test_models_of_other_windows_are_not_compared(world, tmp_path):
     data, clips = world
     longer = replace(TINY, samples=16_383)
@@ -146,9 +181,10 @@ def test_leaks_are_refused_wherever_they_are(world, tmp_path):
         for path in ("config.json", "model.safetensors"):
             (tmp_path / "clean" / path).write_bytes((data / "one" / path).read_bytes())
         evaluate.evaluate(model, tmp_path / "clean", planted, others=[data / "two"])
-    told = evaluate.evaluate(model, data / "one", planted, allow_leaks=True)[0]["protocol"]
-    assert told["leaked_pairs"] == 1
-    assert evaluate.evaluate(model, tmp_path / "clean", fair)[0]["protocol"]["leaked_pairs"] is None  # nobody knows
+    found = evaluate.evaluate(model, data / "one", planted, allow_leaks=True)[0]
+    assert found["protocol"]["leaked"] == 1
+    assert "1 MIXTURES HOLD VIDEOS THAT IT WAS TRAINED ON" in tables.text_results(found)
+    assert evaluate.evaluate(model, tmp_path / "clean", fair)[0]["protocol"]["leaked"] is None  # nobody knows
 
 
 def test_a_video_with_itself_is_told(world, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sop_core.errors import SopError
 from sop_core.journal import Journal
 
 
@@ -31,8 +32,6 @@ def test_what_was_noted_is_not_done_again(tmp_path):
     found = journal.each("work", 6, measure)
     assert done == [3, 4, 5]
     assert found == [squares()[1](i) for i in range(6)]  # numbers come back as they were
-    journal.close()
-    assert not (tmp_path / "notes").exists()
 
 
 def test_other_work_does_not_count(tmp_path):
@@ -53,8 +52,22 @@ def test_a_torn_note_is_no_note_and_spoils_no_other(tmp_path):
         assert done == left
 
 
+def test_an_error_ends_the_work_and_keeps_what_was_found(tmp_path):
+    done, measure = squares()
+
+    def fails(i):
+        if i == 2:
+            raise SopError("a clip that can't be read")
+        return measure(i)
+
+    with pytest.raises(SopError, match="can't be read"):
+        Journal(tmp_path, "key").each("work", 4, fails)
+    done.clear()
+    Journal(tmp_path, "key").each("work", 4, measure)
+    assert done == [2, 3]
+
+
 def test_with_no_folder_nothing_is_kept():
     done, measure = squares()
     journal = Journal()
     assert len(journal.each("work", 2, measure)) == 2 and done == [0, 1]
-    journal.close()

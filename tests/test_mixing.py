@@ -168,6 +168,18 @@ def test_a_manifest_may_hold_mixtures_of_two_three_and_four(tmp_path, tiny_clips
     assert [len(item["sounds"]) for item in mixing.Listed(pairs, TINY)] == [2, 2, 3, 3, 4, 4]
 
 
+def test_a_manifest_from_a_spreadsheet_is_read(tmp_path, tiny_clips):
+    (tmp_path / "pairs.csv").write_bytes(b"\xef\xbb\xbfred/red_0,0,blue/blue_1,5\r\n\r\n")
+    (pair,) = mixing.read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY)
+    assert [part.clip.name for part in pair] == ["red/red_0", "blue/blue_1"]
+
+
+def test_a_manifest_of_clips_at_another_rate_is_refused(tmp_path, tiny_clips):
+    (tmp_path / "pairs.csv").write_text("red/red_0,0,blue/blue_1,5\n")
+    with pytest.raises(SopError, match=r"row 1 \(red/red_0\): sound at 11025 Hz, expected 8000"):
+        mixing.read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY.override({"rate": "8000"}))
+
+
 def test_a_published_list_is_read_by_the_ends_of_its_paths(tmp_path, tiny_clips):
     """Somebody else's folders, slashes and numbers of frames; each window is the middle of its clip."""
     rows = [
