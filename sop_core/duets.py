@@ -21,9 +21,8 @@ from .methods import oracles, score
 from .mixing import same_rate
 from .nets import SoundOfPixels
 
-CLAIM = (
-    0.5  # share of an instrument's energy that a pixel has to claim to say "here": the same for all pictures and sounds
-)
+# The share of an instrument's energy that a pixel has to claim to say "here": the same for all pictures and sounds.
+CLAIM = 0.5
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def read_truth(folder: Path, id: str) -> list[Source] | None:
         (w, h), found = map(float, truth["frame_size"]), []
         for s in truth["sources"]:
             x0, y0, x1, y1 = map(float, s["box_xyxy"])
-            if not (0 <= x0 < x1 <= w and 0 <= y0 < y1 <= h):
+            if not (x0 < x1 and y0 < y1 and x1 > 0 and y1 > 0 and x0 < w and y0 < h):
                 raise ValueError(f"a box {s['box_xyxy']} in a picture of {w:g} x {h:g}")
             # Only the stem's name counts: a file may not lead out of its folder.
             found.append(Source(str(s["label"]), (x0 / w, y0 / h, x1 / w, y1 / h), folder / Path(s["stem"]).name))

@@ -66,7 +66,7 @@ def evaluate(
         told.append(protocol(one, place, pairs, sources, leaked) | {"n_duets": len(known), "duets": truths})
     files = {part.clip.sound for pair in pairs for part in pair} | {clip.sound for clip, _ in known}
     files |= {s.stem for _, found in known for s in found}
-    now = [str(next(model.parameters()).device), *map(_state, sorted(files))]
+    now = [next(model.parameters()).device.type, *map(_state, sorted(files))]
 
     def journal(model: SoundOfPixels, told: dict, baselines: Iterable[str] = ()) -> Journal:
         return Journal(notes, _hash([told, model.config.to_json(), sorted(baselines), now]), engine)

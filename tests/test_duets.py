@@ -93,7 +93,7 @@ def test_truth_stays_in_its_folder_and_broken_truth_is_named(eyes, duet, tmp_pat
     [
         {"box_xyxy": [45, 0, 5, 60]},
         {"box_xyxy": [[5, 0, 45, 60]]},
-        {"box_xyxy": [5, 0, 450, 60]},
+        {"box_xyxy": [105, 0, 450, 60]},
         {"box_xyxy": ["left", 0, 45, 60]},
         {"stem": None},
     ],
