@@ -315,19 +315,7 @@ def evaluate(args) -> None:
     from .index import read_index
     from .mixing import draw_pairs, read_pairs, write_pairs
 
-    if (args.duets is None) != (args.truth is None):
-        raise SopError("--duets and --truth go together: an index of duets, and the folder of their boxes and stems")
-    drawing = {"--sources": args.sources, "--n-pairs": args.n_pairs, "--labels": args.labels}
-    if args.pairs and (given := [name for name, value in drawing.items() if value is not None]):
-        raise SopError(f"{given[0]} with --pairs: {args.pairs} says already which mixtures; leave one of them out")
-    if args.sources and (min(args.sources) < 2 or len(set(args.sources)) < len(args.sources)):
-        raise SopError(
-            f"--sources {' '.join(map(str, args.sources))}: expected different numbers from 2, as many as are mixed"
-        )
-    if args.n_pairs is not None and args.n_pairs < 1:
-        raise SopError(f"--n-pairs {args.n_pairs}: expected at least 1")
-    if args.out and args.out.is_dir():
-        raise SopError(f"--out {args.out}: a folder; expected the name of a file, such as {args.out / 'metrics.json'}")
+    _check_evaluation(args)
     processes = engine.processes(args.device)
     (folder, *others), clips = args.ckpt, read_index(args.index)
     model = load_model(folder, str(processes.device) if processes else args.device)
@@ -356,6 +344,23 @@ def evaluate(args) -> None:
         history = read_history(folder) if (folder / "history.csv").exists() else []
         shown = report.of_evaluation(model, pairs, duets, args.truth, results, scores)
         print(f"look and listen: {report.write(args.report, model, history=history, results=results, **shown)}")
+
+
+def _check_evaluation(args) -> None:
+    """Raises SopError for options that can't stand together, before any work."""
+    if (args.duets is None) != (args.truth is None):
+        raise SopError("--duets and --truth go together: an index of duets, and the folder of their boxes and stems")
+    drawing = {"--sources": args.sources, "--n-pairs": args.n_pairs, "--labels": args.labels}
+    if args.pairs and (given := [name for name, value in drawing.items() if value is not None]):
+        raise SopError(f"{given[0]} with --pairs: {args.pairs} says already which mixtures; leave one of them out")
+    if args.sources and (min(args.sources) < 2 or len(set(args.sources)) < len(args.sources)):
+        raise SopError(
+            f"--sources {' '.join(map(str, args.sources))}: expected different numbers from 2, as many as are mixed"
+        )
+    if args.n_pairs is not None and args.n_pairs < 1:
+        raise SopError(f"--n-pairs {args.n_pairs}: expected at least 1")
+    if args.out and args.out.is_dir():
+        raise SopError(f"--out {args.out}: a folder; expected the name of a file, such as {args.out / 'metrics.json'}")
 
 
 def separate(args) -> None:

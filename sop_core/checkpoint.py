@@ -80,7 +80,7 @@ def write_config(folder: Path, config: Config) -> None:
 
 
 def read_clips(folder: Path) -> dict[str, list[tuple[str, str]]] | None:
-    """`train` and `val` of a run: name and video of each clip; None where the run doesn't say (the shipped weights, say)."""
+    """`train` and `val` of a run: name and video of each clip; None where the run doesn't say (the released weights, say)."""
     path = folder / "clips.csv"
     if not path.is_file():
         return None

@@ -44,7 +44,7 @@ def read_truth(folder: Path, id: str) -> list[Source] | None:
         (w, h), found = map(float, truth["frame_size"]), []
         for s in truth["sources"]:
             x0, y0, x1, y1 = map(float, s["box_xyxy"])
-            if not (x0 < x1 and y0 < y1 and x1 > 0 and y1 > 0 and x0 < w and y0 < h):
+            if not (x0 < x1 and y0 < y1 and x1 > 0 and y1 > 0 and 0 < w > x0 and 0 < h > y0):
                 raise ValueError(f"a box {s['box_xyxy']} in a picture of {w:g} x {h:g}")
             # Only the stem's name counts: a file may not lead out of its folder.
             found.append(Source(str(s["label"]), (x0 / w, y0 / h, x1 / w, y1 / h), folder / Path(s["stem"]).name))

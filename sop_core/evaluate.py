@@ -4,7 +4,7 @@
     protocol     what must be the same for a number to be comparable
     rows         a row a method, see `tables.table`; of the mixtures of `protocol["sources"]` sources
     per_label, by_labels, confusion    of the same mixtures
-    by_sources   the table of each number of sources, where the manifest has several
+    by_sources   the table of each number of sources
     excluded     mixtures in which nothing is defined
     compared     other checkpoints on the same manifest, and how much better each of them is
     duets, localization, claims        where there are duets
@@ -20,7 +20,7 @@ import torch
 from accelerate import Accelerator
 
 from . import __version__, checkpoint, media, tables
-from .duets import CLAIM, score_duets, with_truth
+from .duets import CLAIM, Source, score_duets, with_truth
 from .errors import SopError
 from .index import Clip
 from .journal import Journal
@@ -64,9 +64,7 @@ def evaluate(
                 f"{config.rate} Hz; only models of the same windows can be compared on a manifest"
             )
         told.append(protocol(one, place, pairs, sources, leaked) | {"n_duets": len(known), "duets": truths})
-    files = {part.clip.sound for pair in pairs for part in pair} | {clip.sound for clip, _ in known}
-    files |= {s.stem for _, found in known for s in found}
-    now = [next(model.parameters()).device.type, *map(_state, sorted(files))]
+    now = [next(model.parameters()).device.type, _states(pairs, known)]
 
     def journal(model: SoundOfPixels, told: dict, baselines: Iterable[str] = ()) -> Journal:
         return Journal(notes, _hash([told, model.config.to_json(), sorted(baselines), now]), engine)
@@ -93,6 +91,12 @@ def evaluate(
 def _hash(what) -> str:
     """Ten letters that name anything that can be printed."""
     return hashlib.sha256(repr(what).encode(errors="surrogateescape")).hexdigest()[:10]
+
+
+def _states(pairs: list[Mixture], known: list[tuple[Clip, list[Source]]]) -> list[tuple[str, int, int] | str]:
+    """`_state` of every sound that is measured."""
+    files = {part.clip.sound for pair in pairs for part in pair} | {clip.sound for clip, _ in known}
+    return [_state(path) for path in sorted(files | {s.stem for _, sources in known for s in sources})]
 
 
 def _state(path: Path) -> tuple[str, int, int] | str:

@@ -104,6 +104,9 @@ def test_odd_truth_is_named_before_anything_is_measured(duet, tmp_path, change):
     (tmp_path / "d.json").write_text(json.dumps(told))
     with pytest.raises(SopError, match="d.json: expected frame_size and two sources"):
         duets.with_truth([duet[0]], tmp_path)
+    (tmp_path / "d.json").write_text(json.dumps(told | {"frame_size": [0, 60]}))
+    with pytest.raises(SopError, match="d.json: expected frame_size"):
+        duets.with_truth([duet[0]], tmp_path)
     (tmp_path / "d.json").write_text(json.dumps(told | {"sources": told["sources"][1:]}))
     with pytest.raises(SopError, match=r"1 source\(s\)"):
         duets.with_truth([duet[0]], tmp_path)
