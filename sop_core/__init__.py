@@ -19,6 +19,9 @@
     checkpoint   a run's folder
     weights      the authors' released model, as a checkpoint
     train        fit() yields one record an epoch
+    film         where a scene's pictures come from
+    features     what the nets say of a whole video, window by window; kept beside it
+    clusters     pixels that sound alike
     localize     a Scene: every pixel's own sound
     baselines    NMF: separation without eyes or training
     journal      long work item by item: noted, shared out, gone on with
@@ -27,6 +30,7 @@
     duets        filmed duets with boxes and stems: separation by boxes, localization, false claims
     evaluate     all of it on one manifest, with its protocol
     show         pictures and players for notebooks
+    separate     a video's sounds into files
     report       the HTML report
     widget       PixelPlayer: click a pixel, hear it
     __main__     the command line

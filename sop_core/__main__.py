@@ -144,13 +144,26 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--report", type=Path, default=None, metavar="DIR", help="write an HTML report there")
     p.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (None: a GPU where there is one)")
 
-    p = verb("separate", separate, "the sound of a pixel, or of a box of pixels, of any video")
+    p = verb("separate", separate, "the sound of a pixel, of a box of pixels, or all instruments, of any video")
     p.add_argument("ckpt", type=Path, metavar="CKPT_DIR")
-    p.add_argument("video", type=Path, metavar="VIDEO")
+    p.add_argument("video", type=Path, metavar="VIDEO", help="of any length, whatever FFmpeg reads")
     where = p.add_mutually_exclusive_group(required=True)
     where.add_argument("--pixel", type=_numbers(2), metavar="ROW,COL", help="a cell of the grid, 0,0 at the top left")
     where.add_argument("--box", type=_numbers(4), metavar="X0,Y0,X1,Y1", help="a box in pixels of the video")
-    p.add_argument("--out", type=Path, required=True, metavar="OUT.wav|OUT.mp4")
+    where.add_argument(
+        "--all-sources",
+        type=_count,
+        metavar="N",
+        help="the N instruments that are found, and the rest (auto: as many as differ)",
+    )
+    p.add_argument("--out", type=Path, required=True, metavar="OUT.wav|OUT.mp4|DIR", help="a folder for --all-sources")
+    p.add_argument(
+        "--rate", choices=("model", "source"), default="model", help="of a wav: the model's, or the video's own"
+    )
+    p.add_argument("--full-band", action="store_true", help="go on above the model's band, at the video's own rate")
+    p.add_argument(
+        "--cache", action="store_true", help="keep what the nets say beside the video: the next time is quicker"
+    )
     p.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (None: a GPU where there is one)")
 
     p = verb("weights", weights, "the authors' released model, as a checkpoint that evaluate and separate take")
@@ -182,6 +195,13 @@ def _numbers(count: int):
         return values
 
     return parse
+
+
+def _count(text: str) -> int:
+    """An argparse type: a number from 1, or `auto`, which is 0."""
+    if text != "auto" and not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number from 1, or auto")
+    return 0 if text == "auto" else int(text)
 
 
 def _bytes(text: str) -> int:
@@ -364,22 +384,25 @@ def _check_evaluation(args) -> None:
 
 
 def separate(args) -> None:
-    from . import media
+    from . import separate as s
     from .checkpoint import load_model
+    from .clusters import SILENT
     from .localize import Scene
 
-    if args.out.suffix not in (".wav", ".mp4"):
+    if args.all_sources is None and args.out.suffix not in (".wav", ".mp4"):
         raise SopError(f"--out {args.out}: expected a name that ends in .wav or .mp4")
-    scene = Scene.from_video(load_model(args.ckpt, args.device), args.video)
-    cells = [args.pixel] if args.pixel else scene.cells_in(_shares(args.box, args.video))
-    sound = scene.sound(cells)
-    if args.out.suffix == ".wav":
-        media.write_wav(args.out, sound, scene.rate)
-    else:
-        frames, _ = media.read_video(args.video, 25, scene.rate)
-        media.write_video(args.out, frames, 25, sound, scene.rate)
-    share = float((sound**2).sum() / max((scene.mixture**2).sum(), 1e-12))
-    print(f"{args.out}: {len(sound) / scene.rate:.1f} s, {100 * share:.0f} % of the mixture's energy")
+    scene = Scene.from_video(load_model(args.ckpt, args.device), args.video, args.cache)
+    how = {"source_rate": args.rate == "source", "full_band": args.full_band}
+    if args.all_sources is not None:
+        table = s.write_all(scene, args.video, args.all_sources or None, args.out, **how)
+        print("\n".join(f"{row.name:<20} {row.share:6.1%} of the energy" for row in table.itertuples(index=False)))
+        print(f"tracks and maps: {args.out}")
+        return
+    cells = [scene.check(args.pixel)] if args.pixel else scene.cells_in(_shares(args.box, args.video))
+    share = s.write(scene, args.video, cells, args.out, **how)
+    where = "at the pixel" if args.pixel else "in the box"
+    silent = f"; no instrument plays {where}, so the file is silent" if share < SILENT else ""
+    print(f"{args.out}: {len(scene.mixture) / scene.rate:.1f} s, {share:.1%} of the mixture's energy{silent}")
 
 
 def weights(args) -> None:

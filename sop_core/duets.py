@@ -106,7 +106,7 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path, journal: J
         length = min(len(scene.mixture), *map(len, stems))
         stems = np.stack([s[:length] for s in stems])
         found = np.stack([scene.sound(scene.cells_in(s.box)) for s in sources])[:, :length]
-        sounds, estimate = (torch.from_numpy(x).to(scene.spec.device) for x in (stems, found))
+        sounds, estimate = (torch.from_numpy(x).to(scene.device) for x in (stems, found))
         mixture = torch.from_numpy(scene.mixture[:length]).to(sounds)
         methods = {"model": estimate, "exchanged": estimate.roll(1, 0), "mixture": mixture.expand_as(sounds)}
         rows = score(i, [(clip.name, clip.video, s.label) for s in sources], sounds, methods | oracles(model, sounds))

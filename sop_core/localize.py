@@ -1,131 +1,322 @@
-"""Which pixel makes which sound: a `Scene` is a clip whose every pixel can be heard.
+"""Which pixel makes which sound: a `Scene` is a video whose every pixel can be heard, of any length.
 
-The nets run once, over windows that overlap by half. After that a pixel's sound costs an inner product with the sound's
-channel images, a mask, and an inverse STFT.
+The nets run once (`features`). After that a pixel's sound costs an inner product with the sound's channel images, a mask,
+and an inverse STFT; all of it goes window by window, so memory doesn't grow with the video.
 """
 
 import math
+from collections.abc import Iterator
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import media
+from . import clusters, features, media
 from .errors import SopError
+from .features import Channels
+from .film import Film, Frames, Stills, Video
 from .index import Clip
 from .masks import harden
-from .mixing import frame_indices
 from .nets import SoundOfPixels
+from .spectrogram import Inverse
 
 Cell = tuple[int, int]  # row, column
+# What a sound is taken from: cells that are the same all the time, or bool (W, H, W): cells window by window.
+Region = list[Cell] | np.ndarray
 # How many of a region's cells count, the greatest: half of them, since a region is drawn round what sounds, but no more than
 # two thirds of those that training pools in a picture, since that picture is one instrument's alone.
 FILLED, SHARED = 1 / 2, 2 / 3
+FAINTEST = 40  # dB below a clip's loudest moment: nothing is shown to sound any more
+BLOCK = 14  # cells at a time: what they need stays in a CPU's cache
 
 
 class Scene:
     """A picture that sounds.
 
     Attributes:
-        frame: uint8 (h, w, 3), the picture in the middle of the clip
         mixture: float32 (L,), its sound, at `rate` samples a second
         grid: (H, W), cells of the picture; cell (r, c) covers rows r h/H to (r+1) h/H and columns c w/W to (c+1) w/W
+        fps: pictures a second that `pictures` gives
+        start: s, of the whole video; 0 unless this is a `part`
     """
 
-    def __init__(self, model: SoundOfPixels, frames: np.ndarray, sound: np.ndarray):
-        """frames: uint8 (V, h, w, 3) at the config's fps; sound: float32 (L,) at its rate. Raises SopError if either is empty."""
-        if not len(frames) or not len(sound):
-            raise SopError(f"a scene needs picture and sound, found {len(frames)} frames and {len(sound)} samples")
-        self.model, self.config = model, model.config
-        self.rate, self.grid = model.config.rate, model.config.grid
-        self.frame = frames[len(frames) // 2]
-        self._listen(np.asarray(sound, np.float32))
-        self._look(frames)
+    def __init__(self, model: SoundOfPixels, film: Film | np.ndarray, sound: np.ndarray):
+        """film: where pictures come from, or uint8 (V, h, w, 3) at the config's fps; sound: float32 (L,) at its rate.
+
+        Raises SopError if either is empty.
+        """
+        if isinstance(film, np.ndarray):
+            if not len(film) or not len(sound):
+                raise SopError(f"a scene needs picture and sound, found {len(film)} frames and {len(sound)} samples")
+            film = Stills(film, model.config.fps)
+        self.model, self.config, self.film = model, model.config, film
+        self.rate, self.grid, self.fps = model.config.rate, model.config.grid, film.fps
+        self._hear(sound, Channels(model, sound))
+        self.pixels = features.look(model, film, self.channels.windows, len(sound) / self.rate)  # (W, H, W, K)
 
     @classmethod
-    def from_video(cls, model: SoundOfPixels, path: Path) -> "Scene":
-        """A video file, whole. Raises SopError where it can't be read, or has no picture or no sound."""
-        return cls(model, *media.read_video(path, model.config.fps, model.config.rate))
+    def from_video(cls, model: SoundOfPixels, path: Path, cache: bool = False) -> "Scene":
+        """A video file, whole, of any length; shows progress bars if it is a long one.
+
+        With `cache`, what the nets say of it is kept in a folder beside it, `NAME.sop`, and read from there the next time (its
+        channel images as float16). Raises SopError where the file can't be read, or has no picture or no sound.
+        """
+        film, key = Video(path, model.config), features.key(model, path) if cache and path.is_file() else ""
+        if key and (found := features.load(path, key)):
+            sound, pixels, stored = found
+            scene = cls.__new__(cls)
+            scene.model, scene.config, scene.film = model, model.config, film
+            scene.rate, scene.grid, scene.fps = model.config.rate, model.config.grid, film.fps
+            scene._hear(sound, Channels(model, sound, stored))
+            scene.pixels = pixels.to(scene.device)
+            return scene
+        scene = cls(model, film, np.concatenate(list(media.stream_sound(path, model.config.rate))))
+        if key:
+            features.save(path, key, scene.mixture, scene.pixels, scene.channels)
+            return cls.from_video(model, path, cache)  # as it will be the next time, to the last bit
+        return scene
 
     @classmethod
     def from_clip(cls, model: SoundOfPixels, clip: Clip) -> "Scene":
         """A preprocessed clip, whole."""
-        return cls(model, media.read_frames(clip.frames, range(clip.n_frames)), media.read_sound(clip.sound))
+        return cls(model, Frames(clip, model.config.fps), media.read_sound(clip.sound))
 
     def hearing(self, sound: np.ndarray) -> "Scene":
         """The same picture with another sound: as long as the scene's own, cut or filled up with silence. Shape: (L,)"""
-        other, length = copy(self), len(self.mixture)
-        other._listen(np.pad(np.float32(sound[:length]), (0, max(0, length - len(sound)))))
+        other, whole, begin = self._copy(), np.zeros_like(self.sound_track), self.first * self.config.hop
+        sound = np.float32(sound[: len(self.mixture)])
+        whole[begin : begin + len(sound)] = sound
+        other._hear(whole, Channels(self.model, whole), (self.first, self.last))
         return other
 
-    @torch.inference_mode()
-    def _listen(self, sound: np.ndarray) -> None:
-        """Run the sound net over all windows: `channels` (W, K, F, T), `fade` (T,), where they start."""
-        config, device = self.config, next(self.model.parameters()).device
-        self.mixture, self.spec = (
-            sound,
-            self.model.stft(torch.from_numpy(sound).to(device)),
-        )  # (F_linear, T of the whole clip)
-        length, window = self.spec.shape[-1], config.stft_frames
-        last = max(0, length - window)
-        self.starts = [*range(0, last, window // 2), last]
-        mags = torch.nn.functional.pad(self.model.magnitudes(self.spec), (0, max(0, window - length)))
-        # One window at a time: memory stays that of one.
-        self.channels = torch.cat([self.model.channels(mags[None, :, t : t + window]) for t in self.starts])
-        self.fade = torch.hann_window(window, periodic=False, device=device).clamp_min(1e-3)
+    def part(self, start: float, end: float) -> "Scene":
+        """A stretch of it, in seconds, to the nearest STFT frame: as it sounds in the whole."""
+        frames = (self.first + round(t * self.rate / self.config.hop) for t in (start, end))
+        first, last = (min(max(t, self.first), self.last) for t in frames)
+        if not first < last:
+            raise SopError(
+                f"part {start} to {end} s: expected a stretch of the scene's {len(self.mixture) / self.rate:.1f} s"
+            )
+        other, channels = self._copy(), copy(self.channels)
+        channels.kept, channels.room = dict(channels.kept), features.KEPT
+        other._hear(self.sound_track, channels, (first, last))
+        return other
+
+    def _copy(self) -> "Scene":
+        other = copy(self)
+        for name in ("powers", "frame"):  # of the other's own sound and time
+            other.__dict__.pop(name, None)
+        return other
+
+    def _hear(self, sound: np.ndarray, channels: Channels, frames: tuple[int, int] | None = None) -> None:
+        self.sound_track, self.channels, self.device = np.asarray(sound, np.float32), channels, channels.device
+        self.first, self.last = frames or (0, channels.length)  # STFT frames that this scene is of
+        hop = self.config.hop
+        self.mixture = self.sound_track[self.first * hop : None if self.last == channels.length else self.last * hop]
+        self.start = self.first * hop / self.rate
+
+    # ---- what is to be seen
+
+    def instants(self) -> np.ndarray:
+        """When each of `pictures` is shown, in seconds of the scene: the middle of its time. Shape: (V,)"""
+        return (np.arange(max(1, media.frames_within(len(self.mixture) / self.rate, self.fps))) + 0.5) / self.fps
+
+    def pictures(self) -> np.ndarray:
+        """The scene's pictures, at `fps`; the last one stays where the sound goes on. Shape: uint8 (V, h, w, 3)"""
+        found = self.film.between(self.start, self.start + len(self.mixture) / self.rate)
+        return found[np.arange(len(self.instants())).clip(max=len(found) - 1)]
+
+    @cached_property
+    def frame(self) -> np.ndarray:
+        """The picture in the middle. Shape: uint8 (h, w, 3)"""
+        middle = self.start + len(self.mixture) / self.rate / 2
+        return self.film.between(middle - 0.5 / self.fps, middle + 0.5 / self.fps)[-1]
+
+    # ---- masks
+
+    def _numbers(self, regions: list[Region]) -> tuple[Tensor, Tensor]:
+        """A region's K numbers in each window: the means of the greatest of its cells (how many: `FILLED`, `SHARED`).
+
+        Shape: -> (W, P, K), bool (W, P): whether it has a cell there.
+        """
+        most, numbers = SHARED * self.config.pool * math.prod(self.grid), []
+        if all(isinstance(r, list) and len(r) == 1 for r in regions):  # single cells, all at once
+            rows, columns = zip(*(self.check(r[0]) for r in regions), strict=True)
+            cells = self.pixels[:, list(rows), list(columns)]
+            return cells, torch.ones(cells.shape[:2], dtype=torch.bool, device=self.device)
+        for region in regions:
+            if isinstance(region, list):
+                if not region:
+                    raise SopError("a region without a cell has no sound; choose at least one")
+                rows, columns = map(list, zip(*map(self.check, region), strict=True))
+                numbers.append(self.model.pool(self.pixels[:, rows, columns], min(most, FILLED * len(region))))
+                continue
+            each = [cells[torch.from_numpy(here)] for cells, here in zip(self.pixels, region, strict=True)]
+            zero = self.pixels.new_zeros(self.pixels.shape[-1])
+            numbers.append(
+                torch.stack([self.model.pool(e, min(most, FILLED * len(e))) if len(e) else zero for e in each])
+            )
+        there = [
+            np.ones(len(self.pixels), bool) if isinstance(region, list) else region.any((1, 2)) for region in regions
+        ]
+        return torch.stack(numbers, 1), torch.from_numpy(np.stack(there, 1)).to(self.device)
 
     @torch.inference_mode()
-    def _look(self, frames: np.ndarray) -> None:
-        """Run the frame net over all windows: `pixels` (W, H, W, K)."""
-        config = self.config
-        looks = [frame_indices(t * config.hop, len(frames), config) for t in self.starts]
-        small = media.resize(frames[np.unique(looks)], (config.image, config.image))
-        small = torch.from_numpy(small).to(self.spec.device).movedim(-1, 1)  # (V, 3, image, image)
-        place = {v: i for i, v in enumerate(np.unique(looks))}
-        self.pixels = torch.cat([self.model.pixels(small[[place[v] for v in look]][None]) for look in looks])
+    def _soft(self, regions: list[Region], margin: int = 0) -> Iterator[tuple[int, Tensor]]:
+        """Soft masks of regions for stretches of STFT frames, one after the other, `margin` frames beyond the scene's ends.
 
-    @torch.inference_mode()
-    def masks(self, regions: list[list[Cell]]) -> Tensor:
-        """One soft mask a region, 0 to 1, for the whole clip.
+        Yields the first frame and (P, T, F).
+        """
+        numbers, there = self._numbers(regions)
+        begin, end = max(0, self.first - margin), min(self.channels.length, self.last + margin)
+        over, tail = features.fade(self.config.stft_frames), None
+        up = torch.sin((torch.arange(over, device=self.device) + 0.5) / max(1, over) * math.pi / 2).square()[:, None]
+        for i, w in self.channels.across(begin, end):
+            channels = self.channels[i]
+            masks = channels.new_empty(len(regions), *channels.shape[1:])
+            for p in range(0, len(regions), BLOCK):
+                block = slice(p, p + BLOCK)
+                logits = self.model.logits(numbers[i : i + 1, block], channels[None])
+                masks[block] = self.model.mask(logits)[0] * there[i, block, None, None]
+            if tail is not None:
+                masks[:, :over] = up * masks[:, :over] + (1 - up) * tail
+            more = i + 1 < len(self.channels.windows) and w.last - over < end
+            sure = w.last - over if more else w.last
+            tail = masks[:, sure - w.first :]
+            first, last = max(begin, w.first), min(end, sure)
+            if first < last:
+                yield first, masks[:, first - w.first : last - w.first]
 
-        A region's numbers are the means of the greatest of its cells (how many: `FILLED`, `SHARED`).
+    def masks(self, regions: list[Region]) -> Tensor:
+        """One soft mask a region, 0 to 1, for the whole scene.
+
         Shape: -> (len(regions), F, T). Raises SopError for an empty region or a cell off the grid.
         """
-        for cell in (c for region in regions for c in region):
-            self.check(cell)
-        if not all(regions):
-            raise SopError("a region without a cell has no sound; choose at least one")
-        most = SHARED * self.config.pool * math.prod(self.grid)
-        numbers = []
-        for region in regions:
-            rows, cols = map(list, zip(*region, strict=True))
-            numbers.append(self.model.pool(self.pixels[:, rows, cols], min(most, FILLED * len(region))))
-        numbers = torch.stack(numbers, 1)  # (W, P, K)
-        each = self.model.mask(self.model.logits(numbers, self.channels)) * self.fade  # (W, P, F, T)
-        length = max(self.spec.shape[-1], each.shape[-1])
-        total, weight = each.new_zeros(*each.shape[1:-1], length), each.new_zeros(length)
-        for t, mask in zip(self.starts, each, strict=True):
-            total[..., t : t + mask.shape[-1]] += mask
-            weight[t : t + mask.shape[-1]] += self.fade
-        return (total / weight)[..., : self.spec.shape[-1]]
+        return torch.cat([masks for _, masks in self._soft(regions)], 1).mT
+
+    def _weights(self, masks: Tensor, shared: bool) -> Tensor:
+        """What each region takes of each bin of the STFT. Shape: (P, T, F) -> (P, T, F_linear); `shared`: (P + 1, T, F_linear)
+
+        Alone, a region takes what its mask says. With `shared`, what several claim is dealt out among them, each its part by how
+        strongly it claims; the last row is what nobody claims, and all together are 1.
+        """
+        soft = self.model.warp.inverse_frames(masks)
+        hard = harden(soft, self.config.mask)
+        if not shared:
+            return hard
+        claims = hard * soft
+        taken = claims * (hard.sum(0).clamp_max(1) / claims.sum(0).clamp_min(1e-8))
+        return torch.cat([taken, (1 - taken.sum(0, keepdim=True)).clamp_min(0)])
+
+    # ---- sounds
 
     @torch.inference_mode()
-    def sound(self, cells: Cell | list[Cell]) -> np.ndarray:
+    def pieces(
+        self, regions: list[Region], shared: bool = False, source: "Source | None" = None
+    ) -> Iterator[np.ndarray]:
+        """The sounds of regions, piece after piece: float32 (P, l), together (P, L).
+
+        Args: `shared`: as in `tracks`, with the rest as the last row.
+            `source`: the video's own sound; the masks are applied to it, and pieces are at its rate.
+        """
+        times = source.times if source else 1
+        n_fft, hop, length = self.config.n_fft * times, self.config.hop * times, len(self.mixture) * times
+        size = len(regions) if shared else BLOCK
+        blocks = [slice(p, p + size) for p in range(0, len(regions), size)]
+        inverses = [Inverse(n_fft, hop, self.device) for _ in blocks]
+        begin, before = (
+            self.first * hop,
+            n_fft // 2,
+        )  # of the samples: where the scene begins; how many before a frame's middle
+
+        def piece(at: int, sounds: list[Tensor]) -> np.ndarray:
+            """What of sounds that begin at sample `at` is the scene's."""
+            found = torch.cat(sounds)[:, max(0, begin - at) : max(0, begin + length - at)]
+            return (found.clamp(-1, 1) if self.config.clips == "published" else found).cpu().numpy()
+
+        for first, masks in self._soft(regions, -(-before // hop)):
+            last = first + masks.shape[1]
+            spec, sounds = self.channels.spec(first, last), []
+            wide = source.spec(first, last, self.device) if source else spec
+            for inverse, block in zip(inverses, blocks, strict=True):
+                weights = self._weights(masks[block], shared)
+                sounds.append(inverse.push(_extended(weights, spec, wide.shape[-1]) if source else weights, wide))
+            yield piece(first * hop - before, sounds)
+        yield piece(last * hop - before, [inverse.rest() for inverse in inverses])
+
+    def sounds(self, regions: list[Region], shared: bool = False) -> np.ndarray:
+        """Each region's sound. Shape: float32 (P, L). Raises SopError for an empty region or a cell off the grid."""
+        return np.concatenate(list(self.pieces(regions, shared)), 1)
+
+    def sound(self, cells: Cell | Region) -> np.ndarray:
         """The sound of a cell, or of a region of cells. Shape: float32 (L,). Raises SopError for a cell off the grid."""
-        region = [cells] if isinstance(cells, tuple) else list(cells)
-        return self.model.sounds(self.masks([region])[0], self.spec, len(self.mixture)).cpu().numpy()
+        return self.sounds([[cells] if isinstance(cells, tuple) else cells])[0]
+
+    def tracks(self, regions: list[Region]) -> np.ndarray:
+        """Each region's sound and, last, the rest: together they are the mixture. What several claim is dealt out among them.
+
+        Shape: float32 (P + 1, L). Raises SopError for an empty region or a cell off the grid.
+        """
+        return self.sounds(regions, shared=True)
 
     @torch.inference_mode()
+    def spectrogram(self, sound: np.ndarray) -> np.ndarray:
+        """The log-frequency magnitudes of a sound, as the nets see it. Shape: (..., L) -> (..., F, T)"""
+        return self.model.magnitudes(self.model.stft(torch.from_numpy(sound).to(self.device))).cpu().numpy()
+
+    # ---- energy
+
+    @cached_property
+    @torch.inference_mode()
+    def powers(self) -> np.ndarray:
+        """The energy of each cell's own sound in each STFT frame, and last the mixture's. Shape: float32 (H W + 1, T)"""
+        return self.powers_of([[(r, c)] for r in range(self.grid[0]) for c in range(self.grid[1])])
+
+    @torch.inference_mode()
+    def powers_of(self, regions: list[Region]) -> np.ndarray:
+        """The energy of each region's own sound in each STFT frame, and last the mixture's. Shape: float32 (P + 1, T)"""
+        found = []
+        for first, masks in self._soft(regions):
+            power = self.channels.spec(first, first + masks.shape[1]).abs().square()  # (T, F_linear)
+            blocks = (self._weights(masks[p : p + BLOCK], False) for p in range(0, len(masks), BLOCK))
+            each = [torch.einsum("ptf,tf->pt", block.square(), power) for block in blocks]
+            found.append(torch.cat([*each, power.sum(-1)[None]]).cpu().numpy())
+        return np.concatenate(found, 1)
+
     def energy(self) -> np.ndarray:
         """The share of the mixture's energy that each cell's own sound has, 0 to 1: an absolute scale. Shape: (H, W)"""
-        power = self.spec.abs().square()
-        rows = []
-        for r in range(self.grid[0]):  # a row of the grid at a time, for the memory's sake
-            masks = self.model.warp.inverse(self.masks([[(r, c)] for c in range(self.grid[1])]))
-            rows.append((harden(masks, self.config.mask).square() * power).sum((-2, -1)) / power.sum().clamp_min(1e-12))
-        return torch.stack(rows).cpu().numpy()
+        total = self.powers.sum(1, dtype=np.float64)
+        return np.float32(total[:-1] / max(total[-1], 1e-12)).reshape(self.grid)
+
+    def energies(self, smooth: float = 0.125) -> np.ndarray:
+        """`energy` while each of `pictures` is on the screen, over `smooth` seconds; dimmed as the sound dies away.
+
+        The share is of the moment's energy; it is dimmed by the moment's level in decibels, from as it is at the loudest moment
+        to nothing `FAINTEST` dB below: a silent moment shows nothing. Shape: (V, H, W)
+        """
+        frames = self.rate / self.config.hop  # a second
+        middles, total = self.instants(), np.cumsum(np.pad(self.powers, ((0, 0), (1, 0))), 1, dtype=np.float64)
+        first = np.round((middles - smooth / 2) * frames).astype(int).clip(0, self.powers.shape[1] - 1)
+        last = np.maximum(first + 1, np.round((middles + smooth / 2) * frames).astype(int)).clip(
+            max=self.powers.shape[1]
+        )
+        moment = total[:, last] - total[:, first]  # (H W + 1, V)
+        level = 10 * np.log10(np.maximum(moment[-1] / max(moment[-1].max(), 1e-12), 1e-12))
+        shares = moment[:-1] / np.maximum(moment[-1], 1e-12) * np.clip(1 + level / FAINTEST, 0, 1)
+        return np.float32(shares.clip(0, 1)).T.reshape(-1, *self.grid)
+
+    def clusters(self, count: int | None = None) -> clusters.Clusters:
+        """Pixels that sound alike, the loudest cluster first; a pixel is silent in a window where its own sound has less than
+        `clusters.SILENT` of the energy.
+
+        Args: `count`: how many to find (None: as many as differ, `clusters.MOST` at most). Raises SopError where there are fewer.
+        """
+        return clusters.find(self, count)
+
+    # ---- geometry
 
     def check(self, cell: Cell) -> Cell:
         """The cell itself, or SopError where it is off the grid."""
@@ -145,11 +336,40 @@ class Scene:
         rows, cols = (_centres_in(n, low, high) for n, low, high in zip(self.grid, (y0, x0), (y1, x1), strict=True))
         return [(r, c) for r in rows for c in cols]
 
-    @torch.inference_mode()
-    def spectrogram(self, sound: np.ndarray) -> np.ndarray:
-        """The log-frequency magnitudes of a sound (L,), as the nets see it. Shape: (F, T)"""
-        device = self.spec.device
-        return self.model.magnitudes(self.model.stft(torch.from_numpy(sound).to(device))).cpu().numpy()
+
+class Source:
+    """A video's own sound, at a whole multiple of the model's rate, for masks that go beyond the model's band.
+
+    The STFT's window and hop last as long as the model's, so its lowest bins are the model's, and frames are the same moments.
+    """
+
+    def __init__(self, scene: Scene, path: Path):
+        """Raises SopError where the file can't be read."""
+        self.times = max(1, math.ceil(media.sound_rate(path) / scene.rate))
+        self.rate, self.n_fft, self.hop = (v * self.times for v in (scene.rate, scene.config.n_fft, scene.config.hop))
+        self.parts = media.stream_sound(path, self.rate)
+        self.held, self.at = np.zeros(self.n_fft // 2, np.float32), 0  # samples, and how many were dropped before them
+
+    def spec(self, first: int, last: int, device: torch.device) -> Tensor:
+        """STFT frames from `first` up to `last`, each call's after those of the call before. Shape: complex (T, F_linear)"""
+        begin, end = first * self.hop - self.at, (last - 1) * self.hop + self.n_fft - self.at
+        while len(self.held) < end and (part := next(self.parts, None)) is not None:
+            self.held = np.concatenate([self.held, part])
+        piece = np.pad(self.held[begin:end], (0, max(0, end - max(begin, len(self.held)))))
+        self.held, self.at = self.held[begin:], self.at + begin
+        frames = torch.from_numpy(piece).to(device).unfold(0, self.n_fft, self.hop)
+        return torch.fft.rfft(frames * torch.hann_window(self.n_fft, device=device))
+
+
+def _extended(weights: Tensor, spec: Tensor, bins: int) -> Tensor:
+    """Weights beyond the model's band: in each frame what is taken of the energy of the highest octave that it hears.
+
+    Overtones go on: what has the top of the band has what is above it. Shape: (P, T, F_linear), (T, F_linear) -> (P, T, bins)
+    """
+    top = slice(spec.shape[-1] // 2, None)
+    power = spec[:, top].abs().square()
+    above = (weights[..., top] * power).sum(-1, keepdim=True) / power.sum(-1, keepdim=True).clamp_min(1e-12)
+    return torch.cat([weights, above.expand(*above.shape[:-1], max(0, bins - weights.shape[-1]))], -1)
 
 
 def _centres_in(count: int, low: float, high: float) -> list[int]:

@@ -43,6 +43,7 @@ PLAIN = {("fltp", "mono"), ("fltp", "stereo")}  # what aac, mp3 and opus decode 
 SOUND_KINDS = ("mp3", "flac", "wav")
 MOST_PIXELS = 100_000_000  # of a jpg: a larger one is a trap for the memory
 AHEAD = 100  # packets: pictures are stored at most 16 places from where they are shown, sound between them
+AAC_RATE = 44_100  # Hz: not every player takes 11 025
 LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file, not a quiet passage
 
 
@@ -244,6 +245,27 @@ def stream(
         for todo in (sounds, pictures):
             yield from ((todo.kind, part) for part in todo.finish())
         _check_length(path, container, zero + max(pictures.end, sounds.seconds), zero + (duration or math.inf))
+
+
+def stream_sound(path: Path, rate: int) -> Iterator[np.ndarray]:
+    """The sound that `stream` gives, without decoding a picture: float32 (l,), one piece after the other.
+
+    Raises SopError with the reason if the file is empty, no video, or has no sound or no picture.
+    """
+    zero = _first_sound(path)
+    with _opened(path) as container:
+        _, audio = _streams(path, container)
+        sounds = _Sounds(path, rate, None)
+        for packet in container.demux(audio):
+            for frame in _decode(packet):
+                yield from sounds.push(frame, None if frame.pts is None else float(frame.pts * frame.time_base) - zero)
+        yield from sounds.finish()
+
+
+def sound_rate(path: Path) -> int:
+    """Hz of a video's own sound. Raises SopError with the reason if the file has no sound or no picture."""
+    with _opened(path) as container:
+        return _streams(path, container)[1].rate
 
 
 class _Pictures:
@@ -470,39 +492,56 @@ def write_wav(path: Path, sound: np.ndarray, rate: int) -> None:
         part.write_bytes(wav_bytes(sound, rate))
 
 
-def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, sound: np.ndarray, rate: int) -> None:
-    """An mp4 (h264, aac) that every browser plays.
+def write_video(
+    path: Path, frames: Iterable[np.ndarray], fps: float, sound: np.ndarray | Iterable[np.ndarray], rate: int
+) -> None:
+    """An mp4 (h264, aac) that every browser plays, in memory that doesn't grow with it.
 
     Args: `frames`: uint8 (V,h,w,3), or any iterable of (h,w,3); an odd side gets its last row or column twice.
-        `sound`: (L,) at `rate` Hz, clipped at +-1, from the same time 0.
+        `sound`: (L,) at `rate` Hz, or any iterable of pieces (l,) of it; clipped at +-1, from the same time 0.
     """
-    sound = soxr.resample(np.clip(sound, -1, 1).astype(np.float32), rate, 44_100)  # not every player takes 11 025 Hz
+    pieces = _aac(rate, [sound] if isinstance(sound, np.ndarray) else sound)
     step = Fraction(fps).limit_denominator(1001)
     with whole(path) as part, av.open(f"file:{part}", "w", format="mp4") as container:
-        video, audio, done = None, None, 0
+        video, done = None, 0.0  # s, of the sound so far
         for k, frame in enumerate(frames):
             frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
             if video is None:
                 video = container.add_stream("h264", rate=step, options={"crf": "20"})
                 video.height, video.width, video.pix_fmt = *frame.shape[:2], "yuv420p"
-                audio = container.add_stream("aac", rate=44_100, layout="mono")
+                audio = container.add_stream("aac", rate=AAC_RATE, layout="mono")
             container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-            until = int((k + 1) / step * 44_100)  # side by side: a player needn't search
-            done = _encode_sound(container, audio, sound, done, until)
+            while done < (k + 1) / step and (piece := next(pieces, None)):  # side by side: a player needn't search
+                container.mux(audio.encode(piece))
+                done = float(piece.pts + piece.samples) / AAC_RATE
         if video is None:
             raise SopError(f"{path}: no frames to write")
-        _encode_sound(container, audio, sound, done, len(sound))
+        for piece in pieces:
+            container.mux(audio.encode(piece))
         container.mux(video.encode(None))
         container.mux(audio.encode(None))
 
 
-def _encode_sound(container, audio: av.AudioStream, sound: np.ndarray, done: int, until: int) -> int:
-    part = sound[done:until]
-    if len(part):
-        frame = av.AudioFrame.from_ndarray(part[None], format="fltp", layout="mono")
-        frame.sample_rate, frame.pts, frame.time_base = 44_100, done, Fraction(1, 44_100)
-        container.mux(audio.encode(frame))
-    return done + len(part)
+def resampled(pieces: Iterable[np.ndarray], rate: int, to: int) -> Iterator[np.ndarray]:
+    """Sound at another rate (Hz), piece by piece. Shape: float32 (l,) or (P, l) -> the same, other lengths"""
+    stream = None
+    for piece in pieces:
+        stream = stream or soxr.ResampleStream(rate, to, len(piece) if piece.ndim == 2 else 1, dtype="float32")
+        yield stream.resample_chunk(np.ascontiguousarray(piece.T, np.float32)).T
+    if stream:
+        yield stream.resample_chunk(np.zeros_like(piece[..., :0].T, np.float32), last=True).T
+
+
+def _aac(rate: int, pieces: Iterable[np.ndarray]) -> Iterator[av.AudioFrame]:
+    """Frames for the encoder, at a rate that every player takes."""
+    done = 0
+    for piece in resampled((np.clip(p, -1, 1) for p in pieces), rate, AAC_RATE):
+        for start in range(0, len(piece), AAC_RATE // 10):
+            part = np.ascontiguousarray(piece[None, start : start + AAC_RATE // 10])
+            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = AAC_RATE, done, Fraction(1, AAC_RATE)
+            done += part.shape[1]
+            yield frame
 
 
 # ---- whole or not at all

@@ -9,11 +9,13 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from IPython.display import Audio, display
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
 from .checkpoint import Record
+from .clusters import Clusters
 from .index import Clip
 from .localize import Scene
 from .methods import Example
@@ -22,6 +24,16 @@ from .tables import gains
 
 FLOOR = -60.0  # dB under the loudest bin of the mixture: what is softer is drawn as silence
 SOUND, MASK, ENERGY = "magma", "gray", "inferno"  # colour maps
+PALETTE = (
+    "#0072b2",
+    "#e69f00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#d55e00",
+    "#f0e442",
+    "#999999",
+)  # Okabe and Ito's, of clusters
 
 
 class Picture(Figure):
@@ -304,6 +316,42 @@ def pixels(scene: Scene, cells: dict[str, tuple[int, int] | list[tuple[int, int]
         shown = decibels(mag, mags["mixture"].max())
         ax.imshow(shown, origin="lower", aspect="auto", cmap=SOUND, vmin=0, vmax=1)
         ax.set(title=f"{name}, RMS {rms(sounds[name]):.3f}", xticks=[], yticks=[])
+    return fig
+
+
+def clusters(scene: Scene, found: Clusters) -> Figure:
+    """The frame with the pixels that sound alike in one colour; the spectrograms of the mixture, each cluster, and the rest."""
+    sounds = [scene.mixture, *scene.tracks(found.regions)] if found.names else [scene.mixture]
+    names = ["mixture", *(f"{n}, {s:.0%}" for n, s in zip(found.names, found.shares, strict=True)), "the rest"]
+    h, w = scene.frame.shape[:2]
+    fig = Picture(figsize=(11, 11 * 0.4 * h / w + 0.4), layout="constrained")
+    left, right = fig.subfigures(1, 2, width_ratios=(2, 3))
+    ax = left.subplots()
+    ax.imshow(scene.frame, alpha=0.75)
+    ax.set_xticks([]), ax.set_yticks([])
+    shown = found.labels[len(found.labels) // 2]
+    for k, colour in zip(range(len(found.names)), PALETTE, strict=False):
+        layer = np.zeros((*scene.grid, 4))
+        layer[shown == k] = (*to_rgb(colour), 0.65)
+        ax.imshow(layer, extent=(0, w, h, 0), interpolation="nearest")
+    mags = scene.spectrogram(np.stack(sounds))
+    for ax, mag, name, colour in zip(
+        right.subplots(len(sounds), 1, squeeze=False)[:, 0], mags, names, ["k", *PALETTE], strict=False
+    ):
+        _bins(ax, decibels(mag, mags[0].max()), SOUND, "")
+        ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        for side in ax.spines.values():
+            side.set(color=colour if name != "the rest" else "k", linewidth=2.5)
+    return fig
+
+
+def cluster(scene: Scene, found: Clusters, k: int) -> Figure:
+    """The frame, and the energy of each of one cluster's cells, over all of the time."""
+    h, w = scene.frame.shape[:2]
+    fig, axes = _grid(1, 1, (6, 6 * h / w))
+    shown = _energy(axes[0, 0], scene.frame, np.where(found.regions[k].any(0), scene.energy(), 0))
+    axes[0, 0].set(title=f"{found.names[k]}: {found.shares[k]:.0%} of the sound's energy", xticks=[], yticks=[])
+    fig.colorbar(shown, ax=axes[0, 0], label="share of the mixture's energy")
     return fig
 
 

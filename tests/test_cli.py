@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from tiny import SETTINGS, TINY, write_clip
+from tiny import SETTINGS, TINY, write_clip, write_film
 
 from sop_core import index, media
 from sop_core.__main__ import main
@@ -138,6 +138,28 @@ def test_separate_writes_sound_or_video_as_long_as_the_video(run, video, tmp_pat
     else:
         frames, sound = media.read_video(out, 25, TINY.rate)
         assert frames.shape[1:3] == (48, 64) and len(frames) == pytest.approx(50, abs=2)
+
+
+def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_nets_say(
+    eyes, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("sop_core.checkpoint.load_model", lambda *_: eyes)
+    film = write_film(tmp_path / "film.mp4", rate=44_100)
+    words = ["separate", "any", str(film), "--out"]
+    assert main([*words, str(tmp_path / "all"), "--all-sources", "auto", "--rate", "source", "--cache"]) == 0
+    told = capsys.readouterr().out
+    assert (tmp_path / "film.mp4.sop").is_dir() and len(list((tmp_path / "all").glob("*.wav"))) == 3
+    assert "1_left" in told.replace("right", "left") and "rest" in told and "50" in told
+    assert {soundfile.info(p).samplerate for p in (tmp_path / "all").glob("*.wav")} == {44_100}
+    assert main([*words, str(tmp_path / "box.wav"), "--box", "0,0,20,14"]) == 0
+    assert (
+        "0.0% of the mixture's energy; no instrument plays in the box, so the file is silent" in capsys.readouterr().out
+    )
+    assert main([*words, str(tmp_path / "more"), "--all-sources", "9"]) == 2
+    assert "asked for 9; ask for fewer" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, str(tmp_path / "more"), "--all-sources", "0"])
+    assert "'0': expected a number from 1, or auto" in capsys.readouterr().err
 
 
 def test_training_again_resumes_only_when_told(run, data, capsys):

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import TINY
+from tiny import TINY, TONES, write_film
 
+from sop_core import features, media
 from sop_core.errors import SopError
-from sop_core.localize import Scene
+from sop_core.localize import Scene, Source
 from sop_core.nets import SoundOfPixels
 
 
@@ -74,7 +75,7 @@ def test_a_masked_clip_has_no_seams_where_windows_meet(squares):
     """The low tone passes whole: what comes out is that tone, in every window and between them."""
     t = np.arange(4 * TINY.rate) / TINY.rate
     error = squares.sound((2, 0)) - 0.2 * np.sin(2 * np.pi * 300 * t)
-    assert len(squares.starts) > 5
+    assert len(squares.channels.windows) > 5
     assert np.abs(error[1_000:-1_000]).max() < 0.01
 
 
@@ -111,14 +112,15 @@ def test_a_region_is_the_mean_of_half_its_cells_but_of_fewer_than_training_pools
     numbers = torch.stack([scene.pixels[0, r, c] for r, c in region])  # (cells, K)
     pooled = numbers.sort(0, descending=True).values[:counted].mean(0)
     with torch.inference_mode():
-        expected = torch.sigmoid(scene.model.logits(pooled[None, None], scene.channels))[0, 0]
+        expected = torch.sigmoid(scene.model.logits(pooled[None, None], scene.channels[0][None]))[0, 0].mT
     torch.testing.assert_close(scene.masks([region])[0], expected)
 
 
 def test_a_click_equals_that_cell_of_all_pixels_at_once(scene):
     everything = scene.masks([[(r, c)] for r in range(4) for c in range(4)])
+    spec = scene.model.stft(torch.from_numpy(scene.mixture))
     for r, c in [(0, 3), (3, 0), (1, 2)]:
-        expected = scene.model.sounds(everything[4 * r + c], scene.spec, len(scene.mixture)).detach().numpy()
+        expected = scene.model.sounds(everything[4 * r + c], spec, len(scene.mixture)).detach().numpy()
         np.testing.assert_allclose(scene.sound((r, c)), expected, atol=1e-5)
 
 
@@ -168,3 +170,173 @@ def test_an_empty_box_gets_one_clear_sentence(scene, box):
 def test_a_scene_needs_picture_and_sound():
     with pytest.raises(SopError, match="0 frames and 5 samples"):
         Scene(SoundOfPixels(TINY).eval(), np.zeros((0, 8, 8, 3), np.uint8), np.zeros(5))
+
+
+# --- any length
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 35, 48, 49, 200])
+def test_windows_count_for_every_frame_and_fade_into_one_another(length):
+    found, over = features.windows(length, 32), features.fade(32)
+    assert found[0].first == 0 and found[-1].last == length
+    for a, b in zip(found, found[1:], strict=False):
+        assert a.last - b.first == over and b.start <= b.first and a.last <= a.start + 32
+    assert all(w.first >= w.start and w.last <= max(length, w.start + 32) for w in found)
+
+
+def test_what_there_is_no_room_for_is_made_again_and_sounds_the_same(monkeypatch):
+    torch.manual_seed(0)
+    model, rng = SoundOfPixels(TINY).eval(), np.random.default_rng(0)
+    args = model, rng.integers(0, 255, (32, 30, 50, 3), dtype=np.uint8), 0.1 * rng.standard_normal(4 * TINY.rate)
+    roomy = Scene(*args)
+    monkeypatch.setattr(features, "KEPT", 0)
+    tight = Scene(*args)
+    np.testing.assert_array_equal(tight.sound((1, 2)), roomy.sound((1, 2)))
+    assert len(roomy.channels.kept) == len(roomy.channels.windows) > 5 and not tight.channels.kept
+
+
+def test_a_part_sounds_as_it_does_in_the_whole(scene):
+    part, hop = scene.part(0.7, 1.5), TINY.hop
+    begin, end = round(0.7 * TINY.rate / hop) * hop, round(1.5 * TINY.rate / hop) * hop
+    assert part.start == begin / TINY.rate
+    np.testing.assert_array_equal(part.mixture, scene.mixture[begin:end])
+    regions = [[(1, 2)], [(0, 0), (3, 3)]]
+    np.testing.assert_allclose(part.tracks(regions), scene.tracks(regions)[:, begin:end], atol=1e-6)
+    np.testing.assert_allclose(part.masks(regions), scene.masks(regions)[..., begin // hop : end // hop], atol=1e-6)
+    np.testing.assert_array_equal(part.pictures(), scene.pictures()[6:13])
+    other = np.float32(0.1 * np.random.default_rng(5).standard_normal(end - begin))
+    np.testing.assert_array_equal(part.hearing(other).mixture, other)
+    with pytest.raises(SopError, match=r"part 5 to 6 s: expected a stretch of the scene's 2.0 s"):
+        scene.part(5, 6)
+
+
+def test_a_video_is_what_its_pictures_and_its_sound_are(eyes, tmp_path):
+    video = write_film(tmp_path / "film.mp4")
+    frames, sound = media.read_video(video, TINY.fps, TINY.rate)
+    whole, arrays = Scene.from_video(eyes, video), Scene(eyes, frames, sound)
+    np.testing.assert_array_equal(whole.mixture, sound)
+    torch.testing.assert_close(whole.pixels, arrays.pixels)
+    np.testing.assert_array_equal(whole.sound((2, 0)), arrays.sound((2, 0)))
+    assert whole.pictures().shape == (3 * len(frames), 60, 80, 3) and len(whole.energies()) == 3 * len(frames)
+
+
+# --- kept beside the video
+
+
+def test_features_are_kept_beside_the_video_on_request_and_the_nets_need_not_run_again(eyes, tmp_path, monkeypatch):
+    video = write_film(tmp_path / "film.mp4")
+    plain = Scene.from_video(eyes, video)
+    assert list(tmp_path.iterdir()) == [video]
+    first = Scene.from_video(eyes, video, cache=True)
+    with monkeypatch.context() as blind:
+        blind.setattr(type(eyes), "pixels", None), blind.setattr(type(eyes), "channels", None)
+        again = Scene.from_video(eyes, video, cache=True)
+        np.testing.assert_array_equal(again.sound((2, 0)), first.sound((2, 0)))
+    np.testing.assert_allclose(first.sound((2, 0)), plain.sound((2, 0)), atol=1e-3)  # float16
+
+
+def test_kept_features_of_another_model_or_another_video_do_not_count(tmp_path):
+    torch.manual_seed(0)
+    video = write_film(tmp_path / "film.mp4")
+    one, two = SoundOfPixels(TINY).eval(), SoundOfPixels(TINY).eval()
+    Scene.from_video(one, video, cache=True)
+    torch.testing.assert_close(Scene.from_video(two, video, cache=True).pixels, Scene.from_video(two, video).pixels)
+    write_film(video, seconds=4.0)
+    assert len(Scene.from_video(two, video, cache=True).mixture) < 4.2 * TINY.rate
+    (features.folder(video) / "channels.npy").write_bytes(b"damaged")
+    assert Scene.from_video(two, video, cache=True).sound((0, 0)).any()
+
+
+def test_features_that_can_not_be_kept_are_told(eyes, tmp_path):
+    video = write_film(tmp_path / "film.mp4")
+    features.folder(video).write_text("in the way")
+    with pytest.raises(SopError, match="film.mp4.sop: features can't be kept there .*; go on without cache"):
+        Scene.from_video(eyes, video, cache=True)
+
+
+# --- tracks, moments, clusters
+
+
+def test_tracks_and_the_rest_add_up_to_the_mixture(scene):
+    tracks = scene.tracks([[(1, 2)], [(1, 2), (1, 3)], [(3, 0)]])
+    np.testing.assert_allclose(tracks.sum(0), scene.mixture, atol=1e-5)
+    np.testing.assert_allclose(scene.tracks([[(1, 2)]])[0], scene.sound((1, 2)), atol=1e-6)
+
+
+def test_what_two_regions_claim_is_dealt_out_and_what_one_claims_is_its_own(squares):
+    low, again, high, rest = squares.tracks([[(2, 0)], [(3, 1)], [(2, 3)]])
+    np.testing.assert_allclose(low, again, atol=1e-6)
+    np.testing.assert_allclose(low + again, squares.sound((2, 0)), atol=1e-5)
+    np.testing.assert_allclose(high, squares.sound((2, 3)), atol=1e-5)
+    assert np.abs(rest[1_000:-1_000]).max() < 0.01
+
+
+def test_energies_follow_the_sound_in_time_and_silence_shows_nothing():
+    t = np.arange(4 * TINY.rate) / TINY.rate
+    sound = 0.2 * np.sin(2 * np.pi * 300 * t) * (t < 2) + 0.2 * np.sin(2 * np.pi * 3_000 * t) * (t > 1) * (t < 3)
+    scene = Scene(Squares(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), sound)
+    energies = scene.energies()
+    assert energies.shape == (len(scene.pictures()), 4, 4) == (32, 4, 4)
+    low, high = energies[:, 2, 0], energies[:, 2, 3]  # picture k shows second (k + 0.5) / 8
+    assert (low[1:7] > 0.8).all() and (high[1:7] < 0.05).all()
+    np.testing.assert_allclose([low[9:15], high[9:15]], 0.5, atol=0.1)
+    assert (high[17:23] > 0.8).all() and (low[17:23] < 0.05).all()
+    assert (energies[25:] == 0).all() and (energies[:, 0] < 1e-6).all()
+
+
+def test_clusters_are_the_pixels_that_sound_alike(squares):
+    found = squares.clusters()
+    assert sorted(found.names) == ["left", "right"] or sorted(found.names) == ["bottom left", "bottom right"]
+    assert found.shares == pytest.approx([0.5, 0.5], abs=0.02)
+    left = [k for k, name in enumerate(found.names) if "left" in name][0]
+    expected = np.full((4, 4), -1)
+    expected[1:, :2], expected[1:, 2:] = left, 1 - left
+    assert found.labels.shape == (len(squares.pictures()), 4, 4)
+    assert (found.labels == expected).all()  # the silent top row stays clear
+    np.testing.assert_allclose(squares.tracks(found.regions)[:-1].sum(0), squares.mixture, atol=0.02)
+    with pytest.raises(SopError, match="2 different sounds .* asked for 9; ask for fewer"):
+        squares.clusters(9)
+    assert len(squares.clusters(1).names) == 1
+
+
+def test_an_instrument_keeps_its_number_where_it_moves(eyes, tmp_path):
+    scene = Scene.from_video(eyes, write_film(tmp_path / "film.mp4", seconds=12.0, walk=True))
+    found = scene.clusters()
+    assert len(found.names) == 2
+    early, late = found.labels[len(found.labels) // 4], found.labels[3 * len(found.labels) // 4]
+    assert set(early[:, :2].ravel()) - {-1} == set(late[:, 2:].ravel()) - {-1} != set(early[:, 2:].ravel()) - {-1}
+    heard = []
+    for track in scene.tracks(found.regions)[:-1]:
+        power = np.abs(np.fft.rfft(track)) ** 2
+        heard.append(np.fft.rfftfreq(len(track), 1 / scene.rate)[power.argmax()])
+        levels = [np.sqrt((third**2).mean()) for third in np.array_split(track, 3)]
+        assert min(levels) > 0.8 * max(levels)  # whichever side it is on
+    assert sorted(heard) == pytest.approx(sorted(TONES.values()), abs=2)
+
+
+def test_a_scene_without_sound_has_no_clusters():
+    scene = Scene(Squares(TINY).eval(), np.zeros((8, 60, 80, 3), np.uint8), np.zeros(TINY.rate))
+    found = scene.clusters()
+    assert found.names == [] and (found.labels == -1).all() and not scene.energies().any()
+
+
+# --- beyond the model's band
+
+
+def test_the_full_band_goes_on_where_the_models_ends_with_what_has_the_top_of_it(eyes, tmp_path):
+    """Blue sounds at 1760 Hz and above: of the air at 9 kHz, which the model can't hear, all is its."""
+    video = write_film(tmp_path / "film.mp4", rate=44_100, air=0.1)
+    scene = Scene.from_video(eyes, video)
+    source = Source(scene, video)
+    assert (source.rate, source.times) == (44_100, 4)
+    red, blue, rest = np.concatenate(list(scene.pieces([[(2, 0)], [(2, 3)]], True, source)), 1)
+    power = {
+        name: np.abs(np.fft.rfft(x[22_050:-22_050])) ** 2 for name, x in (("red", red), ("blue", blue), ("rest", rest))
+    }
+    hertz = np.fft.rfftfreq(len(red) - 44_100, 1 / 44_100)
+    near = {f: {name: p[np.abs(hertz - f) < 50].sum() for name, p in power.items()} for f in (440, 1_760, 9_000)}
+    for f, name in ((440, "red"), (1_760, "blue"), (9_000, "blue")):
+        assert near[f][name] > 0.95 * sum(near[f].values()), (f, near[f])
+    _, own = media.read_video(video, TINY.fps, 44_100)
+    total = red + blue + rest
+    np.testing.assert_allclose(total[2_000:-6_000], own[2_000 : len(total) - 6_000], atol=1e-4)

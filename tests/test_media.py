@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from PIL import Image
 
 from sop_core import media, mp3
@@ -484,6 +485,33 @@ def test_an_mp4_comes_back_in_step(tmp_path):
     assert np.flatnonzero(seen.mean((1, 2, 3)) > 128)[0] == 12
     assert np.flatnonzero(abs(heard) > 0.1)[0] / RATE == pytest.approx(flash, abs=0.005)
     assert level(heard[2 * RATE :], 800, RATE) == pytest.approx(0.5, rel=0.03)
+
+
+def test_an_mp4_takes_its_sound_in_pieces_too(tmp_path):
+    frames, sound = np.zeros((16, 32, 32, 3), np.uint8), tone(800, 2, RATE)
+    media.write_video(tmp_path / "a.mp4", frames, 8, sound, RATE)
+    media.write_video(tmp_path / "b.mp4", frames, 8, iter(np.array_split(sound, [1, 7, 9_000])), RATE)
+    one, two = (media.read_video(tmp_path / name, 8, RATE)[1] for name in ("a.mp4", "b.mp4"))
+    np.testing.assert_allclose(one[100:-100], two[100:-100], atol=0.01)
+
+
+@pytest.mark.parametrize("rates", [(RATE, 44_100), (48_000, RATE)])
+def test_resampling_by_pieces_is_resampling_the_whole(rates):
+    sounds = np.random.default_rng(0).standard_normal((3, 20_000)).astype(np.float32)
+    found = np.concatenate(list(media.resampled(np.array_split(sounds, [5, 900, 901, 15_000], 1), *rates)), 1)
+    np.testing.assert_allclose(found, soxr.resample(sounds.T, *rates).T, atol=1e-3)
+    alone = np.concatenate(list(media.resampled(np.array_split(sounds[1], [7_000]), *rates)))
+    np.testing.assert_allclose(alone, found[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.3])
+def test_the_sound_alone_is_the_sound_that_comes_with_the_picture(tmp_path, start):
+    video = plain_video(tmp_path / "a.mp4", sound_start=start)
+    sound = np.concatenate(list(media.stream_sound(video, RATE)))
+    np.testing.assert_array_equal(sound, media.read_video(video, 8, RATE)[1])
+    assert media.sound_rate(video) == 44_100
+    with pytest.raises(SopError, match="no sound"):
+        media.sound_rate(plain_video(tmp_path / "b.mp4", sound=False))
 
 
 def test_nothing_half_written_is_seen(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from sop_core.spectrogram import Warp, istft, log_magnitude, log_positions, mel_positions, stft
+from sop_core.spectrogram import Inverse, Warp, istft, log_magnitude, log_positions, mel_positions, stft
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +21,32 @@ def test_stft_equals_librosa(sound):
 def test_istft_inverts_stft_for_any_batch_shape(sound):
     x = torch.from_numpy(sound)[None]  # (1, 2, L)
     torch.testing.assert_close(istft(stft(x, 1022, 256), 256, x.shape[-1]), x, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), [(1022, 256), (510, 100), (256, 256)])
+def test_the_inverse_by_pieces_is_librosas_inverse_of_the_whole(n_fft, hop):
+    """Of three masks at once, one of them with silent stretches, in pieces of uneven length."""
+    rng = np.random.default_rng(0)
+    spec = rng.standard_normal((50, n_fft // 2 + 1)) + 1j * rng.standard_normal((50, n_fft // 2 + 1))
+    masks = rng.random((3, *spec.shape))
+    masks[1, 5:20], masks[1, 33:] = 0, 0
+    spec, masks = torch.from_numpy(spec.astype(np.complex64)), torch.from_numpy(masks.astype(np.float32))
+    inverse, found, at = Inverse(n_fft, hop), [], 0
+    for size in (1, 7, 20, 2, 20):
+        found.append(inverse.push(masks[:, at : at + size], spec[at : at + size]))
+        at += size
+    found = torch.cat([*found, inverse.rest()], 1)[:, n_fft // 2 :].numpy()
+    length = 49 * hop
+    for mask, sound in zip(masks, found, strict=True):
+        expected = librosa.istft((mask * spec).T.numpy(), n_fft=n_fft, hop_length=hop, length=length)
+        np.testing.assert_allclose(sound[:length], expected, atol=2e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", ["mel", "bank", "grid", "none"])
+def test_masks_with_frequency_last_go_back_to_linear_frequency_all_the_same(kind):
+    bins = 512 if kind == "none" else 64
+    warp, masks = Warp(bins, 512, kind), torch.rand(3, bins, 9, generator=torch.manual_seed(0))
+    torch.testing.assert_close(warp.inverse_frames(masks.mT), warp.inverse(masks).mT)
 
 
 @pytest.mark.parametrize("kind", ["mel", "bank"])

@@ -8,6 +8,7 @@ import soundfile
 import torch
 from PIL import Image
 
+from sop_core import media
 from sop_core.config import DEMO
 from sop_core.index import Clip
 from sop_core.nets import SoundOfPixels
@@ -62,3 +63,20 @@ class Eyes(SoundOfPixels):
         cut = 20  # between 1 320 and 1 760 Hz, on TINY's 32 log-frequency bins
         images[:, 0, :cut], images[:, 0, cut:], images[:, 1, :cut], images[:, 1, cut:] = 15, -15, -15, 15
         return images
+
+
+def write_film(path: Path, seconds: float = 6.0, rate: int = 11_025, air: float = 0.0, walk: bool = False) -> Path:
+    """A video of a red square on the left that sounds at 440 Hz and a blue one on the right that sounds at 1760 Hz.
+
+    `air`: the blue one's part above 6 kHz. `walk`: the squares change sides in the middle.
+    """
+    t, fps = np.arange(round(seconds * rate)) / rate, DEMO.fps
+    red, blue = (0.2 * np.sin(2 * np.pi * hertz * t) for hertz in TONES.values())
+    high = air * np.sin(2 * np.pi * 9_000 * t) if air else 0
+    frames = np.full((round(seconds * fps), 60, 80, 3), 90, np.uint8)
+    for k, frame in enumerate(frames):
+        sides = (45, 5) if walk and k >= len(frames) / 2 else (5, 45)
+        for colour, x in zip(COLOURS.values(), sides, strict=True):
+            frame[15:45, x : x + 30] = colour
+    media.write_video(path, frames, fps, (red + blue + high).astype(np.float32), rate)
+    return path

@@ -80,7 +80,11 @@ class SoundOfPixels(nn.Module):
         Shape: uint8 (B, V, 3, h, w) -> (B, H, W, K)
         """
         grid = self.frame(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # (B, V, K, H, W)
-        return (grid.mean(1) if self.config.pool == 1 else grid.amax(1)).movedim(1, -1)
+        return self.over_time(grid.movedim(1, 0)).movedim(1, -1)
+
+    def over_time(self, numbers: Tensor) -> Tensor:
+        """What pixels are over several frames. Shape: (V, ...) -> (...)"""
+        return numbers.mean(0) if self.config.pool == 1 else numbers.amax(0)
 
     def pool(self, numbers: Tensor, count: float | None = None) -> Tensor:
         """What cells are together: the mean of the `count` greatest (None: the config's share), channel by channel; at least 1.

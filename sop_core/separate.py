@@ -1,0 +1,109 @@
+"""A video's sounds into files: one sound as wav, or as mp4 with the picture and where it comes from; all of them, in a folder.
+
+Everything goes by pieces, so memory doesn't grow with the video, and appears whole or not at all.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+from . import media, show
+from .clusters import SILENT
+from .errors import SopError
+from .localize import Cell, Scene, Source
+
+FPS = 25.0  # of an mp4
+LINE = 1 / 120  # of the picture's height: half of an outline's width
+
+
+def write(
+    scene: Scene, video: Path, region: list[Cell], out: Path, source_rate: bool = False, full_band: bool = False
+) -> float:
+    """The sound of a region into `out`, .wav or .mp4; gives its share of the mixture's energy.
+
+    Where that is under `SILENT` no instrument plays there, and the file is as silent: what leaks into a region is not its sound.
+
+    Args: `source_rate`: a wav at the video's own rate rather than the model's.
+        `full_band`: the mask goes on above the model's band, on the video's own sound, at its rate.
+    An mp4 has the video's picture, with the region outlined.
+    """
+    if out.suffix not in (".wav", ".mp4"):
+        raise SopError(f"{out}: expected a name that ends in .wav or .mp4")
+    own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
+    share, rate = float(own / max(mixture, 1e-12)), _rate(scene, video, source_rate, full_band)
+    sounds = (piece[0] * (share >= SILENT) for piece in _tracks(scene, video, [region], rate, full_band))
+    if out.suffix == ".mp4":
+        pictures = (part for kind, part in media.stream(video, FPS, scene.rate, max_side=720) if kind == "frame")
+        pictures = islice(pictures, media.frames_within(len(scene.mixture) / scene.rate, FPS))
+        media.write_video(out, outlined(pictures, region, scene.grid), FPS, sounds, rate)
+        return share
+    with media.whole(out) as part, media.sound_writer(part, rate) as put:
+        for sound in sounds:
+            put(sound)
+    return share
+
+
+def write_all(
+    scene: Scene, video: Path, count: int | None, out: Path, source_rate: bool = False, full_band: bool = False
+) -> pd.DataFrame:
+    """All instruments of a scene into a folder: `1_left.wav`, ..., `rest.wav`, a map of each as png, and `tracks.csv`.
+
+    The wavs add up to the video's sound. Args: `count`: how many to find (None: as many as differ); others as in `write`.
+    Gives what `tracks.csv` says: name, share (of the mixture's energy), cells (of the grid, in all windows).
+    Raises SopError where fewer are found.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SopError(f"{out}: there already; give the name of a new folder")
+    found = scene.clusters(count)
+    if not found.names:
+        raise SopError(f"{video}: no instrument plays: no pixel's own sound has {100 * SILENT:.0f} % of the energy")
+    names = [f"{k}_{name.replace(' ', '_')}" for k, name in enumerate(found.names, 1)] + ["rest"]
+    rate, energy = _rate(scene, video, source_rate, full_band), np.zeros(len(names) + 1)
+    with media.whole(out) as part:
+        part.mkdir()
+        with ExitStack() as files:
+            puts = [files.enter_context(media.sound_writer(part / f"{name}.wav", rate)) for name in names]
+            for piece in _tracks(scene, video, found.regions, rate, full_band):
+                energy += np.square([*piece, piece.sum(0)], dtype=np.float64).sum(1)
+                for put, sound in zip(puts, piece, strict=True):
+                    put(sound)
+        for k, name in enumerate(names[:-1]):
+            (part / f"{name}.png").write_bytes(show.figure_png(show.cluster(scene, found, k)))
+        cells = [int(region.sum()) for region in found.regions]
+        told = {"name": names, "share": energy[:-1] / max(energy[-1], 1e-12), "cells": [*cells, 0]}
+        table = pd.DataFrame(told)
+        table.to_csv(part / "tracks.csv", index=False)
+    return table
+
+
+def outlined(pictures: Iterable[np.ndarray], region: list[Cell], grid: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Pictures with a line round a region's cells, white within and black without. Shape: uint8 (h, w, 3)"""
+    size, inner, outer = None, None, None
+    for picture in pictures:
+        if picture.shape != size:
+            size = picture.shape
+            inside, width = np.zeros(grid, bool), max(1, round(LINE * size[0]))
+            inside[tuple(zip(*region, strict=True))] = True
+            rows, columns = (np.arange(n) * cells // n for n, cells in zip(size, grid, strict=False))
+            inside = np.pad(inside[np.ix_(rows, columns)], width)  # so that there is a line at the picture's edge, too
+            inner = (inside & ~ndimage.binary_erosion(inside, iterations=width))[width:-width, width:-width]
+            outer = (ndimage.binary_dilation(inside, iterations=width) & ~inside)[width:-width, width:-width]
+        picture = picture.copy()
+        picture[inner], picture[outer] = 255, 0
+        yield picture
+
+
+def _rate(scene: Scene, video: Path, source_rate: bool, full_band: bool) -> int:
+    return media.sound_rate(video) if source_rate or full_band else scene.rate
+
+
+def _tracks(scene: Scene, video: Path, regions: list, rate: int, full_band: bool) -> Iterator[np.ndarray]:
+    """Pieces of the regions' tracks and the rest, at `rate`. Shape: (P + 1, l)"""
+    source = Source(scene, video) if full_band else None
+    pieces, own = scene.pieces(regions, True, source), source.rate if source else scene.rate
+    return pieces if rate == own else media.resampled(pieces, own, rate)
