@@ -4,6 +4,7 @@ Conventions: a frame index counts at the rate that the nets look (the config's f
 `fps` is what is shown to people, and may be finer.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -78,7 +79,10 @@ class Video:
         yield from (picture for _ in left)
 
     def between(self, start: float, end: float) -> np.ndarray:
-        return media.read_video(self.path, self.fps, self.config.rate, start, end - start)[0]
+        try:
+            return media.read_video(self.path, self.fps, self.config.rate, start, end - start)[0]
+        except SopError:  # the pictures end before the sound does, as a cover's do: the last one stays
+            return np.stack(list(self.at([math.inf])))
 
 
 def _indices(start: float, end: float, fps: float, count: int) -> list[int]:

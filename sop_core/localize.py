@@ -43,10 +43,17 @@ class Scene:
         start: s, of the whole video; 0 unless this is a `part`
     """
 
-    def __init__(self, model: SoundOfPixels, film: Film | np.ndarray, sound: np.ndarray):
+    def __init__(
+        self,
+        model: SoundOfPixels,
+        film: Film | np.ndarray,
+        sound: np.ndarray,
+        pixels: Tensor | None = None,
+        stored: np.ndarray | None = None,
+    ):
         """film: where pictures come from, or uint8 (V, h, w, 3) at the config's fps; sound: float32 (L,) at its rate.
 
-        Raises SopError if either is empty.
+        `pixels`, `stored`: what the nets said of them, if that was kept (`features.load`). Raises SopError if either is empty.
         """
         if isinstance(film, np.ndarray):
             if not len(film) or not len(sound):
@@ -54,8 +61,10 @@ class Scene:
             film = Stills(film, model.config.fps)
         self.model, self.config, self.film = model, model.config, film
         self.rate, self.grid, self.fps = model.config.rate, model.config.grid, film.fps
-        self._hear(sound, Channels(model, sound))
-        self.pixels = features.look(model, film, self.channels.windows, len(sound) / self.rate)  # (W, H, W, K)
+        self._hear(sound, Channels(model, sound, stored))
+        if pixels is None:
+            pixels = features.look(model, film, self.channels.windows, len(sound) / self.rate)
+        self.pixels = pixels.to(self.device)  # (W, H, W, K)
 
     @classmethod
     def from_video(cls, model: SoundOfPixels, path: Path, cache: bool = False) -> "Scene":
@@ -66,13 +75,7 @@ class Scene:
         """
         film, key = Video(path, model.config), features.key(model, path) if cache and path.is_file() else ""
         if key and (found := features.load(path, key)):
-            sound, pixels, stored = found
-            scene = cls.__new__(cls)
-            scene.model, scene.config, scene.film = model, model.config, film
-            scene.rate, scene.grid, scene.fps = model.config.rate, model.config.grid, film.fps
-            scene._hear(sound, Channels(model, sound, stored))
-            scene.pixels = pixels.to(scene.device)
-            return scene
+            return cls(model, film, *found)
         scene = cls(model, film, np.concatenate(list(media.stream_sound(path, model.config.rate))))
         if key:
             features.save(path, key, scene.mixture, scene.pixels, scene.channels)
@@ -138,31 +141,26 @@ class Scene:
     # ---- masks
 
     def _numbers(self, regions: list[Region]) -> tuple[Tensor, Tensor]:
-        """A region's K numbers in each window: the means of the greatest of its cells (how many: `FILLED`, `SHARED`).
+        """What regions' K numbers are in each window, and whether they have a cell there. Shape: -> (W, P, K), bool (W, P)"""
+        if all(isinstance(region, list) and len(region) == 1 for region in regions):  # all at once: there may be 196
+            rows, columns = map(list, zip(*(self.check(region[0]) for region in regions), strict=True))
+            cells = self.pixels[:, rows, columns]
+            return cells, cells.new_ones(cells.shape[:2])
+        each = [self._number(region) for region in regions]
+        return tuple(torch.stack(values, 1) for values in zip(*each, strict=True))
 
-        Shape: -> (W, P, K), bool (W, P): whether it has a cell there.
-        """
-        most, numbers = SHARED * self.config.pool * math.prod(self.grid), []
-        if all(isinstance(r, list) and len(r) == 1 for r in regions):  # single cells, all at once
-            rows, columns = zip(*(self.check(r[0]) for r in regions), strict=True)
-            cells = self.pixels[:, list(rows), list(columns)]
-            return cells, torch.ones(cells.shape[:2], dtype=torch.bool, device=self.device)
-        for region in regions:
-            if isinstance(region, list):
-                if not region:
-                    raise SopError("a region without a cell has no sound; choose at least one")
-                rows, columns = map(list, zip(*map(self.check, region), strict=True))
-                numbers.append(self.model.pool(self.pixels[:, rows, columns], min(most, FILLED * len(region))))
-                continue
-            each = [cells[torch.from_numpy(here)] for cells, here in zip(self.pixels, region, strict=True)]
-            zero = self.pixels.new_zeros(self.pixels.shape[-1])
-            numbers.append(
-                torch.stack([self.model.pool(e, min(most, FILLED * len(e))) if len(e) else zero for e in each])
-            )
-        there = [
-            np.ones(len(self.pixels), bool) if isinstance(region, list) else region.any((1, 2)) for region in regions
-        ]
-        return torch.stack(numbers, 1), torch.from_numpy(np.stack(there, 1)).to(self.device)
+    def _number(self, region: Region) -> tuple[Tensor, Tensor]:
+        """The means of the greatest of a region's cells (how many: `FILLED`, `SHARED`). Shape: -> (W, K), (W,)"""
+        if isinstance(region, list):
+            if not region:
+                raise SopError("a region without a cell has no sound; choose at least one")
+            rows, columns = map(list, zip(*map(self.check, region), strict=True))
+            cells = list(self.pixels[:, rows, columns])
+        else:
+            cells = [here[torch.from_numpy(chosen)] for here, chosen in zip(self.pixels, region, strict=True)]
+        most, none = SHARED * self.config.pool * math.prod(self.grid), self.pixels.new_zeros(self.pixels.shape[-1])
+        numbers = [self.model.pool(c, min(most, FILLED * len(c))) if len(c) else none for c in cells]
+        return torch.stack(numbers), self.pixels.new_tensor([float(len(c) > 0) for c in cells])
 
     @torch.inference_mode()
     def _soft(self, regions: list[Region], margin: int = 0) -> Iterator[tuple[int, Tensor]]:
@@ -197,19 +195,28 @@ class Scene:
         """
         return torch.cat([masks for _, masks in self._soft(regions)], 1).mT
 
-    def _weights(self, masks: Tensor, shared: bool) -> Tensor:
-        """What each region takes of each bin of the STFT. Shape: (P, T, F) -> (P, T, F_linear); `shared`: (P + 1, T, F_linear)
+    def _alone(self, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What each region takes by itself of each bin of the STFT, for the frames in which it takes anything.
 
-        Alone, a region takes what its mask says. With `shared`, what several claim is dealt out among them, each its part by how
-        strongly it claims; the last row is what nobody claims, and all together are 1.
+        Shape: (P, T, F) -> int (n,), which region; int (n,), which frame; (n, F_linear)
+        """
+        # Bins of linear frequency are means of neighbours: where no neighbour is over 0.5, none of them is.
+        some = masks.amax(-1) > 0.5 if self.config.mask == "binary" else (masks != 0).any(-1)
+        region, frame = some.nonzero(as_tuple=True)
+        return region, frame, harden(self.model.warp.inverse_frames(masks[region, frame]), self.config.mask)
+
+    def _shared(self, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same where what several claim is dealt out among them, each its part by how strongly it claims.
+
+        The last region is what nobody claims, and all together are 1. Shape: (P, T, F) -> as above, n = (P + 1) T
         """
         soft = self.model.warp.inverse_frames(masks)
         hard = harden(soft, self.config.mask)
-        if not shared:
-            return hard
         claims = hard * soft
-        taken = claims * (hard.sum(0).clamp_max(1) / claims.sum(0).clamp_min(1e-8))
-        return torch.cat([taken, (1 - taken.sum(0, keepdim=True)).clamp_min(0)])
+        taken = claims * (hard.sum(0).clamp(0, 1) / claims.sum(0).clamp_min(1e-8))
+        taken = torch.cat([taken, (1 - taken.sum(0, keepdim=True)).clamp_min(0)])
+        region, frame = (torch.arange(n, device=self.device) for n in taken.shape[:2])
+        return region.repeat_interleave(len(frame)), frame.repeat(len(region)), taken.flatten(0, 1)
 
     # ---- sounds
 
@@ -227,10 +234,8 @@ class Scene:
         size = len(regions) if shared else BLOCK
         blocks = [slice(p, p + size) for p in range(0, len(regions), size)]
         inverses = [Inverse(n_fft, hop, self.device) for _ in blocks]
-        begin, before = (
-            self.first * hop,
-            n_fft // 2,
-        )  # of the samples: where the scene begins; how many before a frame's middle
+        begin = self.first * hop  # the scene's first sample
+        before = n_fft // 2  # samples of a frame before its middle
 
         def piece(at: int, sounds: list[Tensor]) -> np.ndarray:
             """What of sounds that begin at sample `at` is the scene's."""
@@ -242,8 +247,10 @@ class Scene:
             spec, sounds = self.channels.spec(first, last), []
             wide = source.spec(first, last, self.device) if source else spec
             for inverse, block in zip(inverses, blocks, strict=True):
-                weights = self._weights(masks[block], shared)
-                sounds.append(inverse.push(_extended(weights, spec, wide.shape[-1]) if source else weights, wide))
+                region, frame, weights = (self._shared if shared else self._alone)(masks[block])
+                weights = _extended(weights, spec[frame], wide.shape[-1]) if source else weights
+                count = len(masks[block]) + shared
+                sounds.append(inverse.push((count, masks.shape[1]), region, frame, weights * wide[frame]))
             yield piece(first * hop - before, sounds)
         yield piece(last * hop - before, [inverse.rest() for inverse in inverses])
 
@@ -281,9 +288,12 @@ class Scene:
         found = []
         for first, masks in self._soft(regions):
             power = self.channels.spec(first, first + masks.shape[1]).abs().square()  # (T, F_linear)
-            blocks = (self._weights(masks[p : p + BLOCK], False) for p in range(0, len(masks), BLOCK))
-            each = [torch.einsum("ptf,tf->pt", block.square(), power) for block in blocks]
-            found.append(torch.cat([*each, power.sum(-1)[None]]).cpu().numpy())
+            each = masks.new_zeros(len(masks) + 1, masks.shape[1])
+            each[-1] = power.sum(-1)
+            for p in range(0, len(masks), BLOCK):
+                region, frame, weights = self._alone(masks[p : p + BLOCK])
+                each[p + region, frame] = (weights.square() * power[frame]).sum(-1)
+            found.append(each.cpu().numpy())
         return np.concatenate(found, 1)
 
     def energy(self) -> np.ndarray:
@@ -364,7 +374,7 @@ class Source:
 def _extended(weights: Tensor, spec: Tensor, bins: int) -> Tensor:
     """Weights beyond the model's band: in each frame what is taken of the energy of the highest octave that it hears.
 
-    Overtones go on: what has the top of the band has what is above it. Shape: (P, T, F_linear), (T, F_linear) -> (P, T, bins)
+    Overtones go on: what has the top of the band has what is above it. Shape: (n, F_linear), (n, F_linear) -> (n, bins)
     """
     top = slice(spec.shape[-1] // 2, None)
     power = spec[:, top].abs().square()

@@ -319,6 +319,19 @@ def pixels(scene: Scene, cells: dict[str, tuple[int, int] | list[tuple[int, int]
     return fig
 
 
+def moments(scene: Scene, times: list[float]) -> Figure:
+    """The energy of each cell's own sound at some moments, in seconds of the scene, each over the picture of that moment."""
+    pictures, energies = scene.pictures(), scene.energies()
+    h, w = pictures.shape[1:3]
+    fig, axes = _grid(1, len(times), (11 / len(times), 11 / len(times) * h / w + 0.3))
+    for ax, time in zip(axes[0], times, strict=True):
+        k = min(int(time * scene.fps), len(pictures) - 1)
+        shown = _energy(ax, pictures[k], energies[k])
+        ax.set(title=f"{time:.1f} s", xticks=[], yticks=[])
+    fig.colorbar(shown, ax=axes[0, -1], label="share of the moment's energy")
+    return fig
+
+
 def clusters(scene: Scene, found: Clusters) -> Figure:
     """The frame with the pixels that sound alike in one colour; the spectrograms of the mixture, each cluster, and the rest."""
     sounds = [scene.mixture, *scene.tracks(found.regions)] if found.names else [scene.mixture]

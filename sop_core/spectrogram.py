@@ -37,32 +37,30 @@ def istft(spec: Tensor, hop: int, length: int) -> Tensor:
 
 
 class Inverse:
-    """`istft` by pieces, of several masks at once: frames in, sound out, in memory that doesn't grow with the sound.
+    """`istft` by pieces, of several sounds at once: frames in, sound out, in memory that doesn't grow with the sound.
 
-    A frame that a mask leaves nothing of costs nothing: of all pixels of a picture most are silent most of the time.
+    Only frames that hold something are given, and cost something: of all pixels of a picture most are silent most of the time.
     """
 
     def __init__(self, n_fft: int, hop: int, device: torch.device | str = "cpu"):
         self.n_fft, self.hop, self.over = n_fft, hop, -(-n_fft // hop)  # hops that a frame lasts
         self.window = torch.hann_window(n_fft, device=device)
-        self.tail = self.weight = (
-            None  # what the frames so far add to those to come: (P, over - 1, hop), (over - 1, hop)
-        )
+        self.tail = self.weight = None  # what the frames so far add to those to come: (P, over - 1, hop), (over - 1, hop)
 
-    def push(self, masks: Tensor, spec: Tensor) -> Tensor:
-        """The next T frames; gives as many hops of sound, from `n_fft // 2` samples before the first frame's middle on.
+    def push(self, shape: tuple[int, int], sound: Tensor, frame: Tensor, spec: Tensor) -> Tensor:
+        """The next T frames of P sounds; gives as many hops of each, from `n_fft // 2` samples before the first frame's middle on.
 
-        Shape: (P, T, F_linear) and complex (T, F_linear) -> (P, T hop)
+        Args: `shape`: (P, T). `sound`, `frame`: int (n,), which sound and which of the T frames each row of `spec` is, none twice.
+        Shape: complex (n, F_linear) -> (P, T hop)
         """
-        (p, t), over = masks.shape[:2], self.over
-        found, weight = masks.new_zeros(p, t + over - 1, self.hop), masks.new_zeros(t + over - 1, self.hop)
+        (p, t), over = shape, self.over
+        found, weight = self.window.new_zeros(p, t + over - 1, self.hop), self.window.new_zeros(t + over - 1, self.hop)
         if self.tail is not None:
             found[:, : over - 1], weight[: over - 1] = self.tail, self.weight
-        row, at = masks.any(-1).nonzero(as_tuple=True)
-        waves = torch.fft.irfft(masks[row, at] * spec[at], self.n_fft) * self.window
-        waves, square = self._hops(waves), self._hops(self.window.square())
-        for k in range(over):  # no two frames of one mask in the same place, so this may be added by index
-            found[row, at + k] += waves[:, k]
+        waves = self._hops(torch.fft.irfft(spec, self.n_fft) * self.window)
+        square = self._hops(self.window.square())
+        for k in range(over):
+            found[sound, frame + k] += waves[:, k]
             weight[k : k + t] += square[k]
         self.tail, self.weight = found[:, t:], weight[t:]
         return (found[:, :t] / weight[:t].clamp_min(1e-8)).flatten(1)
@@ -131,12 +129,14 @@ class Warp(nn.Module):
             )
             self.register_buffer("bank", _between(at, linear), persistent=False)
             self.register_buffer("back", _between(there, bins), persistent=False)
+            self.stretches = _stretches(self.back)
             return
         # Half-width of each triangle: to its neighbour, and never under one linear bin, or low bins would read nothing.
         step = torch.diff(at, append=(2 * at[-1] - at[-2])[None]).clamp_min(1.0)
         bank = (1 - (torch.arange(linear)[None] - at[:, None]).abs() / step[:, None]).clamp_min(0)  # (F, F_linear)
         self.register_buffer("bank", (bank / bank.sum(1, keepdim=True)).float(), persistent=False)
         self.register_buffer("back", (bank / bank.sum(0, keepdim=True)).T.float().contiguous(), persistent=False)
+        self.stretches = _stretches(self.back)
 
     def forward(self, mag: Tensor) -> Tensor:
         """Shape: magnitudes (..., F_linear, T) -> (..., F, T)"""
@@ -156,15 +156,16 @@ class Warp(nn.Module):
             return mask
         if mask.is_cuda:
             return mask @ self.back.T
-        return torch.cat([mask[..., few] @ self.back[rows, few].T for rows, few in self._stretches()], -1)
+        return torch.cat([mask[..., few] @ self.back[rows, few].T for rows, few in self.stretches], -1)
 
-    def _stretches(self, size: int = 64) -> list[tuple[slice, slice]]:
-        """`size` rows of `back` at a time, and which of its columns they read."""
-        found = []
-        for first in range(0, len(self.back), size):
-            reads = self.back[first : first + size].any(0).nonzero()
-            found.append((slice(first, first + size), slice(int(reads.min()), int(reads.max()) + 1)))
-        return found
+
+def _stretches(back: Tensor, size: int = 64) -> list[tuple[slice, slice]]:
+    """`size` rows of a matrix at a time, and from which to which of its columns they aren't zero."""
+    found = []
+    for first in range(0, len(back), size):
+        reads = back[first : first + size].any(0).nonzero()
+        found.append((slice(first, first + size), slice(int(reads.min()), int(reads.max()) + 1)))
+    return found
 
 
 def _between(at: Tensor, count: int) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import TINY, TONES, write_film
+from tiny import COLOURS, TINY, TONES, write_film
 
 from sop_core import features, media
 from sop_core.errors import SopError
@@ -45,11 +45,11 @@ def squares():
     return Scene(Squares(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), sound)
 
 
-def tones(sound):
-    """Energy share near 300 Hz and near 3 000 Hz."""
+def tones(sound, hertz=(300, 3_000)):
+    """Energy share near each of these frequencies."""
     power = np.abs(np.fft.rfft(sound)) ** 2
     hz = np.fft.rfftfreq(len(sound), 1 / TINY.rate)
-    near = [power[np.abs(hz - f) < 100].sum() for f in (300, 3_000)]
+    near = [power[np.abs(hz - f) < 100].sum() for f in hertz]
     return np.array(near) / power.sum().clip(1e-9)
 
 
@@ -218,6 +218,17 @@ def test_a_video_is_what_its_pictures_and_its_sound_are(eyes, tmp_path):
     torch.testing.assert_close(whole.pixels, arrays.pixels)
     np.testing.assert_array_equal(whole.sound((2, 0)), arrays.sound((2, 0)))
     assert whole.pictures().shape == (3 * len(frames), 60, 80, 3) and len(whole.energies()) == 3 * len(frames)
+
+
+def test_where_the_sound_goes_on_without_pictures_the_last_one_stays(eyes, tmp_path):
+    sound = np.float32(0.2 * np.sin(2 * np.pi * TONES["red"] * np.arange(12 * TINY.rate) / TINY.rate))
+    frames = np.full((2, 60, 80, 3), 90, np.uint8)
+    frames[:, 15:45, 5:35] = COLOURS["red"]
+    media.write_video(tmp_path / "cover.mp4", frames, TINY.fps, sound, TINY.rate)
+    scene = Scene.from_video(eyes, tmp_path / "cover.mp4")
+    assert scene.frame.shape == (60, 80, 3) and len(scene.part(8, 9).pictures()) == 24
+    assert scene.pictures().shape == (round(24 * len(scene.mixture) / TINY.rate), 60, 80, 3)
+    assert tones(scene.part(6, 12).sound((2, 0)), (440, 1_760))[0] > 0.9
 
 
 # --- kept beside the video

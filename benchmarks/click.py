@@ -1,0 +1,130 @@
+"""How long from a click to its sound, in a real browser: 30 clicks on a duet in JupyterLab, in headless Chromium.
+
+    python benchmarks/click.py [--clicks 30] [--seconds 6] [--model data/demo_weights]
+
+The page itself takes the time: from the moment the mouse button comes up to the moment the sound's samples are handed to the
+browser's sound thread, with the way to the kernel and back between. Beside it, on the same clicks, what the kernel takes.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from sop_core.config import DEMO_WEIGHTS
+
+CELLS = (
+    """
+import time
+from pathlib import Path
+from sop_core import checkpoint, orchestra
+from sop_core.localize import Scene
+from sop_core.widget import PixelPlayer
+model = checkpoint.load_model(Path({model!r}))
+video = orchestra.render_clip(Path("duet"), ("cello", "trumpet"), k=0, seed=2027)
+player = PixelPlayer(Scene.from_video(model, video), seconds={seconds})
+taken, tracks = [], player.scene.tracks
+def timed(regions):
+    start = time.perf_counter()
+    found = tracks(regions)
+    taken.append(1e3 * (time.perf_counter() - start))
+    return found
+player.scene.tracks = timed
+player
+""",
+    "print('kernel', sorted(taken)[len(taken) // 2])",
+)
+
+
+def notebook(*cells: str) -> str:
+    made = [
+        {"cell_type": "code", "id": f"c{i}", "metadata": {}, "source": s, "outputs": [], "execution_count": None}
+        for i, s in enumerate(cells)
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5})
+
+
+def serve(folder: Path) -> tuple[subprocess.Popen, str, str]:
+    with closing(socket.socket()) as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    token, url = secrets.token_hex(16), f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
+    command += [f"--ServerApp.port={port}", f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}"]
+    command += ["--expose-app-in-browser"]
+    env = os.environ | {"JUPYTER_CONFIG_DIR": str(folder / ".config"), "JUPYTER_RUNTIME_DIR": str(folder / ".run")}
+    server = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while server.poll() is None:
+        try:
+            urllib.request.urlopen(f"{url}/api/status?token={token}", timeout=5).close()
+            return server, url, token
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit("JupyterLab didn't start")
+
+
+def run(page, cell: int) -> None:
+    """Run one cell of the open notebook and wait for its end."""
+    page.evaluate(f"() => {{ window.jupyterapp.shell.currentWidget.content.activeCellIndex = {cell}; }}")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
+    done = f"window.jupyterapp.shell.currentWidget.content.model.toJSON().cells[{cell}].execution_count"
+    page.wait_for_function(f"() => {done}", timeout=180_000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clicks", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--model", type=Path, default=DEMO_WEIGHTS)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        folder = Path(name)
+        cells = (CELLS[0].format(model=str(args.model.resolve()), seconds=args.seconds), CELLS[1])
+        (folder / "click.ipynb").write_text(notebook(*cells))
+        server, url, token = serve(folder)
+        try:
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page.goto(f"{url}/lab/tree/click.ipynb?reset&token={token}")
+            idle = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+            page.wait_for_function(f"() => {idle}", timeout=60_000)
+            run(page, 0)
+            root = page.locator(".sop-player")
+            stage = root.locator(".sop-stage")
+            stage.scroll_into_view_if_needed()
+            page.wait_for_function("root => root.querySelector('canvas').width > 0", arg=root.element_handle())
+            box, taken = stage.bounding_box(), []
+            for i in range(args.clicks + 1):
+                row, column = 3 + 3 * i % 10, (1 + 5 * i) % 14
+                root.evaluate("root => { delete root.dataset.clickMs; }")
+                stage.click(position={"x": (column + 0.5) / 14 * box["width"], "y": (row + 0.5) / 14 * box["height"]})
+                page.wait_for_function("root => root.dataset.clickMs", arg=root.element_handle())
+                taken.append(float(root.evaluate("root => root.dataset.clickMs")))
+            taken = sorted(taken[1:])  # the first opens the sound card
+            print(f"{len(taken)} clicks on {args.seconds:g} s: from click to sound, median {statistics.median(taken):.1f} ms, "
+                  f"from {taken[0]:.1f} to {taken[-1]:.1f} ms")  # fmt: skip
+            run(page, 1)
+            cell = "window.jupyterapp.shell.currentWidget.content.model.toJSON().cells[1].outputs[0].text"
+            kernel = "".join(page.evaluate(f"() => [{cell}].flat()")).split()[1]
+            print(f"of which the kernel makes the tracks in {float(kernel):.1f} ms, median")
+            browser.close()
+        finally:
+            server.terminate()
+            server.wait()
+
+
+if __name__ == "__main__":
+    main()
