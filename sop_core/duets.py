@@ -76,7 +76,8 @@ def with_truth(clips: list[Clip], truth: Path) -> list[tuple[Clip, list[Source]]
 class Duets:
     """What `score_duets` found."""
 
-    scores: pd.DataFrame  # as `score_pairs` gives them: `exchanged` takes the other's box
+    # As `score_pairs` gives them: `exchanged` takes the other's box; `tracks` deals out what several boxes claim.
+    scores: pd.DataFrame
     # One row an instrument that sounds: clip, label, own and other (correlations of its box's sound with its stem and with the
     # nearest other one), right, chance (of that), sdr (dB, of that sound), pointed and ciou (of its own sound's map), area
     # (of its box).
@@ -105,10 +106,16 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path, journal: J
         stems = [media.read_sound(s.stem, rate=scene.rate) for s in sources]
         length = min(len(scene.mixture), *map(len, stems))
         stems = np.stack([s[:length] for s in stems])
-        found = np.stack([scene.sound(scene.cells_in(s.box)) for s in sources])[:, :length]
-        sounds, estimate = (torch.from_numpy(x).to(scene.device) for x in (stems, found))
+        regions = [scene.cells_in(s.box) for s in sources]
+        found, tracks = scene.sounds(regions)[:, :length], scene.tracks(regions)[:-1, :length]
+        sounds, estimate, dealt = (torch.from_numpy(x).to(scene.device) for x in (stems, found, tracks))
         mixture = torch.from_numpy(scene.mixture[:length]).to(sounds)
-        methods = {"model": estimate, "exchanged": estimate.roll(1, 0), "mixture": mixture.expand_as(sounds)}
+        methods = {
+            "model": estimate,
+            "exchanged": estimate.roll(1, 0),
+            "tracks": dealt,
+            "mixture": mixture.expand_as(sounds),
+        }
         rows = score(i, [(clip.name, clip.video, s.label) for s in sources], sounds, methods | oracles(model, sounds))
         placed, claimed = [], []
         for n in np.flatnonzero(~metrics.silent(stems)):

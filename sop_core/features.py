@@ -82,16 +82,28 @@ class Channels:
         self.padded = np.pad(np.asarray(sound, np.float32), side, "reflect" if mirror else "constant")
         self.length = len(sound) // config.hop + 1  # STFT frames
         self.windows = windows(self.length, config.stft_frames)
+        self.window = torch.hann_window(config.n_fft, device=self.device)
         self.kept: dict[int, Tensor] = {}
         self.room = KEPT
+        self.last: tuple = (
+            None,
+            None,
+        )  # what `spec` was asked for last, and said: a player asks for the same again and again
 
     @torch.inference_mode()
     def spec(self, first: int, last: int) -> Tensor:
         """STFT frames from `first` up to `last`. Shape: complex (last - first, F_linear)"""
         n_fft, hop = self.model.config.n_fft, self.model.config.hop
-        piece = torch.from_numpy(self.padded[first * hop : (last - 1) * hop + n_fft]).to(self.device)
-        window = torch.hann_window(n_fft, device=self.device)
-        return torch.fft.rfft(piece.unfold(0, n_fft, hop) * window)
+        if self.last[0] != (first, last):
+            piece = torch.from_numpy(self.padded[first * hop : (last - 1) * hop + n_fft]).to(self.device)
+            self.last = (first, last), torch.fft.rfft(piece.unfold(0, n_fft, hop) * self.window)
+        return self.last[1]
+
+    def sound(self, begin: int, end: int) -> Tensor:
+        """Samples from `begin` up to `end`, and what `stft` sees beyond the ends. Shape: (l,)"""
+        side = self.model.config.n_fft // 2
+        found = self.padded[begin + side : end + side]
+        return torch.from_numpy(np.pad(found, (0, end - begin - len(found))))
 
     def __getitem__(self, i: int) -> Tensor:
         if i in self.kept:

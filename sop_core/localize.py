@@ -30,7 +30,8 @@ Region = list[Cell] | np.ndarray
 # two thirds of those that training pools in a picture, since that picture is one instrument's alone.
 FILLED, SHARED = 1 / 2, 2 / 3
 FAINTEST = 40  # dB below a clip's loudest moment: nothing is shown to sound any more
-BLOCK = 14  # cells at a time: what they need stays in a CPU's cache
+BLOCK = 28  # cells at a time: what they need stays in a CPU's cache
+FRAMES = 2**14  # masks of so many STFT frames are worth a round of the inverse STFT
 
 
 class Scene:
@@ -206,21 +207,18 @@ class Scene:
         return region, frame, harden(self.model.warp.inverse_frames(masks[region, frame]), self.config.mask)
 
     def _shared(self, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same where what several claim is dealt out among them, each its part by how strongly it claims.
-
-        The last region is what nobody claims, and all together are 1. Shape: (P, T, F) -> as above, n = (P + 1) T
-        """
+        """The same where what several claim is dealt out among them, each its part by how strongly it claims."""
+        if len(masks) == 1:
+            return self._alone(masks)
         soft = self.model.warp.inverse_frames(masks)
         hard = harden(soft, self.config.mask)
         claims = hard * soft
         taken = claims * (hard.sum(0).clamp(0, 1) / claims.sum(0).clamp_min(1e-8))
-        taken = torch.cat([taken, (1 - taken.sum(0, keepdim=True)).clamp_min(0)])
-        region, frame = (torch.arange(n, device=self.device) for n in taken.shape[:2])
-        return region.repeat_interleave(len(frame)), frame.repeat(len(region)), taken.flatten(0, 1)
+        region, frame = (taken != 0).any(-1).nonzero(as_tuple=True)
+        return region, frame, taken[region, frame]
 
     # ---- sounds
 
-    @torch.inference_mode()
     def pieces(
         self, regions: list[Region], shared: bool = False, source: "Source | None" = None
     ) -> Iterator[np.ndarray]:
@@ -229,6 +227,25 @@ class Scene:
         Args: `shared`: as in `tracks`, with the rest as the last row.
             `source`: the video's own sound; the masks are applied to it, and pieces are at its rate.
         """
+        for _, size, blocks in self._pieces(regions, shared, source):
+            piece = np.zeros((len(regions) + shared, size), np.float32)
+            for rows, sounds in blocks:
+                piece[rows] = sounds
+            yield piece
+
+    def sounds(self, regions: list[Region], shared: bool = False) -> np.ndarray:
+        """Each region's sound. Shape: float32 (P, L). Raises SopError for an empty region or a cell off the grid."""
+        found = np.zeros((len(regions) + shared, len(self.mixture)), np.float32)
+        for at, size, blocks in self._pieces(regions, shared):
+            for rows, sounds in blocks:
+                found[rows, at : at + size] = sounds
+        return found
+
+    @torch.inference_mode()
+    def _pieces(
+        self, regions: list[Region], shared: bool, source: "Source | None" = None
+    ) -> Iterator[tuple[int, int, list[tuple[np.ndarray, np.ndarray]]]]:
+        """See `pieces`; yields where a piece begins, how long it is, and in blocks which of its rows aren't silent, and those."""
         times = source.times if source else 1
         n_fft, hop, length = self.config.n_fft * times, self.config.hop * times, len(self.mixture) * times
         size = len(regions) if shared else BLOCK
@@ -236,27 +253,35 @@ class Scene:
         inverses = [Inverse(n_fft, hop, self.device) for _ in blocks]
         begin = self.first * hop  # the scene's first sample
         before = n_fft // 2  # samples of a frame before its middle
+        whole = source.sound if source else self.channels.sound  # all that is heard
 
-        def piece(at: int, sounds: list[Tensor]) -> np.ndarray:
-            """What of sounds that begin at sample `at` is the scene's."""
-            found = torch.cat(sounds)[:, max(0, begin - at) : max(0, begin + length - at)]
-            return (found.clamp(-1, 1) if self.config.clips == "published" else found).cpu().numpy()
+        def piece(at: int, count: int, found: list[tuple[Tensor, Tensor]]):
+            """What of `count` samples from `at` on is the scene's; and the rest of the whole, if they share it."""
+            if shared:
+                ((_, sounds),) = found
+                rest = whole(at, at + count).to(sounds) - sounds.sum(0)
+                found = [*found, (torch.tensor([0]), rest[None])]
+            part = slice(max(0, begin - at), min(count, max(0, begin + length - at)))
+            limit = 1 if self.config.clips == "published" else math.inf
+            rows = (
+                (block.start + rows).cpu().numpy()
+                for block, (rows, _) in zip([*blocks, slice(size, None)], found, strict=False)
+            )
+            sounds = (s[:, part].clamp(-limit, limit).cpu().numpy() for _, s in found)
+            return max(0, at - begin), max(0, part.stop - part.start), list(zip(rows, sounds, strict=True))
 
-        for first, masks in self._soft(regions, -(-before // hop)):
-            last = first + masks.shape[1]
-            spec, sounds = self.channels.spec(first, last), []
+        for first, masks in _gathered(self._soft(regions, -(-before // hop)), FRAMES):
+            count = masks.shape[1]
+            last, found, spec = first + count, [], self.channels.spec(first, first + count)
             wide = source.spec(first, last, self.device) if source else spec
             for inverse, block in zip(inverses, blocks, strict=True):
                 region, frame, weights = (self._shared if shared else self._alone)(masks[block])
                 weights = _extended(weights, spec[frame], wide.shape[-1]) if source else weights
-                count = len(masks[block]) + shared
-                sounds.append(inverse.push((count, masks.shape[1]), region, frame, weights * wide[frame]))
-            yield piece(first * hop - before, sounds)
-        yield piece(last * hop - before, [inverse.rest() for inverse in inverses])
-
-    def sounds(self, regions: list[Region], shared: bool = False) -> np.ndarray:
-        """Each region's sound. Shape: float32 (P, L). Raises SopError for an empty region or a cell off the grid."""
-        return np.concatenate(list(self.pieces(regions, shared)), 1)
+                taken = wide[frame]
+                torch.view_as_real(taken).mul_(weights[..., None])  # their product would make complex numbers of weights first
+                found.append(inverse.push((len(masks[block]), count), region, frame, taken))
+            yield piece(first * hop - before, count * hop, found)
+        yield piece(last * hop - before, (inverses[0].over - 1) * hop, [inverse.rest() for inverse in inverses])
 
     def sound(self, cells: Cell | Region) -> np.ndarray:
         """The sound of a cell, or of a region of cells. Shape: float32 (L,). Raises SopError for a cell off the grid."""
@@ -365,10 +390,27 @@ class Source:
         begin, end = first * self.hop - self.at, (last - 1) * self.hop + self.n_fft - self.at
         while len(self.held) < end and (part := next(self.parts, None)) is not None:
             self.held = np.concatenate([self.held, part])
-        piece = np.pad(self.held[begin:end], (0, max(0, end - max(begin, len(self.held)))))
         self.held, self.at = self.held[begin:], self.at + begin
-        frames = torch.from_numpy(piece).to(device).unfold(0, self.n_fft, self.hop)
-        return torch.fft.rfft(frames * torch.hann_window(self.n_fft, device=device))
+        piece = self.sound(self.at - self.n_fft // 2, self.at + end - begin - self.n_fft // 2).to(device)
+        return torch.fft.rfft(piece.unfold(0, self.n_fft, self.hop) * torch.hann_window(self.n_fft, device=device))
+
+    def sound(self, begin: int, end: int) -> Tensor:
+        """Samples from `begin` up to `end`, of those that the last call of `spec` was for; silence beyond the end. Shape: (l,)"""
+        found = self.held[begin + self.n_fft // 2 - self.at :][: end - begin]
+        return torch.from_numpy(np.pad(found, (0, end - begin - len(found))))
+
+
+def _gathered(stretches: Iterator[tuple[int, Tensor]], most: int) -> Iterator[tuple[int, Tensor]]:
+    """Stretches of frames, several in one as long as there are few regions. Shape: (P, T, F), P T about `most`"""
+    held, begin = [], 0
+    for first, masks in stretches:
+        begin = begin if held else first
+        held.append(masks)
+        if sum(m.shape[0] * m.shape[1] for m in held) >= most:
+            yield begin, torch.cat(held, 1)
+            held = []
+    if held:
+        yield begin, torch.cat(held, 1)
 
 
 def _extended(weights: Tensor, spec: Tensor, bins: int) -> Tensor:

@@ -323,12 +323,12 @@ def moments(scene: Scene, times: list[float]) -> Figure:
     """The energy of each cell's own sound at some moments, in seconds of the scene, each over the picture of that moment."""
     pictures, energies = scene.pictures(), scene.energies()
     h, w = pictures.shape[1:3]
-    fig, axes = _grid(1, len(times), (11 / len(times), 11 / len(times) * h / w + 0.3))
+    fig, axes = _grid(1, len(times), (12 / len(times), 12 / len(times) * h / w + 0.4))
     for ax, time in zip(axes[0], times, strict=True):
         k = min(int(time * scene.fps), len(pictures) - 1)
         shown = _energy(ax, pictures[k], energies[k])
         ax.set(title=f"{time:.1f} s", xticks=[], yticks=[])
-    fig.colorbar(shown, ax=axes[0, -1], label="share of the moment's energy")
+    fig.colorbar(shown, ax=axes, label="share of it all", aspect=12)
     return fig
 
 
@@ -371,8 +371,9 @@ def cluster(scene: Scene, found: Clusters, k: int) -> Figure:
 def _energy(ax, frame: np.ndarray, energy: np.ndarray):
     """A map of 0 to 1 over its frame. Shape: (h, w, 3), (H, W)"""
     h, w = frame.shape[:2]
-    ax.imshow(frame, alpha=0.55)
-    return ax.imshow(energy, extent=(0, w, h, 0), cmap=ENERGY, alpha=0.65, vmin=0, vmax=1, interpolation="nearest")
+    ax.imshow(frame, alpha=0.7)
+    alpha = 0.85 * np.sqrt(np.clip(energy, 0, 1))  # what is silent stays clear
+    return ax.imshow(energy, extent=(0, w, h, 0), cmap=ENERGY, alpha=alpha, vmin=0, vmax=1, interpolation="nearest")
 
 
 def _box(ax, box: Box, name: str, size: tuple[int, int]) -> None:

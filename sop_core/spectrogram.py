@@ -45,33 +45,50 @@ class Inverse:
     def __init__(self, n_fft: int, hop: int, device: torch.device | str = "cpu"):
         self.n_fft, self.hop, self.over = n_fft, hop, -(-n_fft // hop)  # hops that a frame lasts
         self.window = torch.hann_window(n_fft, device=device)
-        self.tail = self.weight = None  # what the frames so far add to those to come: (P, over - 1, hop), (over - 1, hop)
+        self.tail = self.weight = (
+            None  # what the frames so far add to those to come: (P, over - 1, hop), (over - 1, hop)
+        )
 
-    def push(self, shape: tuple[int, int], sound: Tensor, frame: Tensor, spec: Tensor) -> Tensor:
-        """The next T frames of P sounds; gives as many hops of each, from `n_fft // 2` samples before the first frame's middle on.
+    def push(self, shape: tuple[int, int], sound: Tensor, frame: Tensor, spec: Tensor) -> tuple[Tensor, Tensor]:
+        """The next T frames of P sounds; gives as many hops of those that aren't silent all the while, and which these are.
+
+        The first sample is the one `n_fft // 2` before the first frame's middle.
 
         Args: `shape`: (P, T). `sound`, `frame`: int (n,), which sound and which of the T frames each row of `spec` is, none twice.
-        Shape: complex (n, F_linear) -> (P, T hop)
+        Shape: complex (n, F_linear) -> int (A,), (A, T hop)
         """
         (p, t), over = shape, self.over
-        found, weight = self.window.new_zeros(p, t + over - 1, self.hop), self.window.new_zeros(t + over - 1, self.hop)
-        if self.tail is not None:
-            found[:, : over - 1], weight[: over - 1] = self.tail, self.weight
-        waves = self._hops(torch.fft.irfft(spec, self.n_fft) * self.window)
-        square = self._hops(self.window.square())
+        if self.tail is None:
+            self.tail, self.weight = (
+                self.window.new_zeros(p, over - 1, self.hop),
+                self.window.new_zeros(over - 1, self.hop),
+            )
+        some = self.tail.any(2).any(1)
+        some[sound] = True
+        rows, place = some.nonzero()[:, 0], some.cumsum(0) - 1
+        found, weight = (
+            self.window.new_zeros(len(rows), t + over - 1, self.hop),
+            self.window.new_zeros(t + over - 1, self.hop),
+        )
+        found[:, : over - 1], weight[: over - 1] = self.tail[rows], self.weight
+        waves, square = self._hops(torch.fft.irfft(spec, self.n_fft)), self._hops(self.window[None])[0]
         for k in range(over):
-            found[sound, frame + k] += waves[:, k]
+            found[place[sound], frame + k] += waves[:, k]
             weight[k : k + t] += square[k]
-        self.tail, self.weight = found[:, t:], weight[t:]
-        return (found[:, :t] / weight[:t].clamp_min(1e-8)).flatten(1)
+        self.tail = torch.zeros_like(self.tail)
+        self.tail[rows], self.weight = found[:, t:], weight[t:]
+        return rows, (found[:, :t] / weight[:t].clamp_min(1e-8)).flatten(1)
 
-    def rest(self) -> Tensor:
-        """What the last frames still hold. Shape: (P, (over - 1) hop)"""
-        return (self.tail / self.weight.clamp_min(1e-8)).flatten(1)
+    def rest(self) -> tuple[Tensor, Tensor]:
+        """What the last frames still hold, of all P sounds. Shape: int (P,), (P, (over - 1) hop)"""
+        found = (self.tail / self.weight.clamp_min(1e-8)).flatten(1)
+        return torch.arange(len(found), device=found.device), found
 
     def _hops(self, waves: Tensor) -> Tensor:
-        """Shape: (..., n_fft) -> (..., over, hop)"""
-        return nn.functional.pad(waves, (0, self.over * self.hop - self.n_fft)).unflatten(-1, (self.over, self.hop))
+        """Frames times the window, hop by hop. Shape: (n, n_fft) -> (n, over, hop)"""
+        found = waves.new_zeros(len(waves), self.over * self.hop)
+        torch.mul(waves, self.window, out=found[:, : self.n_fft])
+        return found.unflatten(1, (self.over, self.hop))
 
 
 def magnitude(spec: Tensor) -> Tensor:

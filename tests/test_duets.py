@@ -56,6 +56,9 @@ def test_a_duet_is_separated_by_its_boxes_and_found_in_them(eyes, duet):
     rows = tables.table(found.scores)
     assert row(rows, "model")["sdr"] > row(rows, "exchanged")["sdr"] + 20
     assert row(rows, "model")["sdr"] > row(rows, "mixture")["sdr"] + 10
+    assert row(rows, "tracks")["sdr"] == pytest.approx(
+        row(rows, "model")["sdr"], abs=1
+    )  # these two claim nothing twice
 
 
 def test_wrong_boxes_are_found_out(eyes, duet, tmp_path):

@@ -1,184 +1,503 @@
-// The page's half of PixelPlayer (sop_core/widget.py): a picture whose pixels can be heard.
-// A cell is [row, column], row 0 on top. State lives in the model's traits; this file draws it and plays it.
-// The sound is on its way exactly while `pixel` and `heard` differ.
+// The page's half of PixelPlayer (sop_core/widget.py): a picture whose pixels can be heard, and a mixer for what was found.
+// State lives in the model's traits; this file draws it and plays it. Of a scene nothing changes but the traits in `wires`.
+// A sound is on its way exactly while `regions` and `answer.regions` differ.
 
-// === GEOMETRY AND WORDS: pure, tested by tests/geometry.test.mjs ===
-
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-
-/** The cell under a point of the page. `rect`: where the picture is, in the same (CSS) pixels. */
-export function cellAt(x, y, rect, [rows, columns]) {
-  const row = Math.floor(((y - rect.top) / rect.height) * rows) || 0; // || 0: a picture of no size yet
-  const column = Math.floor(((x - rect.left) / rect.width) * columns) || 0;
-  return [clamp(row, 0, rows - 1), clamp(column, 0, columns - 1)];
-}
-
-/** Where a cell lies in a picture of width x height. */
-export function cellRect([row, column], [rows, columns], width, height) {
-  const h = height / rows, w = width / columns;
-  return { left: column * w, top: row * h, width: w, height: h };
-}
-
-/** The cell that an arrow key leads to; null for any other key. */
-export function step([row, column], key, [rows, columns]) {
-  const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-  if (!Object.hasOwn(moves, key)) return null;
-  return [clamp(row + moves[key][0], 0, rows - 1), clamp(column + moves[key][1], 0, columns - 1)];
-}
-
-export const same = (a, b) => a === b || (!!a && !!b && a[0] === b[0] && a[1] === b[1]);
-
-/** "42 %": a share in whole percent, but never "0 %" for something. */
-export function percent(share) {
-  return share > 0 && share < 0.005 ? "under 1 %" : `${Math.round(100 * share)} %`;
-}
-
-/** "row 3, column 9: 42 % of the energy" */
-export function describe(cell, energy, [, columns]) {
-  return `row ${cell[0]}, column ${cell[1]}: ${percent(energy[cell[0] * columns + cell[1]])} of the energy`;
-}
-
-// Matplotlib's inferno at 0.25, 0.4, ... 1: its dark end would only dim the picture where there is nothing to hear.
-const COLOURS = [[87, 16, 110], [136, 34, 106], [186, 54, 85], [227, 89, 51], [249, 140, 10], [249, 201, 50], [252, 255, 164]];
-
-/** [red, green, blue, alpha], each 0..255, of an energy 0..1; nothing is transparent. */
-export function colour(share) {
-  const e = clamp(share, 0, 1), at = e * (COLOURS.length - 1);
-  const i = Math.min(Math.floor(at), COLOURS.length - 2);
-  const rgb = COLOURS[i].map((low, k) => Math.round(low + (at - i) * (COLOURS[i + 1][k] - low)));
-  return [...rgb, Math.round(255 * 0.9 * Math.sqrt(e))];
-}
-
-/** RGBA bytes of `scale` x `scale` points a cell. Energies are interpolated, not colours; a cell's middle is exact. */
-export function heatmap(energy, [rows, columns], scale) {
-  const bytes = new Uint8ClampedArray(4 * rows * columns * scale * scale);
-  const near = (i, n) => { // the two cells that a point lies between, and how far it is into the second
-    const at = clamp((i + 0.5) / scale - 0.5, 0, n - 1), low = Math.floor(at);
-    return [low, Math.min(low + 1, n - 1), at - low];
-  };
-  let k = 0;
-  for (let y = 0; y < rows * scale; y++) {
-    const [top, bottom, v] = near(y, rows);
-    for (let x = 0; x < columns * scale; x++, k += 4) {
-      const [left, right, u] = near(x, columns);
-      const row = (r) => (1 - u) * energy[r * columns + left] + u * energy[r * columns + right];
-      bytes.set(colour((1 - v) * row(top) + v * row(bottom)), k);
-    }
-  }
-  return bytes;
-}
+const PATIENCE = 8000; // ms without an answer before the page says what may be wrong
+const BEATS = 25; // times a second that the time is shown
+const [AHEAD, KEPT] = [12, 120]; // pictures decoded before they are due, and held at most
+const OVERLAYS = { none: "picture only", now: "energy, this moment", clip: "energy, whole clip", clusters: "what sounds alike" };
+const HELP = {
+  "Click, drag": "hear a cell, or a rectangle of them; with Shift: as another track",
+  "Arrow keys": "on the picture: move from cell to cell; with Shift: stretch a rectangle, Esc drops it",
+  Enter: "on the picture: hear what is marked; with Shift: as another track",
+  Space: "play, pause",
+  "A, B": "the mixture, the selection",
+  ", and .": "one picture back, one on",
+  L: "over and over, or once",
+  "M, S, Delete": "in a track: mute it, solo, remove it",
+};
+const WELCOME = "What you click becomes a track here, with a level, mute and solo of its own. Shift-click for more of them.";
+const UNANSWERED = "Python hasn't answered yet: is a cell still running? After a kernel restart, run this cell again.";
 
 // === DOM SETUP ===
 
-function element(tag, name, parent, properties = {}) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.className = `sop-${name}`;
+const ICONS = {
+  play: "M4.5 2.5v11l9-5.5z",
+  pause: "M4.2 3h2v10h-2zM9.8 3h2v10h-2z",
+  loop: "M3 7.5V6a2 2 0 0 1 2-2h7.5M10.3 1.6 12.7 4l-2.4 2.4M13 8.5V10a2 2 0 0 1-2 2H3.5M5.7 9.6 3.3 12l2.4 2.4",
+  save: "M8 2.5v7.5M4.8 7 8 10.2 11.2 7M3 13.5h10",
+  remove: "M4.2 4.2l7.6 7.6M11.8 4.2l-7.6 7.6",
+};
+
+/** A node of this class at the end of `parent`. What is no property of it (aria-label, ...) is set as an attribute. */
+function element(tag, name, parent, settings = {}) {
+  const svg = ["svg", "g", "path"].includes(tag);
+  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  node.setAttribute("class", name && `sop-${name}`);
+  for (const [key, value] of Object.entries(settings)) {
+    if (!svg && key in node) node[key] = value;
+    else node.setAttribute(key, value);
+  }
   parent.append(node);
   return node;
 }
 
-function build(el) {
-  const root = element("div", "player", el);
-  const stage = element("div", "stage", root, { tabIndex: 0 });
-  stage.setAttribute("role", "application");
-  stage.setAttribute("aria-label", "Picture with sound: arrow keys move from cell to cell, Enter plays a cell");
-  const picture = element("img", "picture", stage, { alt: "", draggable: false });
-  const heat = element("canvas", "heat", stage);
-  const chosen = element("div", "chosen", stage, { hidden: true });
-  const cursor = element("div", "cursor", stage, { hidden: true });
-
-  const says = element("div", "says", root);
-  const caption = element("span", "caption", says);
-  caption.setAttribute("aria-live", "polite");
-  const probe = element("span", "probe", says);
-  const error = element("div", "error", root, { hidden: true });
-  error.setAttribute("role", "alert");
-
-  const audio = element("audio", "audio", root, { controls: true, preload: "auto" });
-  const bar = element("div", "bar", root);
-  const pixel = element("button", "button", bar, { type: "button", textContent: "▶ Pixel" });
-  pixel.title = "Play the chosen pixel again";
-  const mixture = element("button", "button", bar, { type: "button", textContent: "▶ Mixture" });
-  mixture.title = "Play everything together";
-  const overlay = element("button", "button", bar, { type: "button", textContent: "Overlay" });
-  overlay.title = "Show or hide the energy on the picture";
-  const legend = element("span", "legend", bar, { title: "A pixel's share of the mixture's energy" });
-  element("span", "tick", legend, { textContent: "energy 0 %" });
-  const scale = element("span", "scale", legend);
-  element("span", "tick", legend, { textContent: "100 %" });
-  const stops = Array.from({ length: 13 }, (_, i) => colour(i / 12)).map(([r, g, b, a]) => `rgb(${r} ${g} ${b} / ${a / 255})`);
-  scale.style.background = `linear-gradient(to right, ${stops.join(", ")})`;
-  return { root, stage, picture, heat, chosen, cursor, caption, probe, error, audio, bar, legend, buttons: { pixel, mixture, overlay } };
+function button(name, parent, settings, icon) {
+  const node = element("button", `button sop-${name}`, parent, { type: "button", ...settings });
+  if (icon) element("path", "", element("svg", "icon", node, { viewBox: "0 0 16 16", "aria-hidden": true }), { d: ICONS[icon] });
+  return node;
 }
 
-function place(box, cell, grid) {
-  box.hidden = !cell;
-  if (!cell) return;
-  const r = cellRect(cell, grid, 100, 100); // percent: nothing to do when the page changes its width
-  for (const side of ["left", "top", "width", "height"]) box.style[side] = `${r[side]}%`;
+/** An accessible name that the mouse can read, too. */
+function label(node, text) {
+  node.ariaLabel = node.title = text;
 }
 
-function floats(view) {
-  return new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+/** A line that is seen on any picture: its colour between dark ones, white in its middle. */
+function mark(parent, cells, name, tint = "") {
+  const group = element("g", `mark sop-${name}`, parent), d = outline(cells);
+  group.style.color = tint;
+  for (const layer of ["dark", "tint", "light"]) element("path", layer, group, { d, "vector-effect": "non-scaling-stroke" });
+}
+
+function paintPixels(canvas, bytes, width, height) {
+  Object.assign(canvas, { width, height }).getContext("2d").putImageData(new ImageData(bytes, width, height), 0, 0);
+}
+
+function build(el, [rows, columns], seconds, fps) {
+  const root = element("div", "player", el, { role: "group", ariaLabel: "Player" });
+  const body = element("div", "body", root), left = element("div", "left", body);
+  const stage = element("div", "stage", left, { tabIndex: 0, role: "application" });
+  stage.ariaLabel = `Picture with sound, ${rows} rows and ${columns} columns: arrow keys move, Enter plays, Shift and Enter adds`;
+  const picture = element("canvas", "picture", stage), heat = element("canvas", "heat", stage);
+  const box = { viewBox: `0 0 ${columns} ${rows}`, preserveAspectRatio: "none", "aria-hidden": true };
+  const marks = element("svg", "marks", stage, box);
+  const badges = element("div", "badges", stage, { ariaHidden: true });
+
+  const transport = element("div", "bar", left), play = button("play", transport, {}, "play");
+  const slider = element("input", "slider", transport, { type: "range", max: seconds, step: 1 / fps, value: 0, ariaLabel: "Time" });
+  const time = element("span", "time", transport), loop = button("loop", transport, {}, "loop");
+  label(loop, "Over and over");
+
+  const bar = element("div", "bar", left), choice = element("div", "choice", bar, { role: "group", ariaLabel: "What is heard" });
+  const a = button("a", choice, { textContent: "A mixture", title: "Everything together (key A)" });
+  const b = button("b", choice, { textContent: "B selection", title: "What the tracks' mixer lets through (key B)" });
+  const overlay = element("select", "overlay", element("label", "field", bar, { textContent: "Show " }));
+  for (const [value, textContent] of Object.entries(OVERLAYS)) element("option", "", overlay, { value, textContent });
+  const legend = element("div", "legend", left);
+
+  const says = element("div", "says", left);
+  const caption = element("div", "caption", says, { ariaLive: "polite" }), probe = element("div", "probe", says);
+  const error = element("div", "error", left, { role: "alert", hidden: true });
+  const help = element("details", "help", left), keys = element("dl", "keys", help);
+  element("summary", "", help, { textContent: "Mouse and keys" });
+  for (const [key, use] of Object.entries(HELP)) {
+    element("dt", "", keys, { textContent: key });
+    element("dd", "", keys, { textContent: use });
+  }
+  const tracks = element("div", "tracks", body, { role: "group", ariaLabel: "Tracks" });
+  return {
+    root, stage, picture, heat, marks, badges, play, slider, time, loop, a, b, overlay, legend, caption, probe, error, help, tracks,
+  };
+}
+
+/** A track's row; `act(what, value)` is told what is done to it. The mixture's own isn't `mixed`. */
+function buildRow(parent, { name, badge, tint, share, mixed, removable }, act) {
+  const root = element("div", "track", parent, { role: "group", tabIndex: -1 }), head = element("div", "head", root);
+  root.style.setProperty("--sop-tint", tint);
+  element("span", "badge", head, { textContent: badge, ariaHidden: true });
+  const row = { root };
+  if (mixed) {
+    row.name = element("input", "name", head, { maxLength: 80, spellcheck: false, ariaLabel: "Name of the track" });
+    row.name.oninput = () => act("name", row.name.value);
+    element("span", "share", head, { textContent: loudness(share), title: "Share of the mixture's energy" });
+  } else element("span", "name", head, { textContent: name });
+  const controls = element("div", "controls", head);
+  if (mixed) {
+    row.mute = button("mute", controls, { textContent: "M", onclick: () => act("mute", row.mute.ariaPressed !== "true") });
+    row.solo = button("solo", controls, { textContent: "S", onclick: () => act("solo", row.solo.ariaPressed !== "true") });
+    row.level = element("input", "level", controls, { type: "range", max: 1.5, step: 0.01 });
+    row.level.oninput = () => act("level", Number(row.level.value));
+    row.loud = element("span", "loud", controls);
+  }
+  row.save = button("save", controls, { onclick: () => act("save") }, "save");
+  if (removable) row.remove = button("remove", controls, { onclick: () => act("remove") }, "remove");
+
+  const lane = element("div", "lane", root, { title: "Click to go there" });
+  const seek = (event) => act("seek", (event.clientX - lane.getBoundingClientRect().left) / lane.clientWidth);
+  lane.onpointerdown = (event) => {
+    lane.setPointerCapture(event.pointerId);
+    seek(event);
+  };
+  lane.onpointermove = (event) => lane.hasPointerCapture(event.pointerId) && seek(event);
+  row.spectrum = element("canvas", "spectrum", lane, { role: "img" });
+  row.wave = element("canvas", "wave", lane, { ariaHidden: true });
+  element("div", "needle", lane);
+  return row;
+}
+
+/** What of a row may change without a new answer; `gain`: how much of it is heard now. */
+function fillRow(row, { name, level, mute, solo }, gain) {
+  row.root.classList.toggle("sop-unheard", !gain);
+  row.root.ariaLabel = name;
+  row.spectrum.ariaLabel = `Spectrogram of ${name}`;
+  label(row.save, `Download ${name} as WAV`);
+  if (row.remove) label(row.remove, `Remove ${name}`);
+  if (!row.mute) return;
+  if (row.name.value !== name) row.name.value = name; // else the caret would jump
+  row.name.title = name; // there may be no room for all of it
+  label(row.mute, `Mute ${name}`);
+  label(row.solo, `Solo ${name}`);
+  label(row.level, `Level of ${name}`);
+  row.mute.ariaPressed = mute;
+  row.solo.ariaPressed = solo;
+  row.level.value = level;
+  row.loud.textContent = row.level.ariaValueText = percent(level);
+}
+
+function drawWave(row, tint, samples, peak) {
+  const [w, h] = [800, 64], sides = waveform(samples, w), y = (sample) => (h / 2) * (1 - sample / peak);
+  const context = Object.assign(row.wave, { width: w, height: h }).getContext("2d");
+  context.fillStyle = tint;
+  for (let x = 0; x < w; x++) context.fillRect(x, y(sides[2 * x + 1]) - 0.5, 1, y(sides[2 * x]) - y(sides[2 * x + 1]) + 1);
+}
+
+/** The pictures, decoded shortly before they are due. `ready(k)` is called when one is, `broken(k, error)` where it can't be. */
+class Film {
+  constructor(view, sizes, ready, broken) {
+    let at = view.byteOffset;
+    this.files = sizes.map((size) => new Blob([new Uint8Array(view.buffer, (at += size) - size, size)], { type: "image/jpeg" }));
+    Object.assign(this, { ready, broken, pictures: new Map() }); // by number; null: on its way
+  }
+
+  at(k) {
+    const count = this.files.length;
+    for (let i = 0; i < Math.min(AHEAD, count); i++) this.#decode((k + i) % count);
+    return this.pictures.get(k);
+  }
+
+  #decode(k) {
+    const fresh = !this.pictures.has(k), known = this.pictures.get(k) ?? null;
+    this.pictures.delete(k); // to the end: what was asked for last is kept longest
+    this.pictures.set(k, known);
+    if (!fresh) return;
+    this.#drop([...this.pictures.keys()].slice(0, -KEPT));
+    createImageBitmap(this.files[k]).then((bitmap) => {
+      if (!this.pictures.has(k)) return bitmap.close();
+      this.pictures.set(k, bitmap);
+      return this.ready(k);
+    }, (e) => this.broken(k, e));
+  }
+
+  #drop(numbers) {
+    for (const k of numbers) {
+      this.pictures.get(k)?.close();
+      this.pictures.delete(k);
+    }
+  }
+
+  close() {
+    this.#drop([...this.pictures.keys()]);
+  }
 }
 
 // === MODEL WIRING ===
 
-const PATIENCE = 8000; // ms without an answer before the page says what may be wrong
+function bytesOf(view) {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
 
 function render({ model, el }) {
-  const ui = build(el);
-  const stop = new AbortController(); // takes every listener away again
-  const urls = {}; // name of a Bytes trait -> object URL of its newest value
-  let cursor = null, energy = new Float32Array(0), patience = 0;
+  const [grid, fps, seconds, start] = ["grid", "fps", "seconds", "start"].map((name) => model.get(name));
+  const [scene, sizes, mixture, legend] = ["frames", "frame_sizes", "mixture", "legend"].map((name) => model.get(name));
+  const [energy, moments, labels] = ["energy", "moments", "clusters"].map((name) => bytesOf(model.get(name)));
+  const shares = new Float32Array(energy.slice().buffer);
+  const fine = Math.max(1, Math.round(224 / Math.max(...grid))); // points a cell of the overlay
+  const ui = build(el, grid, seconds, fps), gone = new AbortController(); // takes every listener away again
+  const broken = (k, e) => complain(`Picture ${k} can't be shown: ${e.message}`);
+  const film = new Film(scene, sizes, (k) => k === frame && drawPicture(), broken);
+  const sounds = new Mixer(model.get("rate"), samplesOf(mixture), mixture.peak, () => refresh());
+  let hears = "mixture", frame = -1, shown = -1, beat = 0, blocked = false; // frame, shown: picture and time on the screen; blocked: the browser wants a click first
+  let cursor = null, anchor = null, drag = null; // cells: where mouse or keys are, where their rectangle began; a drag's beginning
+  let accepted = null, mixer = [], colours = new Map(), rows = []; // the answer that is shown: its tracks, colours, rows
+  let asked = null, turn = null, patience = 0, lost = false, file = ""; // turn: the view of this scene that was used last
+  const late = new Map(); // what was done to tracks while an answer was on its way
 
-  const grid = () => model.get("grid");
-  const busy = () => !same(model.get("pixel"), model.get("heard"));
-
-  function url(name, type) {
-    URL.revokeObjectURL(urls[name]);
-    const bytes = model.get(name);
-    urls[name] = bytes?.byteLength ? URL.createObjectURL(new Blob([bytes], { type })) : "";
-    return urls[name];
-  }
+  const on = (node, name, handler, capture = false) => node.addEventListener(name, handler, { signal: gone.signal, capture });
+  const busy = () => !same(model.get("regions"), model.get("answer").regions);
+  const part = (values) => values.subarray(frame * grid[0] * grid[1], (frame + 1) * grid[0] * grid[1]); // of this picture
+  const cellsIn = (region) => (typeof region === "number" ? cellsOf(region, labels, frame, grid) : region);
+  const trackOf = (i) => keyOf(accepted.regions[i] ?? "the rest");
+  const put = (name, value) => {
+    model.set(name, value);
+    model.save_changes();
+  };
 
   // --- hearing
-  async function play(what) {
-    if (!urls[what]) return;
-    load(what);
-    ui.audio.currentTime = 0;
+  async function play(at) {
+    announce(ui.root);
     try {
-      await ui.audio.play();
+      sounds.play(at);
     } catch (e) {
-      if (e.name === "NotAllowedError") ui.caption.textContent += " (press play to hear it)";
-      else if (e.name !== "AbortError") complain(`The browser can't play this sound: ${e.message}`); // Abort: a newer click
+      complain(`This browser can't play the sound: ${e.message}`);
+      return;
+    }
+    blocked = false;
+    refresh();
+    const runs = await sounds.runs();
+    if (runs || !sounds.playing || gone.signal.aborted) return;
+    blocked = true;
+    pause();
+  }
+
+  function pause() {
+    sounds.pause();
+    refresh();
+  }
+
+  function toggle() {
+    if (sounds.playing) pause();
+    else play();
+  }
+
+  function seek(at) {
+    sounds.seek(Math.min(seconds, Math.max(0, at)));
+    show();
+  }
+
+  function hear(what) {
+    if (mixer.length) hears = what;
+    adjust();
+  }
+
+  /** One player at a time; and of a scene's views the one that was used last answers. */
+  function announce(who) {
+    document.dispatchEvent(new CustomEvent("sop-turn", { detail: { who, scene } }));
+  }
+  on(document, "sop-turn", ({ detail }) => {
+    if (detail.scene === scene) turn = detail.who;
+    if (detail.who && detail.who !== ui.root) pause();
+  });
+
+  // --- from the page to Python
+  function click(region, add) {
+    const before = model.get("regions"), known = before.some((other) => same(other, region));
+    ask(!add ? [region] : known ? before : [...before, region]);
+  }
+
+  /** Set `regions`. `aloud`: and hear them. */
+  function ask(regions, aloud = true) {
+    asked = { regions, aloud, since: performance.now() };
+    if (aloud) {
+      announce(ui.root);
+      sounds.prepare(); // now: within the click that the browser waits for
+    }
+    if (!same(regions, model.get("regions"))) put("regions", regions);
+    else if (!busy()) { // no trait changes, so Python wouldn't answer
+      const again = sounds.playing && hears === "selection";
+      complain("");
+      hear("selection");
+      play(again ? 0 : undefined);
     }
   }
 
-  function load(what) {
-    if (ui.audio.src !== urls[what]) ui.audio.src = urls[what];
-    ui.audio.dataset.what = what; // "sound" or "mixture"
+  function edit(i, change) {
+    mixer = mixer.map((track, k) => (k === i ? { ...track, ...change } : track));
+    if (busy()) late.set(trackOf(i), { ...late.get(trackOf(i)), ...change }); // Python has another list by now
+    else put("mixer", mixer);
+    adjust();
+  }
+
+  function save(name, samples) {
+    URL.revokeObjectURL(file);
+    const bytes = wav(samples.map((sample) => sample * sounds.master), model.get("rate"));
+    file = URL.createObjectURL(new Blob([bytes], { type: "audio/wav" }));
+    Object.assign(document.createElement("a"), { href: file, download: fileName(name) }).click();
+  }
+
+  // --- from Python to the page
+  function settle() {
+    if (!busy() && model.get("answer") !== accepted) accept(model.get("answer"));
+    clearTimeout(patience);
+    lost = false;
+    if (busy()) {
+      patience = setTimeout(() => {
+        lost = true;
+        say();
+      }, PATIENCE);
+    }
+    drawMarks();
     say();
   }
 
+  function accept(answer) {
+    const began = performance.now(), mine = asked && same(asked.regions, answer.regions);
+    const first = !accepted, aloud = !first && (mine ? asked.aloud : !turn || turn === ui.root);
+    accepted = answer;
+    mixer = model.get("mixer").map((track, i) => ({ ...track, ...late.get(trackOf(i)) }));
+    if (aloud || first || !mixer.length) hears = mixer.length ? "selection" : "mixture";
+    sounds.load(answer.tracks.map(samplesOf));
+    sounds.set(gains(mixer, hears));
+    if (aloud && mixer.length) play();
+    else if (sounds.playing) sounds.play();
+    const now = performance.now();
+    Object.assign(ui.root.dataset, { pageMs: now - began, clickMs: mine ? now - asked.since : "" });
+    drawRows();
+    if (late.size) put("mixer", mixer);
+    late.clear();
+    complain(model.get("error"));
+  }
+
   // --- showing
+  function refresh() {
+    say();
+    tick();
+  }
+
+  function tick() {
+    cancelAnimationFrame(beat);
+    show();
+    if (sounds.playing) beat = requestAnimationFrame(tick);
+  }
+
+  /** All that moves with time. */
+  function show() {
+    const at = sounds.heardAt(), k = frameAt(at, fps, sizes.length), text = `${clock(start + at)} / ${clock(start + seconds)}`;
+    const moved = Math.round(at * BEATS);
+    if (moved === shown && k === frame) return; // what is drawn more often takes the time from the kernel
+    shown = moved;
+    ui.slider.value = at;
+    ui.tracks.style.setProperty("--sop-at", at / seconds);
+    if (ui.time.textContent !== text) ui.time.textContent = ui.slider.ariaValueText = text;
+    if (k === frame) return;
+    frame = k;
+    drawPicture();
+    if (["now", "clusters"].includes(model.get("overlay"))) drawOverlay();
+    if (model.get("regions").some((region) => typeof region === "number")) drawMarks();
+  }
+
+  function drawPicture() {
+    const bitmap = film.at(frame);
+    if (!bitmap) return; // comes soon; until then the one before stays
+    const { width, height } = bitmap;
+    if (ui.picture.width !== width || ui.picture.height !== height) Object.assign(ui.picture, { width, height });
+    ui.root.style.setProperty("--sop-aspect", width / height);
+    ui.picture.getContext("2d").drawImage(bitmap, 0, 0);
+    ui.root.dataset.frame = frame;
+  }
+
+  function drawOverlay() {
+    const pixels = {
+      now: () => heatmap(Array.from(part(moments), (share) => share / 255), grid, fine),
+      clip: () => heatmap(shares, grid, fine),
+      clusters: () => clusterMap(part(labels), grid, fine),
+    }[model.get("overlay")]?.();
+    ui.heat.hidden = !pixels;
+    if (pixels) paintPixels(ui.heat, pixels, grid[1] * fine, grid[0] * fine);
+  }
+
+  function drawLegend() {
+    const kind = model.get("overlay");
+    ui.overlay.value = kind;
+    ui.stage.classList.toggle("sop-muted", kind === "now" || kind === "clip");
+    ui.legend.replaceChildren();
+    if (kind === "clusters") legend.forEach(drawChip);
+    else if (kind !== "none") {
+      const stops = Array.from({ length: 13 }, (_, i) => colour(i / 12)).map(([r, g, b, a]) => `rgb(${r} ${g} ${b} / ${a / 255})`);
+      ui.legend.append("0 %");
+      const scale = element("span", "scale", ui.legend);
+      element("span", "ramp", scale).style.background = `linear-gradient(to right, ${stops.join(", ")})`;
+      ui.legend.append("100 % of the energy");
+    }
+    drawOverlay();
+    drawMarks();
+  }
+
+  function drawChip({ name, share }, k) {
+    const title = `Hear ${name}; with Shift: as another track`;
+    const chip = button("chip", ui.legend, { title, onclick: (event) => click(k, event.shiftKey) });
+    element("span", "dot", chip).style.background = colourOf(k);
+    element("span", "", chip, { textContent: `${name}: ${percent(share)}` });
+  }
+
+  function drawMarks() {
+    const regions = model.get("regions");
+    colours = paint(regions, colours);
+    ui.marks.replaceChildren();
+    ui.badges.replaceChildren();
+    regions.forEach((region, i) => {
+      const cells = cellsIn(region), tint = colourOf(colours.get(keyOf(region)));
+      if (!cells.length) return; // a cluster that is silent now
+      const { left, top } = cellRect(cells[0], grid, 100, 100); // percent: nothing to do when the page changes its width
+      mark(ui.marks, cells, "region", tint);
+      const badge = element("span", "badge", ui.badges, { textContent: i + 1 });
+      Object.assign(badge.style, { left: `${left}%`, top: `${top}%`, background: tint });
+    });
+    if (cursor) mark(ui.marks, cellsBetween(anchor ?? cursor, cursor), "cursor");
+    [...ui.legend.querySelectorAll(".sop-chip")].forEach((chip, k) => { chip.ariaPressed = regions.includes(k); });
+  }
+
+  function drawRows() {
+    const held = rows.findIndex(({ root }) => root.contains(root.getRootNode().activeElement));
+    colours = paint(accepted.regions, colours);
+    const tracks = accepted.tracks.map((track, i) => {
+      const region = accepted.regions[i], removable = region !== undefined; // not the rest
+      const tint = removable ? colourOf(colours.get(keyOf(region))) : GREY;
+      return { ...track, tint, badge: removable ? i + 1 : "R", mixed: true, removable };
+    });
+    ui.tracks.replaceChildren();
+    rows = [{ ...mixture, tint: GREY, badge: "A" }, ...tracks].map((track, i) => {
+      const row = buildRow(ui.tracks, track, (what, value) => {
+        if (what === "seek") seek(value * seconds);
+        else if (what === "save") save(mixer[i - 1]?.name ?? mixture.name, sounds.sounds[i]);
+        else if (what === "remove") ask(model.get("regions").filter((region) => keyOf(region) !== trackOf(i - 1)), false);
+        else edit(i - 1, { [what]: value });
+      });
+      drawWave(row, track.tint, sounds.sounds[i], mixture.peak);
+      return row;
+    });
+    drawSpectra();
+    if (!mixer.length) element("div", "empty", ui.tracks, { textContent: WELCOME });
+    adjust();
+    if (held >= 0) rows[Math.min(held, rows.length - 1)].root.focus({ preventScroll: true }); // else JupyterLab had the keys
+  }
+
+  /** They come after the sounds, which are waited for. */
+  function drawSpectra() {
+    const { regions, rows: spectra } = model.get("pictures");
+    if (!accepted || !same(regions, accepted.regions)) return;
+    spectra.forEach(({ pixels, size: [height, width] }, i) => {
+      paintPixels(rows[i].spectrum, spectrogramPixels(bytesOf(pixels), [height, width]), width, height);
+    });
+  }
+
+  /** To what the mixer and A or B say. */
+  function adjust() {
+    const levels = gains(mixer, hears);
+    sounds.set(levels);
+    rows.forEach((row, i) => fillRow(row, mixer[i - 1] ?? mixture, levels[i]));
+    say();
+  }
+
+  function caption() {
+    if (busy()) return lost ? UNANSWERED : "on its way …";
+    if (!mixer.length && !sounds.playing) return "Click the picture to hear what sounds there.";
+    if (hears === "mixture") return "the mixture: everything together";
+    const levels = gains(mixer, hears).slice(1), tracks = mixer.map(({ name }, i) => ({ name, share: accepted.tracks[i].share }));
+    return describe(tracks.filter((_, i) => levels[i])) || "nothing: every track is muted";
+  }
+
+  /** What is heard, in words, in buttons, and for a stylesheet. */
   function say() {
-    const pixel = model.get("pixel"), what = ui.audio.dataset.what;
-    clearTimeout(patience);
-    ui.root.classList.toggle("sop-busy", busy());
-    ui.stage.setAttribute("aria-busy", busy());
-    ui.buttons.pixel.disabled = !urls.sound;
-    ui.buttons.pixel.classList.toggle("sop-on", what === "sound");
-    ui.buttons.mixture.classList.toggle("sop-on", what === "mixture");
-    place(ui.chosen, pixel, grid());
-    if (busy()) {
-      ui.caption.textContent = pixel ? `row ${pixel[0]}, column ${pixel[1]}: on its way …` : "";
-      patience = setTimeout(() => {
-        ui.caption.textContent += " Python hasn't answered yet: is a cell still running? After a kernel restart, run this cell again.";
-      }, PATIENCE);
-    } else if (what === "mixture") ui.caption.textContent = "the mixture: everything together";
-    else if (pixel) ui.caption.textContent = describe(pixel, energy, grid());
-    else ui.caption.textContent = "Click the picture to hear a pixel.";
+    const text = caption() + (blocked ? " (press play to hear it)" : "");
+    if (ui.caption.textContent !== text) ui.caption.textContent = text;
+    Object.assign(ui.root.dataset, { state: sounds.playing ? "playing" : "paused", hears, busy: busy() });
+    ui.stage.ariaBusy = busy();
+    label(ui.play, sounds.playing ? "Pause" : "Play");
+    ui.play.querySelector("path").setAttribute("d", ICONS[sounds.playing ? "pause" : "play"]);
+    ui.a.ariaPressed = hears === "mixture";
+    ui.b.ariaPressed = hears === "selection";
+    ui.b.disabled = !mixer.length;
   }
 
   function complain(text) {
@@ -186,111 +505,130 @@ function render({ model, el }) {
     ui.error.hidden = !text;
   }
 
-  function point(cell, aloud = false) {
-    cursor = cell;
-    place(ui.cursor, cell, grid());
-    ui.probe.setAttribute("aria-live", aloud ? "polite" : "off"); // keys are spoken, the mouse isn't
-    ui.probe.textContent = cell && !same(cell, model.get("pixel")) ? describe(cell, energy, grid()) : "";
+  /** Mouse or keys are at a cell, and may have come there from another one: a rectangle. */
+  function point(cell, from = null, aloud = false) {
+    if (same([cell, from], [cursor, anchor])) return;
+    [cursor, anchor] = [cell, from];
+    const i = cell && cell[0] * grid[1] + cell[1], share = model.get("overlay") === "now" ? part(moments)[i] / 255 : shares[i];
+    const name = cell && nameOf(from ?? cell, cell), alone = same(from ?? cell, cell);
+    ui.probe.ariaLive = aloud ? "polite" : "off"; // keys are spoken, the mouse isn't
+    ui.probe.textContent = !cell ? "" : alone ? describe([{ name, share }]) : name;
+    drawMarks();
   }
 
-  function draw() {
-    const [rows, columns] = grid(), scale = 16;
-    energy = floats(model.get("energy"));
-    Object.assign(ui.heat, { width: columns * scale, height: rows * scale });
-    const image = new ImageData(heatmap(energy, grid(), scale), columns * scale, rows * scale);
-    ui.heat.getContext("2d").putImageData(image, 0, 0);
-    say();
+  function drop() {
+    drag = null;
+    point(null);
   }
 
-  // --- from the page to Python
-  function click(cell) {
-    point(cell);
-    if (same(cell, model.get("pixel"))) {
-      if (busy()) return;
-      complain("");
-      play("sound"); // no trait changes, so Python wouldn't answer
-    } else {
-      model.set("pixel", cell);
-      model.save_changes();
-    }
-  }
-
-  const on = (node, name, handler, capture = false) => node.addEventListener(name, handler, { signal: stop.signal, capture });
-  const under = (event) => cellAt(event.clientX, event.clientY, ui.picture.getBoundingClientRect(), grid());
-  on(ui.stage, "click", (event) => {
+  // --- mouse
+  const under = (event) => cellAt(event.clientX, event.clientY, ui.stage.getBoundingClientRect(), grid);
+  on(ui.stage, "pointerdown", (event) => {
+    if (event.button || !event.isPrimary) return;
+    event.preventDefault(); // selects no text
     ui.stage.focus({ preventScroll: true });
-    click(under(event));
+    ui.stage.setPointerCapture(event.pointerId);
+    drag = under(event);
+    point(drag, drag);
   });
-  on(ui.stage, "pointermove", (event) => point(under(event)));
-  on(ui.stage, "pointerleave", () => point(null));
-  on(ui.stage, "blur", () => point(null));
-  // On the window, before JupyterLab: its own keys (arrows walk through cells) are caught on the document.
-  on(window, "keydown", (event) => {
-    if (!event.composedPath().includes(ui.stage) || event.ctrlKey || event.metaKey || event.altKey || event.shiftKey) return;
-    const from = cursor ?? model.get("pixel") ?? grid().map((n) => Math.floor(n / 2));
-    const next = step(from, event.key, grid());
-    if (next) point(cursor || model.get("pixel") ? next : from, true);
-    else if (event.key === "Enter" || event.key === " ") click(from);
-    else return;
-    event.preventDefault();
-    event.stopImmediatePropagation();
-  }, true);
-  on(ui.buttons.pixel, "click", () => play("sound"));
-  on(ui.buttons.mixture, "click", () => play("mixture"));
-  on(ui.buttons.overlay, "click", () => {
-    model.set("overlay", !model.get("overlay"));
-    model.save_changes();
+  on(ui.stage, "pointermove", (event) => point(under(event), drag));
+  on(ui.stage, "pointerup", (event) => {
+    if (!drag) return;
+    const region = cellsBetween(drag, under(event));
+    drag = null;
+    point(under(event));
+    click(region, event.shiftKey);
   });
-  // One player at a time. Media events don't bubble, but they can be captured; each widget has this module to itself.
-  on(document, "play", (event) => {
-    if (event.target !== ui.audio && event.target.classList?.contains("sop-audio")) ui.audio.pause();
-  }, true);
-  on(ui.picture, "load", () => {
-    ui.root.style.setProperty("--sop-aspect", ui.picture.naturalWidth / ui.picture.naturalHeight);
+  for (const name of ["pointercancel", "pointerleave", "blur"]) on(ui.stage, name, drop);
+  // A button that the mouse has pressed doesn't keep the focus: Space would press it again instead of playing.
+  on(ui.root, "click", ({ pointerType, target }) => {
+    const next = target.closest(".sop-track") ?? ui.stage;
+    if (pointerType === "mouse" && target.closest("button")) next.focus({ preventScroll: true });
   });
+  on(ui.play, "click", toggle);
+  on(ui.loop, "click", () => put("loop", !model.get("loop")));
+  on(ui.slider, "input", () => seek(Number(ui.slider.value)));
+  on(ui.a, "click", () => hear("mixture"));
+  on(ui.b, "click", () => hear("selection"));
+  on(ui.overlay, "change", () => put("overlay", ui.overlay.value));
 
-  // --- from Python to the page
+  // --- keys
+  /** What a key does, or nothing. */
+  function useOf({ key, shiftKey, target }) {
+    if (target.matches("input.sop-name")) { // typing
+      return { Enter: () => target.closest(".sop-track").focus(), Escape: () => target.closest(".sop-track").focus() }[key];
+    }
+    const native = target.closest("button, select, summary"); // Space presses what has the focus
+    const i = rows.findIndex(({ root }) => root.contains(target)), track = mixer[i - 1], remove = rows[i]?.remove;
+    const uses = {
+      " ": native ? null : toggle,
+      a: () => hear("mixture"),
+      b: () => hear("selection"),
+      l: () => ui.loop.click(),
+      ",": () => seek(timeOf(frame - 1, fps)),
+      ".": () => seek(timeOf(frame + 1, fps)),
+      "?": () => { ui.help.open = !ui.help.open; },
+      m: track && (() => edit(i - 1, { mute: !track.mute })),
+      s: track && (() => edit(i - 1, { solo: !track.solo })),
+      delete: remove && (() => remove.click()),
+      backspace: remove && (() => remove.click()), // a Mac's Delete
+    };
+    return Object.hasOwn(uses, key.toLowerCase()) ? uses[key.toLowerCase()] : target === ui.stage && useOnPicture(key, shiftKey);
+  }
+
+  function useOnPicture(key, shiftKey) {
+    const last = cellsIn(model.get("regions").at(-1) ?? [])[0], from = cursor ?? last ?? grid.map((n) => Math.floor(n / 2));
+    const next = step(from, key, grid);
+    const to = cursor || last ? next : from; // the first press only shows where the keys are
+    if (next) return () => point(to, shiftKey ? anchor ?? from : null, true);
+    return { Enter: () => click(cellsBetween(anchor ?? from, from), shiftKey), Escape: drop }[key];
+  }
+
+  // On the window, before JupyterLab: its own keys are caught on the document, and some of them delete cells.
+  on(window, "keydown", (event) => {
+    if (!event.composedPath().includes(ui.root) || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.stopImmediatePropagation(); // as long as the focus is in here, plain keys are the player's
+    const use = useOf(event), held = event.repeat && !/^(Arrow|[,.])/.test(event.key);
+    if (!use) return;
+    event.preventDefault();
+    if (!held) use();
+  }, true);
+
   const wires = {
-    picture: () => { ui.picture.src = url("picture", "image/jpeg"); },
-    energy: draw,
-    grid: draw,
-    mixture: () => {
-      url("mixture", "audio/wav");
-      if (ui.audio.dataset.what === "mixture") load("mixture");
+    regions: settle,
+    answer: () => {
+      // An older click that failed has taken `regions` back on the page, but the newest one has found its answer.
+      if (asked && same(asked.regions, model.get("answer").regions)) model.set("regions", asked.regions);
+      settle();
     },
-    overlay: () => {
-      ui.heat.hidden = ui.legend.hidden = !model.get("overlay");
-      ui.stage.classList.toggle("sop-muted", model.get("overlay"));
-      ui.buttons.overlay.setAttribute("aria-pressed", model.get("overlay"));
+    mixer: () => {
+      if (busy() || model.get("answer") !== accepted) return; // comes along with its answer
+      mixer = model.get("mixer");
+      adjust();
     },
-    sound: () => {
-      url("sound", "audio/wav");
-      if (urls.sound) load("sound");
-      else {
-        ui.audio.removeAttribute("src");
-        delete ui.audio.dataset.what;
-        ui.audio.load();
-      }
-      say();
+    pictures: drawSpectra,
+    overlay: drawLegend,
+    loop: () => {
+      sounds.repeat(model.get("loop"));
+      ui.loop.ariaPressed = model.get("loop");
     },
     error: () => complain(model.get("error")),
-    pixel: say,
-    // Two pixels may sound alike, and then only this changes. Later, since `sound` of the same message may come after it.
-    heard: () => queueMicrotask(() => {
-      say();
-      if (!busy() && model.get("heard")) play("sound");
-    }),
   };
+  ui.root.sop = sounds; // for whoever wants to listen at its output
+  show();
+  for (const name of ["overlay", "loop", "answer"]) wires[name]();
   const connect = Object.entries(wires).map(([name, wire]) => [`change:${name}`, () => wire()]);
-  for (const name of ["picture", "energy", "mixture", "overlay", "sound", "error", "pixel"]) wires[name]();
   for (const [event, wire] of connect) model.on(event, wire);
 
   return () => {
     for (const [event, wire] of connect) model.off(event, wire);
-    stop.abort();
+    gone.abort();
     clearTimeout(patience);
-    ui.audio.pause();
-    for (const link of Object.values(urls)) URL.revokeObjectURL(link);
+    cancelAnimationFrame(beat);
+    sounds.close();
+    film.close();
+    URL.revokeObjectURL(file);
+    announce(null); // another view may answer
   };
 }
 

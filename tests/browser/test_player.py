@@ -1,7 +1,6 @@
-"""The click, as a user makes it: JupyterLab, Chromium, a mouse, a keyboard; what is heard is read from the page."""
+"""The player, as its users have it: JupyterLab, Chromium, a mouse, a keyboard. What is heard is read at the sound's output."""
 
 import ast
-import io
 import json
 import re
 import shutil
@@ -14,22 +13,53 @@ import soundfile
 ROOT = Path(__file__).resolve().parents[2]
 SCENE = f"""
 import sys; sys.path.insert(0, {str(ROOT / "tests")!r})
-from test_widget import ToneScene
+from tones import ToneScene
 from sop_core.widget import PixelPlayer
 scene = ToneScene()
 player = PixelPlayer(scene)
+player.loop = True
 player
 """
-ROWS, COLUMNS, RATE = 9, 14, 11_025  # ToneScene's
+ROWS, COLUMNS, RATE, FPS, PICTURES, SECONDS = 9, 14, 11_025, 10, 20, 2  # ToneScene's
+MIXTURE = 200  # Hz
+
+# Javascript; e is a player's root
+SPECTRUM = """const { analyser, context } = e.sop, bins = new Float32Array(analyser?.frequencyBinCount ?? 0);
+              analyser?.getFloatFrequencyData(bins);
+              const width = context?.sampleRate / analyser?.fftSize, at = hz => bins[Math.round(hz / width)];
+              const strongest = bins.reduce((best, dB, i) => dB > bins[best] ? i : best, 0) * width;"""
+# Chromium takes a test's own steps for a user's, and would let everything sound: where `unused`, it is refused as before a click.
+CONTEXTS = """window.contexts = [];
+    window.AudioContext = class extends AudioContext {
+        constructor(options) { super(options); window.contexts.push(this); if (window.unused) super.suspend(); }
+        resume() { return window.unused ? new Promise(() => {}) : super.resume(); }
+    };"""
+EXECUTE = """async code => {
+    const future = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code });
+    let text = "";
+    future.onIOPub = message => { text += message.content.text ?? message.content.evalue ?? ""; };
+    await future.done;
+    return text;
+}"""
+CLEAR = "() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
+LABS_STATE = """() => {
+    const { content } = window.jupyterapp.shell.currentWidget;
+    return [content.activeCellIndex, content.mode, content.model.toJSON().cells.map(c => [c.cell_type, c.source])];
+}"""
 
 
-def hertz(pixel):
-    return 300 + 200 * pixel[0] + 10 * pixel[1]  # ToneScene's, once more, so that it can't move along with a mistake
+def hertz(cell):
+    return 300 + 200 * cell[0] + 10 * cell[1]  # ToneScene's, once more, so that it can't move along with a mistake
 
 
 def pitch(samples, rate):
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), 2**16))
     return spectrum.argmax() * rate / 2**16
+
+
+def python(page, code):
+    """Run code in the open notebook's kernel; gives what it printed."""
+    return page.evaluate(EXECUTE, code).strip()
 
 
 class Player:
@@ -39,197 +69,510 @@ class Player:
         self.page = page
         self.root = page.locator(".sop-player").nth(index)
         self.root.wait_for(timeout=30_000)
-        self.picture = self.root.locator(".sop-picture")
         self.stage = self.root.locator(".sop-stage")
         self.stage.scroll_into_view_if_needed()
-        self.page.wait_for_function("e => e.complete && e.naturalWidth > 0", arg=self.picture.element_handle())
+        self.tracks = self.root.locator(".sop-track")  # the first is the mixture's
+        self.slider = self.root.get_by_label("Time", exact=True)
+        self.wait("e.dataset.frame")
 
-    def click(self, x, y):
-        """Click a point of the picture, given as fractions of its width and height."""
-        box = self.picture.bounding_box()
-        # The stage's own children lie over the picture, hence the stage; playwright waits until nothing else does.
-        self.stage.click(position={"x": x * box["width"], "y": y * box["height"]})
+    def eval(self, expression):
+        return self.root.evaluate(f"e => {{ {SPECTRUM} return {expression}; }}")
 
-    def click_cell(self, row, column):
-        self.click((column + 0.5) / COLUMNS, (row + 0.5) / ROWS)
+    def wait(self, condition):
+        """Wait for a condition of `e`, the root; of what is heard: `strongest`, `at(hz)` in dB."""
+        return self.page.wait_for_function(
+            f"e => {{ {SPECTRUM} return {condition}; }}", arg=self.root.element_handle()
+        ).json_value()
+
+    def button(self, name):
+        return self.root.get_by_role("button", name=name)
+
+    def point(self, row, column):
+        """The middle of a cell, on the page; beyond the picture's edge, too."""
+        box = self.stage.bounding_box()
+        return box["x"] + (column + 0.5) / COLUMNS * box["width"], box["y"] + (row + 0.5) / ROWS * box["height"]
+
+    def click(self, row, column, shift=False):
+        x, y = self.point(row, column)
+        box = self.stage.bounding_box()
+        # Through the stage: playwright waits until nothing lies over it.
+        self.stage.click(position={"x": x - box["x"], "y": y - box["y"]}, modifiers=["Shift"] if shift else [])
+
+    def drag(self, start, end, before_release=lambda: None):
+        self.page.mouse.move(*self.point(*start))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.point(*end), steps=3)
+        before_release()
+        self.page.mouse.up()
+
+    def keys(self, *keys):
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def hears(self, *cells):
+        """Wait until one of these cells' tones is the strongest at the output, the mixture's without a cell."""
+        tones = [*map(hertz, cells)] or [MIXTURE]
+        heard = f"{tones}.some(hz => Math.abs(strongest - hz) < 4)"
+        self.wait(f"e.dataset.state === 'playing' && e.dataset.busy === 'false' && {heard}")
+
+    def silent(self):
+        self.wait("e.dataset.busy === 'false' && at(strongest) < -90")
 
     def caption(self, text):
         """Wait until the caption begins with `text`."""
-        self.page.wait_for_function(
-            "([root, text]) => root.querySelector('.sop-caption').textContent.startsWith(text)",
-            arg=[self.root.element_handle(), text],
-        )
+        self.wait(f"e.querySelector('.sop-caption').textContent.startsWith({json.dumps(text)})")
 
-    def hears(self, old=""):
-        """Wait until a sound other than `old` plays; gives its URL, its samples and its rate."""
-        found = self.page.wait_for_function(
-            """([root, old]) => {
-                const audio = root.querySelector("audio");
-                const plays = audio.played.length > 0 && audio.duration > 0 && audio.currentTime > 0 && !audio.error;
-                return audio.src && audio.src !== old && plays && !root.classList.contains("sop-busy") && audio.src;
-            }""",
-            arg=[self.root.element_handle(), old],
-        ).json_value()
-        data = self.page.evaluate("async url => [...new Uint8Array(await (await fetch(url)).arrayBuffer())]", found)
-        samples, rate = soundfile.read(io.BytesIO(bytes(data)), dtype="float32")
-        return found, samples, rate
+    def seek(self, seconds):
+        self.slider.fill(str(seconds))
+
+    def names(self, count):
+        """Names of the tracks, once there are so many beside the mixture."""
+        self.wait(f"e.dataset.busy === 'false' && e.querySelectorAll('.sop-track').length === {count + 1}")
+        return self.tracks.locator("input.sop-name").evaluate_all("nodes => nodes.map(node => node.value)")
+
+    def bar(self):
+        """Rows of the white bar in the picture on the screen, which tell its number."""
+        green = "[...e.querySelector('.sop-picture').getContext('2d').getImageData(8, 0, 1, 180).data]"
+        return self.eval(f"{green}.filter((value, i) => i % 4 === 1 && value > 128).length")
+
+    def shows(self, k):
+        self.wait(f"e.dataset.frame === '{k}'")
+        assert self.bar() == pytest.approx(180 / PICTURES * (k + 1), abs=2)
 
 
 @pytest.fixture(scope="module")
 def notebook(lab, new_page):
     """One page with one open notebook: opening one takes much longer than running it."""
     with new_page() as page:
-        lab.open(page, lab.write("player.ipynb", SCENE, ""))  # a second cell, which arrow keys could wander off to
+        page.add_init_script(CONTEXTS)
+        lab.open(page, lab.write("player.ipynb", SCENE, ""))  # a second cell, which keys could wander off to
+        page.evaluate(
+            "() => window.jupyterapp.commands.execute('application:toggle-left-area')"
+        )  # room for a narrow page
         yield page
 
 
 @pytest.fixture
 def player(lab, notebook):
     lab.run(notebook)  # a fresh player
-    return Player(notebook)
+    yield Player(notebook)
+    notebook.evaluate(CLEAR)  # it would play on, and slow down the tests that have a page of their own
+
+
+# --- the picture
 
 
 def test_each_pixel_plays_its_own_sound(player):
     assert "Click the picture" in player.root.inner_text()
-    url = ""
+    assert player.button("B selection").is_disabled()
     for cell in [(3, 9), (8, 2), (0, 13)]:
-        player.click_cell(*cell)
-        player.caption(f"row {cell[0]}, column {cell[1]}: ")
-        url, samples, rate = player.hears(url)
-        assert rate == RATE
-        assert pitch(samples, rate) == pytest.approx(hertz(cell), abs=2)
+        player.click(*cell)
+        player.hears(cell)
+        player.caption("row {}, column {}: ".format(*cell))
+    assert player.names(2) == ["row 0, column 13", "the rest"]
+    assert player.eval("Number(e.dataset.clickMs) > Number(e.dataset.pageMs)")
 
 
 def test_the_edges_belong_to_the_outer_cells(player):
-    player.click(0.99, 0.99)
-    url, samples, rate = player.hears()
-    assert pitch(samples, rate) == pytest.approx(hertz((ROWS - 1, COLUMNS - 1)), abs=2)
-    player.click(0.01, 0.01)
-    _, samples, rate = player.hears(url)
-    assert pitch(samples, rate) == pytest.approx(hertz((0, 0)), abs=2)
+    player.click(ROWS - 0.55, COLUMNS - 0.55)
+    player.hears((ROWS - 1, COLUMNS - 1))
+    player.click(-0.45, -0.45)
+    player.hears((0, 0))
 
 
-def test_the_same_pixel_plays_again(player):
-    player.click_cell(3, 9)
+def test_a_drag_takes_a_rectangle_from_any_corner_and_stops_at_the_edges(player):
+    player.drag((4, 7), (2, 5))  # up and to the left
+    player.caption("rows 2 to 4, columns 5 to 7: ")
+    player.hears((2, 5), (4, 7))
+    player.drag((6, 10), (20, 30))
+    player.caption("rows 6 to 8, columns 10 to 13: ")
+    edges = player.eval("e.querySelector('.sop-region path').getAttribute('d').match(/M/g).length")
+    assert edges == 2 * (3 + 4)
+
+
+def test_escape_drops_a_drag(player):
+    player.click(3, 9)
+    player.hears((3, 9))
+
+    def escape():
+        player.wait("e.querySelector('.sop-cursor')")
+        player.keys("Escape")
+        player.wait("!e.querySelector('.sop-cursor')")
+
+    player.drag((1, 1), (2, 2), escape)
+    assert player.names(2)[0] == "row 3, column 9" and python(player.page, "print(player.pixel)") == "(3, 9)"
+
+
+def test_shift_adds_a_track_and_a_track_can_be_removed(player):
+    player.click(3, 9)
+    player.hears((3, 9))
+    player.click(8, 2, shift=True)
+    assert player.names(3) == ["row 3, column 9", "row 8, column 2", "the rest"]
+    player.wait(f"at({hertz((3, 9))}) > -40 && at({hertz((8, 2))}) > -40")  # both of them
+    assert player.eval("new Set([...e.querySelectorAll('.sop-region')].map(node => node.style.color)).size") == 2
+    player.click(8, 2, shift=True)  # is there already
+    player.button("Remove row 3, column 9").click()
+    assert player.names(2) == ["row 8, column 2", "the rest"]
+    player.hears((8, 2))
+    player.button("Remove row 8, column 2").click()
+    assert player.names(0) == []
     player.hears()
-    player.page.evaluate("() => { window.plays = 0; document.addEventListener('play', () => window.plays++, true); }")
-    player.page.wait_for_function("() => document.querySelector('.sop-audio').ended")
-    player.click_cell(3, 9)
-    player.page.wait_for_function("() => window.plays === 1 && !document.querySelector('.sop-audio').paused")
+    assert player.button("B selection").is_disabled()
 
 
-def test_keys_move_and_play_and_jupyterlab_keeps_out_of_it(player):
-    player.click_cell(3, 9)
-    url, *_ = player.hears()
-    cell = player.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.activeCellIndex")
-    for key in ["ArrowDown", "ArrowDown", "ArrowRight", "Enter"]:
-        player.page.keyboard.press(key)
-    player.caption("row 5, column 10: ")
-    url, samples, rate = player.hears(url)
-    assert pitch(samples, rate) == pytest.approx(hertz((5, 10)), abs=2)
-    player.page.keyboard.press("ArrowLeft")
-    player.page.keyboard.press("Space")
-    player.caption("row 5, column 9: ")
-    _, samples, rate = player.hears(url)
-    assert pitch(samples, rate) == pytest.approx(hertz((5, 9)), abs=2)
-    assert player.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.activeCellIndex") == cell
-    assert player.stage.evaluate("stage => stage === document.activeElement")
+def test_a_new_sound_goes_on_where_the_old_one_was(player):
+    player.click(3, 9)
+    player.hears((3, 9))
+    offset = player.eval("(e.sop.since - e.sop.from) % e.sop.seconds")
+    player.click(8, 2)
+    player.hears((8, 2))
+    assert (player.eval("e.sop.since - e.sop.from") - offset + 1) % SECONDS == pytest.approx(1, abs=1e-6)
+    player.keys("Space")
+    player.seek(1.2)
+    player.click(1, 2)
+    player.hears((1, 2))
+    assert player.eval("e.sop.from") == 1.2
 
 
-def test_buttons_play_the_mixture_and_the_pixel_and_hide_the_overlay(player):
-    button = lambda name: player.root.get_by_role("button", name=name)  # noqa: E731
-    assert button("Pixel").is_disabled()
-    button("Mixture").click()
+def test_the_same_pixel_plays_again_without_python(player):
+    player.click(3, 9)
+    player.hears((3, 9))
+    player.keys("Space")
+    player.wait("e.dataset.state === 'paused'")
+    player.click(3, 9)
+    player.hears((3, 9))
+    player.button("A mixture").click()
+    player.hears()
+    player.click(3, 9)
+    player.hears((3, 9))
+    assert python(player.page, "print(len(scene.calls))") == "1"
+
+
+# --- time
+
+
+def test_play_moves_the_picture_and_once_ends_at_the_beginning(player):
+    python(player.page, "player.loop = False")
+    player.wait("e.querySelector('.sop-loop').ariaPressed === 'false'")
+    player.button("Play").click()
+    player.hears()
+    player.wait("Number(e.dataset.frame) > 5")
+    player.wait("e.dataset.state === 'paused' && e.dataset.frame === '0'")
+    assert player.slider.input_value() == "0"
+
+
+def test_over_and_over(player):
+    player.seek(1.9)
+    player.button("Play").click()
+    player.wait("e.dataset.frame === '19'")
+    player.wait("e.dataset.state === 'playing' && ['1', '2'].includes(e.dataset.frame)")
+    player.button("Over and over").click()
+    player.wait("e.dataset.state === 'paused' && e.dataset.frame === '0'")
+    assert python(player.page, "print(player.loop)") == "False"
+
+
+def test_the_slider_shows_its_picture_and_what_sounds_then(player):
+    player.root.get_by_label("Show").select_option("now")
+    alphas = []
+    for k in (0, 12, 19):
+        player.seek(k / FPS)
+        player.shows(k)
+        alphas.append(player.eval("e.querySelector('.sop-heat').getContext('2d').getImageData(215, 140, 1, 1).data[3]"))
+    assert alphas[0] == 0 and 100 < alphas[1] < alphas[2]
+    assert player.slider.get_attribute("aria-valuetext") == "0:01.9 / 0:02.0"
+    player.button("Play").click()
+    player.hears()
+    player.seek(0.5)  # while playing
+    player.wait("e.dataset.state === 'playing' && e.dataset.frame > '5'")
+
+
+def test_a_spectrogram_is_a_way_to_a_place_in_time(player):
+    lane = player.tracks.first.locator(".sop-lane")
+    box = lane.bounding_box()
+    lane.click(position={"x": 0.625 * box["width"], "y": 5})
+    player.shows(12)
+
+
+# --- what is heard
+
+
+def test_a_and_b_change_places_at_the_same_time(player):
+    player.click(3, 9)
+    player.hears((3, 9))
+    player.page.evaluate("e => { window.voices = e.sop.voices; }", player.root.element_handle())
+    player.button("A mixture").click()
+    player.hears()
     player.caption("the mixture")
-    mixture, samples, rate = player.hears()
-    assert pitch(samples, rate) == pytest.approx(200, abs=2)
-    player.click_cell(2, 12)
-    pixel, *_ = player.hears(mixture)
-    button("Mixture").click()
-    assert player.hears(pixel)[0] == mixture
-    button("Pixel").click()
-    assert player.hears(mixture)[0] == pixel
-    heat = player.root.locator(".sop-heat")
-    assert heat.is_visible()
-    button("Overlay").click()
-    heat.wait_for(state="hidden")
-    assert button("Overlay").get_attribute("aria-pressed") == "false"
+    player.keys("b")
+    player.hears((3, 9))
+    player.keys("a")
+    player.hears()
+    assert player.eval("e.sop.voices === window.voices")  # nothing was started anew
 
 
-def test_a_failing_cell_is_said_in_red_and_the_next_click_works(lab, page):
-    spoil = """
-        sound = scene.sound
-        def silent_from_row_8(pixel):
-            if pixel[0] == 8:
-                raise RuntimeError("<b>no row 8</b>")
-            return sound(pixel)
-        scene.sound = silent_from_row_8
-    """
-    spoil = "\n".join(line.removeprefix(" " * 8) for line in spoil.splitlines())
-    lab.run_all(page, lab.write("error.ipynb", SCENE, spoil))
-    player, error = Player(page), page.locator(".sop-error")
-    player.click_cell(3, 9)
-    url, *_ = player.hears()
+def test_mute_solo_and_level_are_heard_and_python_agrees(player):
+    one, two = hertz((3, 9)), hertz((8, 2))
+    player.click(3, 9)
+    player.hears((3, 9))
+    player.click(8, 2, shift=True)
+    player.wait(f"e.sop.voices.length === 4 && at({two}) > -40 && at({one}) > -40")
+    player.button("Mute row 3, column 9").click()
+    player.wait(f"at({one}) < at({two}) - 40")
+    player.button("Solo row 3, column 9").click()
+    player.wait(f"at({two}) < at({one}) - 40")  # solo beats mute
+    full = player.eval(f"at({one})")
+    player.root.get_by_label("Level of row 3, column 9").fill("0.5")
+    player.wait(f"Math.abs(at({one}) - {full} + 6.02) < 0.5")
+    player.wait("e.querySelector('.sop-loud').textContent === '50 %'")
+    agrees = "print(player.mixer[0]['level'], round(float(abs(player.samples).max()), 3))"
+    assert python(player.page, agrees) == "0.5 0.1"
+
+
+def test_all_tracks_and_the_rest_are_the_mixture(player):
+    player.click(3, 9)
+    player.hears((3, 9))
+    player.button("Mute the rest").click()
+    player.wait(f"Math.abs(strongest - {MIXTURE}) < 4 && at({hertz((3, 9))}) < at({MIXTURE}) - 70")  # to the sample
+    player.button("Mute row 3, column 9").click()
+    player.wait(f"at({hertz((3, 9))}) > at({MIXTURE}) - 20")
+
+
+def test_a_mixer_set_in_python_is_heard_and_shown(player):
+    player.click(3, 9)
+    player.hears((3, 9))
+    python(player.page, "player.mixer = [m | {'mute': True, 'name': 'x'} for m in player.mixer]")
+    player.silent()
+    player.caption("nothing")
+    assert player.names(2) == ["x", "x"]
+
+
+def test_clusters_are_heard_by_their_legend(player):
+    player.root.get_by_label("Show").select_option("clusters")
+    chips = player.root.locator(".sop-chip")
+    assert chips.all_inner_texts() == ["left: 60 %", "top right: 25 %"]
+    chips.nth(1).click()
+    player.hears((0, 11), (0, 13))
+    player.caption("top right: ")
+    chips.nth(0).click(modifiers=["Shift"])
+    assert player.names(3) == ["top right", "left", "the rest"]
+    assert chips.evaluate_all("chips => chips.map(chip => chip.ariaPressed)") == ["true", "true"]
+    player.button("Pause").click()
+    alpha = "e.querySelector('.sop-heat').getContext('2d').getImageData(8, 100, 1, 1).data[3]"
+    for k, sounds in ((3, False), (15, True)):  # the left one: in the second half
+        player.seek(k / FPS)
+        player.shows(k)
+        assert (player.eval(alpha) > 0, player.eval("e.querySelectorAll('.sop-region').length")) == (sounds, 1 + sounds)
+
+
+def test_a_track_is_downloaded_as_it_is(player, tmp_path):
+    player.click(3, 9)
+    player.hears((3, 9))
+    player.root.get_by_label("Name of the track").first.fill("../my cello")
+    with player.page.expect_download() as waiting:
+        player.button("Download ../my cello as WAV").click()
+    assert waiting.value.suggested_filename == "my cello.wav"
+    waiting.value.save_as(tmp_path / "track.wav")
+    samples, rate = soundfile.read(tmp_path / "track.wav", dtype="float32")
+    assert rate == RATE and soundfile.info(tmp_path / "track.wav").subtype == "PCM_16"
+    tone = 0.2 * np.sin(2 * np.pi * hertz((3, 9)) * np.arange(SECONDS * RATE) / RATE)
+    np.testing.assert_allclose(samples, tone, atol=1e-4)
+
+
+# --- keys
+
+
+def test_everything_by_keys_and_jupyterlab_keeps_out_of_it(player):
+    page = player.page
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:enter-command-mode')")
+    lab = page.evaluate(LABS_STATE)
+    player.stage.focus()
+    before = page.evaluate(LABS_STATE)
+    assert before[2] == lab[2]
+    player.keys("ArrowDown", "ArrowRight", "Enter")  # the first only shows where the keys are: in the middle
+    player.caption("row 4, column 8: ")
+    player.hears((4, 8))
+    player.keys("Shift+ArrowDown", "Shift+ArrowRight", "Shift+Enter")
+    assert player.names(3) == ["row 4, column 8", "rows 4 to 5, columns 8 to 9", "the rest"]
+    player.keys("a")
+    player.hears()
+    player.keys("b")
+    player.wait("e.dataset.hears === 'selection'")
+    player.keys("Shift+ArrowUp", "Escape", "Space")
+    player.wait("e.dataset.state === 'paused' && !e.querySelector('.sop-cursor')")
+    player.seek(1)
+    player.stage.focus()
+    for key, k in ((".", 11), (".", 12), (",", 11)):
+        player.keys(key)
+        player.shows(k)
+    player.keys("l")
+    player.wait("e.querySelector('.sop-loop').ariaPressed === 'false'")
+    player.keys("?")
+    player.root.get_by_text("hear what is marked").wait_for()
+    player.slider.focus()
+    player.keys("Home")
+    player.shows(0)
+    player.keys("ArrowUp", "ArrowUp", "ArrowDown")
+    player.shows(1)
+
+    player.tracks.nth(1).focus()
+    player.keys("m")
+    player.wait("e.querySelector('.sop-mute').ariaPressed === 'true'")
+    player.keys("s")
+    player.wait("e.querySelector('.sop-solo').ariaPressed === 'true'")
+    player.keys("Delete")
+    assert player.names(2) == ["rows 4 to 5, columns 8 to 9", "the rest"]
+    player.wait(
+        "e.querySelectorAll('.sop-track')[1].contains(document.activeElement)"
+    )  # the next one; Lab would get it else
+    player.button("Mute the rest").focus()
+    player.keys("Space")  # presses it, as on any button
+    player.wait("[...e.querySelectorAll('.sop-mute')].at(-1).ariaPressed === 'false' && e.dataset.state === 'paused'")
+    player.keys("d", "d", "x", "c", "v", "Shift+m", "y", "Enter")  # Lab's own, dangerous here
+    assert page.evaluate(LABS_STATE) == before
+
+
+def test_a_name_is_typed_and_nothing_else_happens(player):
+    player.click(3, 9)
+    player.hears((3, 9))
+    before = player.page.evaluate(LABS_STATE)
+    name = player.root.get_by_label("Name of the track").first
+    name.fill("")
+    name.press_sequentially("abl m,s. <b>x</b>dd")
+    player.wait("e.querySelector('.sop-track:nth-child(2)').ariaLabel === 'abl m,s. <b>x</b>dd'")
+    player.caption("abl m,s. <b>x</b>dd: ")  # never HTML
+    player.click(8, 2, shift=True)  # takes the name along
+    assert player.names(3)[0] == "abl m,s. <b>x</b>dd"
+    assert python(player.page, "print(player.mixer[0]['name'])") == "abl m,s. <b>x</b>dd"
+    assert player.eval("[e.dataset.hears, e.dataset.state].join()") == "selection,playing"
+    assert player.page.evaluate(LABS_STATE) == before
+
+
+# --- failures
+
+
+def test_a_failing_click_is_said_in_red_and_the_next_one_works(player):
+    error = player.root.get_by_role("alert")
+    player.click(3, 9)
+    player.hears((3, 9))
+    spoil = "tracks = scene.tracks\ndef spoilt(regions): raise RuntimeError('<b>no</b>')\nscene.tracks = spoilt"
+    python(player.page, spoil)
     for _ in range(2):  # the second time, too
-        player.click_cell(8, 4)
-        error.wait_for(state="visible")
-        assert "row 8, column 4 can't be played (RuntimeError: <b>no row 8</b>)" in error.inner_text()  # never HTML
+        player.click(8, 4)
+        error.wait_for()
+        player.wait("e.dataset.busy === 'false'")
+        assert "row 8, column 4 can't be played (RuntimeError: <b>no</b>)" in error.inner_text()  # never HTML
         player.caption("row 3, column 9: ")  # back at what is heard
-    player.click_cell(7, 4)
+    python(player.page, "scene.tracks = tracks")
+    player.click(7, 4)
+    player.hears((7, 4))
     error.wait_for(state="hidden")
-    _, samples, rate = player.hears(url)
-    assert pitch(samples, rate) == pytest.approx(hertz((7, 4)), abs=2)
 
 
-def test_a_pixel_set_in_python_is_a_click_and_an_impossible_one_is_shown(lab, page):
-    off = "from sop_core.errors import SopError\ntry:\n    player.pixel = 99, 99\nexcept SopError as e:\n    print(e)"
-    cells = lab.run_all(page, lab.write("python.ipynb", SCENE, "player.pixel = 6, 1", off, "player"))
-    assert "9 rows and 14 columns" in lab.printed(cells)
-    player = Player(page)
-    player.caption("row 6, column 1: ")
-    _, samples, rate = player.hears()
-    assert pitch(samples, rate) == pytest.approx(hertz((6, 1)), abs=2)
-    assert "9 rows and 14 columns" in player.root.locator(".sop-error").inner_text()
-    second = Player(page, 1)  # shown again afterwards: has all of it, and keeps quiet
-    second.caption("row 6, column 1: ")
-    page.wait_for_function("audio => audio.duration > 0", arg=second.root.locator("audio").element_handle())
-    assert second.root.locator("audio").evaluate("audio => audio.paused && audio.played.length === 0")
+def test_a_kernel_that_is_busy_is_named_and_only_the_newest_click_is_played(player):
+    page = player.page
+    fails = "tracks = scene.tracks\nscene.tracks = lambda regions: 1 / 0 if regions == [[(1, 1)]] else tracks(regions)"
+    python(page, fails)
+    page.evaluate(
+        """() => { const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
+                   kernel.requestExecute({ code: "while True: pass" }); }"""
+    )
+    player.click(1, 1)
+    player.caption("on its way")
+    player.click(2, 2)
+    player.caption("Python hasn't answered yet")
+    assert player.eval("e.dataset.busy") == "true"
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.interrupt()")
+    player.hears((2, 2))  # though the click before it failed
+    assert python(page, "print(player.pixel)") == "(2, 2)"
 
 
-def test_of_two_players_one_plays(lab, page):
-    again = "two = PixelPlayer(ToneScene(samples=44_100)); two"
-    long = SCENE.replace("ToneScene()", "ToneScene(samples=44_100)")  # 4 s: still plays when the other starts
-    lab.run_all(page, lab.write("two.ipynb", long, again))
-    one, two = Player(page, 0), Player(page, 1)
-    one.click_cell(1, 2)
-    one.hears()
-    two.click_cell(7, 11)
-    _, samples, rate = two.hears()
-    assert pitch(samples, rate) == pytest.approx(hertz((7, 11)), abs=2)
-    page.wait_for_function("() => document.querySelectorAll('.sop-audio')[0].paused")
-    assert not page.evaluate("() => document.querySelectorAll('.sop-audio')[1].paused")
-    assert one.root.locator(".sop-caption").inner_text().startswith("row 1, column 2")
+# --- Python, views, other players
 
 
-def test_narrow_page_and_dark_theme(lab, page, tmp_path):
-    lab.run_all(page, lab.write("narrow.ipynb", SCENE))
+def test_a_pixel_set_in_python_is_a_click_and_an_impossible_one_is_shown(player):
+    python(player.page, "player.pixel = 6, 1")
+    player.hears((6, 1))
+    assert "9 rows and 14 columns" in python(player.page, "player.pixel = 99, 99")
+    player.root.get_by_role("alert").wait_for()
+    assert "9 rows and 14 columns" in player.root.get_by_role("alert").inner_text()
+
+
+def test_views_and_players_do_not_disturb_one_another(lab, page):
+    page.add_init_script(CONTEXTS)
+    two = "two = PixelPlayer(ToneScene(seconds=4), start=1, seconds=2); two.loop = True; two"
+    lab.run_all(page, lab.write("two.ipynb", SCENE.replace("(scene)", "(scene, pixel=(5, 5))"), "player", two))
+    view, again, other = (Player(page, i) for i in range(3))
+    for player in (view, again):  # shown later: has all of it, and keeps quiet
+        player.caption("row 5, column 5: ")
+        assert player.names(2) == ["row 5, column 5", "the rest"]
+        assert player.eval("[e.dataset.state, e.dataset.hears].join()") == "paused,selection"
+    page.evaluate("() => { window.unused = true; }")
+    python(page, "player.pixel = 6, 1")
+    view.wait(
+        "e.dataset.state === 'paused' && e.querySelector('.sop-caption').textContent.endsWith('(press play to hear it)')"
+    )
+    page.evaluate("() => { window.unused = false; }")
+    view.button("Play").click()
+    view.hears((6, 1))
+    again.click(3, 9)
+    again.hears((3, 9))
+    view.wait("e.dataset.state === 'paused'")
+    assert view.names(2) == ["row 3, column 9", "the rest"]
+    python(page, "player.pixel = 6, 2")  # by the view that was used last, and by it alone
+    again.hears((6, 2))
+    assert other.root.locator(".sop-time").inner_text() == "0:01.0 / 0:03.0"  # of the whole video
+    other.click(7, 11)
+    other.hears((7, 11))
+    again.wait("e.dataset.state === 'paused'")
+    assert [player.eval("e.dataset.state") for player in (view, again, other)] == ["paused", "paused", "playing"]
+    view.stage.focus()
+    view.keys("Space")  # to the one with the focus
+    view.hears((6, 2))
+    other.wait("e.dataset.state === 'paused'")
+
+
+def test_a_closed_player_is_silent_and_leaves_nothing(player):
+    player.click(3, 9)
+    player.hears((3, 9))
+    page = player.page
+    page.evaluate(CLEAR)
+    player.root.wait_for(state="detached")
+    page.wait_for_function("() => window.contexts.length && window.contexts.every(c => c.state === 'closed')")
+    before = page.evaluate(LABS_STATE)
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:enter-command-mode')")
+    page.locator(".jp-Notebook").first.focus()
+    page.keyboard.press("b")  # Lab's again: a new cell
+    page.wait_for_function(f"n => ({LABS_STATE})()[2].length === n + 1", arg=len(before[2]))
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:undo-cell-action')")
+
+
+# --- looks
+
+
+def test_dark_theme_and_narrow_pages(lab, player):
+    page = player.page
+    player.click(3, 9)
+    player.hears((3, 9))
+    player.click(8, 2, shift=True)
+    player.names(3)
     lab.dark(page)
-    page.set_viewport_size({"width": 620, "height": 900})
-    player = Player(page)
-    player.click_cell(3, 9)
-    _, samples, rate = player.hears()
-    assert pitch(samples, rate) == pytest.approx(hertz((3, 9)), abs=2)
-    width, height, room = player.root.evaluate(
-        """e => { const r = e.querySelector(".sop-picture").getBoundingClientRect();
-                  return [r.width, r.height, e.parentElement.getBoundingClientRect().width]; }"""
-    )
-    assert width <= room and width / height == pytest.approx(320 / 180, rel=0.01)
-    assert player.root.evaluate("e => e.scrollWidth <= e.clientWidth + 1")
-    text, ground = player.root.evaluate(
-        "e => [getComputedStyle(e).color, getComputedStyle(document.body).getPropertyValue('--jp-layout-color0')]"
-    )
-    assert np.mean([float(v) for v in re.findall(r"[\d.]+", text)[:3]]) > 150, (text, ground)  # light on dark
-    player.root.screenshot(path=tmp_path / "dark.png")
+    try:
+        text = player.eval("getComputedStyle(e).color")
+        assert np.mean([float(v) for v in re.findall(r"[\d.]+", text)[:3]]) > 150, text  # light on dark
+        for width in (1280, 620, 320):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_function("width => window.innerWidth === width", arg=width)
+            player.wait("e.scrollWidth <= e.clientWidth && e.getBoundingClientRect().right <= window.innerWidth")
+            w, h = player.eval("[e.querySelector('.sop-picture')].map(p => [p.clientWidth, p.clientHeight])[0]")
+            assert w / h == pytest.approx(320 / 180, rel=0.01)
+            stage, tracks = player.stage.bounding_box(), player.tracks.first.bounding_box()
+            beside = tracks["x"] >= stage["x"] + stage["width"]
+            assert beside == (width == 1280) and (beside or tracks["y"] >= stage["y"] + stage["height"])
+    finally:
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.evaluate(
+            "() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })"
+        )
 
 
 # --- the workbook's own picture
@@ -252,11 +595,14 @@ def test_the_workbooks_picture_sounds_different_where_it_looks_different(lab, pa
     boxes = ast.literal_eval(boxes[1])
     assert len(boxes) >= 2, boxes
 
-    player, url, sounds = Player(page), "", {}
+    player, sounds = Player(page), {}
     for name in list(boxes)[:2]:
         x0, y0, x1, y1 = boxes[name]
-        player.click((x0 + x1) / 2 / w, (y0 + y1) / 2 / h)
-        url, sounds[name], _ = player.hears(url)
+        before, box = python(page, "print(player.regions)"), player.stage.bounding_box()
+        player.stage.click(position={"x": (x0 + x1) / 2 / w * box["width"], "y": (y0 + y1) / 2 / h * box["height"]})
+        player.wait("e.dataset.hears === 'selection' && e.dataset.busy === 'false' && e.sop.sounds.length === 3")
+        assert python(page, "print(player.regions)") != before
+        sounds[name] = np.float32(player.eval("[...e.sop.sounds[1]]"))
     one, two = sounds.values()
     assert one.any() and two.any(), "silence"
     assert not np.array_equal(one, two)

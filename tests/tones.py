@@ -1,0 +1,66 @@
+"""A scene whose every answer is known, for the player: each cell a tone of its own, and time to be told by the picture."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+
+class ToneScene:
+    """9 rows, 14 columns, each cell a tone of its own: a click at (column, row) sounds wrong or is off the grid.
+
+    A region is the sum of its first and last cell's tones; the mixture has a tone at 200 Hz. Picture k is red in its upper half,
+    and has a white bar at the left that grows with k. Clusters: 0, the left three columns, sounds from the second half on.
+    """
+
+    fps = 10.0
+
+    def __init__(self, grid=(9, 14), rate=11_025, seconds=2.0, level=0.2):
+        self.grid, self.rate, self.level, self.calls = grid, rate, level, []
+        self.time = np.arange(round(seconds * rate)) / rate
+        self.mixture = (0.5 * np.sin(2 * np.pi * 200 * self.time)).astype(np.float32)
+
+    @staticmethod
+    def hertz(cell):
+        return 300 + 200 * cell[0] + 10 * cell[1]
+
+    def part(self, start, end):
+        other = ToneScene(self.grid, self.rate, end - start, self.level)
+        other.mixture = self.mixture[round(start * self.rate) : round(end * self.rate)]
+        other.time = np.arange(len(other.mixture)) / self.rate
+        return other
+
+    def pictures(self):
+        count = max(1, round(len(self.time) / self.rate * self.fps))
+        pictures = np.zeros((count, 180, 320, 3), np.uint8)
+        pictures[:, :90, :, 0] = 255  # the upper half is red
+        for k in range(count):
+            pictures[k, 180 - 180 * (k + 1) // count :, :20] = 255
+        return pictures
+
+    def energy(self):
+        return np.linspace(0, 1, self.grid[0] * self.grid[1]).reshape(self.grid)
+
+    def energies(self):
+        count = len(self.pictures())
+        return self.energy() * np.linspace(0, 1, count)[:, None, None]  # grows
+
+    def clusters(self):
+        count = len(self.pictures())
+        labels = np.full((count, *self.grid), -1)
+        labels[count // 2 :, :, :3] = 0
+        labels[:, 0, -3:] = 1
+        left = [(r, c) for r in range(self.grid[0]) for c in range(3)]
+        top = [(0, c) for c in range(self.grid[1] - 3, self.grid[1])]
+        return SimpleNamespace(labels=labels, names=["left", "top right"], shares=[0.6, 0.25], regions=[left, top])
+
+    def tracks(self, regions):
+        self.calls.append(regions)
+        tones = [
+            sum(self.level * np.sin(2 * np.pi * self.hertz(cell) * self.time) for cell in {region[0], region[-1]})
+            for region in regions
+        ]
+        return np.float32([*tones, self.mixture - sum(tones)])
+
+    def spectrogram(self, sounds):
+        frames = np.lib.stride_tricks.sliding_window_view(np.asarray(sounds), 510, axis=-1)[..., ::256, :]
+        return np.abs(np.fft.rfft(frames * np.hanning(510))).swapaxes(-1, -2)
