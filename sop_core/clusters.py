@@ -24,7 +24,7 @@ BINS = 1024  # at which masks are compared
 # are 0.01 to 0.10 apart, the two instruments of a duet 0.24 to 0.62 (and, where the model takes them for each other, 0.04).
 ALIKE = 0.15
 POINTS = 1500  # cells and windows that are clustered; of a long video the others join whom they are nearest to
-MOST = 8  # clusters that are told apart by colours
+MOST = 7  # clusters that are told apart by colours
 
 
 class Sounding(Protocol):

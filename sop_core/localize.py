@@ -71,6 +71,7 @@ class Scene:
     def from_video(cls, model: SoundOfPixels, path: Path, cache: bool = False) -> "Scene":
         """A video file, whole, of any length; shows progress bars if it is a long one.
 
+        One that is shorter than the model's window is seen with silence after it; its sounds are as long as it is.
         With `cache`, what the nets say of it is kept in a folder beside it, `NAME.sop`, and read from there the next time (its
         channel images as float16). Raises SopError where the file can't be read, or has no picture or no sound.
         """

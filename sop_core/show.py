@@ -24,16 +24,7 @@ from .tables import gains
 
 FLOOR = -60.0  # dB under the loudest bin of the mixture: what is softer is drawn as silence
 SOUND, MASK, ENERGY = "magma", "gray", "inferno"  # colour maps
-PALETTE = (
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#cc79a7",
-    "#56b4e9",
-    "#d55e00",
-    "#f0e442",
-    "#999999",
-)  # Okabe and Ito's, of clusters
+PALETTE = ("#56b4e9", "#e69f00", "#00a878", "#cc79a7", "#e8702a", "#f0e442", "#3d8bd4")  # the player's, of clusters
 
 
 class Picture(Figure):

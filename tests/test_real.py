@@ -7,11 +7,12 @@ import pytest
 import soundfile
 from tiny import SHARED
 
-from sop_core import duets, index, methods, preprocess, tables
+from sop_core import duets, index, media, methods, preprocess, tables
 from sop_core.__main__ import main
 from sop_core.config import DEMO_WEIGHTS, MUSIC
 from sop_core.localize import Scene
 from sop_core.mixing import draw_pairs
+from sop_core.widget import PixelPlayer
 
 REAL = sorted((SHARED / "media" / "real").glob("*/*.mp4")) or [
     pytest.param(None, marks=pytest.mark.skip(reason="no real videos here: they are other people's, never committed"))
@@ -38,6 +39,17 @@ def test_any_real_video_becomes_a_scene(video, demo_model):
     energy = scene.energy()
     assert energy.shape == (14, 14) and np.isfinite(energy).all() and energy.min() >= 0
     assert len(scene.sound((7, 3))) == len(scene.mixture) > 0
+
+
+@pytest.mark.parametrize("video", REAL, ids=lambda p: p and p.stem)
+def test_any_real_video_opens_in_the_player_and_plays_the_short_ones_too(video, demo_model):
+    """Several are shorter than the 5.94 s of a window at the paper's size; two are 3 s."""
+    scene = Scene.from_video(demo_model, video)
+    player = PixelPlayer(scene, pixel=(7, 3))
+    assert len(player.frame_sizes) == len(scene.pictures()) == pytest.approx(24 * player.seconds, abs=1)
+    assert player.seconds == pytest.approx(len(media.read_video(video, 1, scene.rate)[1]) / scene.rate, abs=0.1)
+    player.mixer = [m | {"mute": False} for m in player.mixer]
+    np.testing.assert_allclose(player.samples, scene.mixture, atol=1e-4)
 
 
 def test_separate_writes_a_wav_of_a_real_video(semireal, tmp_path):

@@ -120,7 +120,7 @@ const INFERNO = [
 
 /** [red, green, blue, alpha], each 0..255, of an energy 0..1; nothing is transparent. */
 export function colour(share) {
-  return [...blend(INFERNO.slice(2), share), Math.round(255 * 0.9 * Math.sqrt(clamp(share, 0, 1)))];
+  return [...blend(INFERNO.slice(2), share), Math.round(255 * 0.75 * Math.sqrt(clamp(share, 0, 1)))];
 }
 
 const tableOf = (colourOf) => Uint8ClampedArray.from({ length: 1024 }, (_, i) => colourOf((i >> 2) / 255)[i & 3]);
