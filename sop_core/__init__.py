@@ -22,6 +22,7 @@
     film         where a scene's pictures come from
     features     what the nets say of a whole video, window by window; kept beside it
     clusters     pixels that sound alike
+    band         masks beyond the model's band, on a video's own sound
     localize     a Scene: every pixel's own sound
     baselines    NMF: separation without eyes or training
     journal      long work item by item: noted, shared out, gone on with

@@ -415,7 +415,11 @@ def _shares(box: tuple[int, ...], video: Path) -> tuple[float, ...]:
     """A box in pixels of the video as shares of its picture."""
     from .media import stream
 
-    h, w = next(part for kind, part in stream(video, 1, 8_000, max_side=None) if kind == "frame").shape[:2]
+    # At 100 a second, so that the first picture's instant lies in the shortest of videos.
+    first = next((part for kind, part in stream(video, 100, 8_000, max_side=None) if kind == "frame"), None)
+    if first is None:
+        raise SopError(f"{video}: no picture while there is sound")
+    h, w = first.shape[:2]
     return box[0] / w, box[1] / h, box[2] / w, box[3] / h
 
 

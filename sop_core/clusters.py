@@ -67,7 +67,7 @@ def find(scene: Sounding, count: int | None) -> Clusters:
     loud = _loud(scene, spans)  # bool (W, H, W)
     labels = np.full(loud.shape, -1)
     if loud.any():
-        labels[loud] = _alike(_fingerprints(scene, loud), count)
+        labels[loud] = _alike(scene, scene.pixels[torch.from_numpy(loud).to(scene.pixels.device)], count)
     found = labels.max() + 1
     if count is not None and found < count:
         raise SopError(f"{found} different sounds are to be found in the picture, asked for {count}; ask for fewer")
@@ -79,7 +79,7 @@ def find(scene: Sounding, count: int | None) -> Clusters:
     frames = scene.first + scene.instants() * scene.model.config.rate / scene.model.config.hop
     # A window is on the screen from the middle of what it shares with the one before.
     at = np.searchsorted([(a + b) / 2 for (_, a), (b, _) in zip(spans, spans[1:], strict=False)], frames, "right")
-    shown = np.full((len(frames), *scene.grid), -1)
+    shown = np.full((len(frames), *scene.grid), -1, np.int16)
     for k, region in enumerate(regions):
         shown[region[at]] = k
     return Clusters(_names(regions), [float(shares[k]) for k in order], regions, shown)
@@ -97,33 +97,38 @@ def _loud(scene: Sounding, spans: list[tuple[int, int]]) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _fingerprints(scene: Sounding, loud: np.ndarray) -> np.ndarray:
-    """What each loud cell's mask would let through of `BINS` bins of the whole scene. Shape: -> (points, BINS)"""
+def _bins(scene: Sounding) -> Tensor:
+    """The channel images of `BINS` bins of the whole scene, drawn by their energy. Shape: -> (1, K, 1, BINS)"""
     energy, rng = scene.powers[-1].astype(np.float64), np.random.default_rng(0)
     frames = scene.first + np.sort(rng.choice(len(energy), BINS, p=energy / energy.sum()))
-    images = []  # (K, bins of a window)
-    done = scene.first
+    images, done = [], scene.first  # (K, bins of a window)
     for i, w in scene.channels.across(scene.first, scene.last):
-        here = frames[(frames >= done) & (frames < w.last)]
+        here = frames[(frames >= done) & (frames < w.last)] - w.first
         done = max(done, w.last)
         if len(here):
-            mags = scene.model.warp(scene.channels.spec(w.first, w.last).abs().T)[:, here - w.first]  # (F, bins)
+            mags = scene.model.warp(scene.channels.spec(w.first, w.last).abs().T)[:, here]  # (F, bins)
             chosen = [rng.choice(len(p), p=p / p.sum()) for p in mags.double().square().T.cpu().numpy() + 1e-20]
-            images.append(scene.channels[i][:, here - w.first, chosen])
-    channels = torch.cat(images, 1)[None, :, None]  # (1, K, 1, BINS)
-    numbers = scene.pixels[torch.from_numpy(loud)]  # (points, K)
-    return scene.model.mask(scene.model.logits(numbers[None], channels))[0, :, 0].cpu().numpy()
+            images.append(scene.channels[i][:, here, chosen])
+    return torch.cat(images, 1)[None, :, None]
 
 
-def _alike(masks: np.ndarray, count: int | None) -> np.ndarray:
-    """Average linkage of masks by their cosine distance. Shape: (points, BINS) -> int (points,)"""
-    few = masks[:: -(-len(masks) // POINTS)]
+@torch.inference_mode()
+def _alike(scene: Sounding, numbers: Tensor, count: int | None) -> np.ndarray:
+    """Average linkage of pixels' masks at the drawn bins, by their cosine distance. Shape: (points, K) -> int (points,)"""
+    bins = _bins(scene)
+
+    def masks(some: Tensor) -> np.ndarray:  # (points, BINS); a little above 0, since nothing has no direction
+        return scene.model.mask(scene.model.logits(some[None], bins))[0, :, 0].cpu().numpy() + 1e-6
+
+    few = masks(numbers[:: -(-len(numbers) // POINTS)])
     if len(few) == 1:
-        return np.zeros(len(masks), int)
+        return np.zeros(len(numbers), int)
     tree = linkage(few, "average", "cosine")
     found = fcluster(tree, count, "maxclust") if count else fcluster(tree, ALIKE, "distance")
+    if len(few) == len(numbers):
+        return found - 1
     means = np.stack([few[found == k].mean(0) for k in range(1, found.max() + 1)])
-    return cdist(masks, means, "cosine").argmin(1) if len(few) < len(masks) else found - 1
+    return np.concatenate([cdist(masks(some), means, "cosine").argmin(1) for some in numbers.split(POINTS)])
 
 
 def _names(regions: list[np.ndarray]) -> list[str]:

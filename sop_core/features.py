@@ -2,7 +2,7 @@
 
 Windows overlap by half, and each counts only round its middle, where the nets see most; neighbours fade into one another
 over an eighth of a window. The pixels' numbers are small and stay in memory; channel images are kept as long as there is
-room (`KEPT`), and made again beyond that, so memory doesn't grow with the video. `save` and `load` keep all of it in a
+room (`KEPT`), and made again beyond that, so memory hardly grows with the video. `save` and `load` keep all of it in a
 folder beside the video.
 """
 
@@ -158,11 +158,13 @@ def save(video: Path, key: str, sound: np.ndarray, pixels: Tensor, channels: Cha
             np.save(part / "sound.npy", np.asarray(sound, np.float32))
             np.save(part / "pixels.npy", pixels.cpu().numpy())
             shape = (len(channels.windows), *channels[0].shape[:1], longest, channels[0].shape[2])
-            stored = np.lib.format.open_memmap(part / "channels.npy", "w+", np.float16, shape)
-            for i, w in channels.across(0, channels.length):
-                stored[i, :, : w.last - w.first] = channels[i].cpu().numpy()
-            stored.flush()
-            del stored
+            with (part / "channels.npy").open(
+                "wb"
+            ) as f:  # by hand: a map of a file that the disk has no room for kills
+                np.lib.format.write_array_header_2_0(f, {"descr": "<f2", "fortran_order": False, "shape": shape})
+                for i, w in channels.across(0, channels.length):
+                    images = channels[i].cpu().numpy().astype("<f2")
+                    f.write(np.pad(images, ((0, 0), (0, longest - (w.last - w.first)), (0, 0))).tobytes())
             (part / "features.json").write_text(json.dumps({"key": key}))
     except OSError as e:
         raise SopError(f"{folder(video)}: features can't be kept there ({e.strerror or e}); go on without cache") from e
@@ -176,6 +178,8 @@ def load(video: Path, key: str) -> tuple[np.ndarray, Tensor, np.ndarray] | None:
             return None
         sound, pixels = (np.load(here / f"{name}.npy", allow_pickle=False) for name in ("sound", "pixels"))
         stored = np.load(here / "channels.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+    if (sound.ndim, pixels.ndim, stored.ndim) != (1, 4, 4) or len(pixels) != len(stored):
         return None
     return sound, torch.from_numpy(pixels), stored

@@ -1,10 +1,11 @@
 """Which pixel makes which sound: a `Scene` is a video whose every pixel can be heard, of any length.
 
 The nets run once (`features`). After that a pixel's sound costs an inner product with the sound's channel images, a mask,
-and an inverse STFT; all of it goes window by window, so memory doesn't grow with the video.
+and an inverse STFT; all of it goes window by window, so memory hardly grows with the video.
 """
 
 import math
+import operator
 from collections.abc import Iterator
 from copy import copy
 from functools import cached_property
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from . import clusters, features, media
+from .band import Source, extended
 from .errors import SopError
 from .features import Channels
 from .film import Film, Frames, Stills, Video
@@ -99,9 +101,10 @@ class Scene:
 
     def part(self, start: float, end: float) -> "Scene":
         """A stretch of it, in seconds, to the nearest STFT frame: as it sounds in the whole."""
-        frames = (self.first + round(t * self.rate / self.config.hop) for t in (start, end))
+        whole = len(self.mixture) / self.rate
+        frames = (self.first + round(min(max(t, 0), whole + 1) * self.rate / self.config.hop) for t in (start, end))
         first, last = (min(max(t, self.first), self.last) for t in frames)
-        if not first < last:
+        if not first * self.config.hop < min(last * self.config.hop, len(self.sound_track)):
             raise SopError(
                 f"part {start} to {end} s: expected a stretch of the scene's {len(self.mixture) / self.rate:.1f} s"
             )
@@ -159,7 +162,11 @@ class Scene:
             rows, columns = map(list, zip(*map(self.check, region), strict=True))
             cells = list(self.pixels[:, rows, columns])
         else:
-            cells = [here[torch.from_numpy(chosen)] for here, chosen in zip(self.pixels, region, strict=True)]
+            if region.dtype != bool or region.shape != self.pixels.shape[:3] or not region.any():
+                expected = f"bool {tuple(self.pixels.shape[:3])} (windows, rows, columns), some of it True"
+                raise SopError(f"a region is {region.dtype} of shape {region.shape}, expected {expected}")
+            chosen = torch.from_numpy(region).to(self.device)
+            cells = [here[cells] for here, cells in zip(self.pixels, chosen, strict=True)]
         most, none = SHARED * self.config.pool * math.prod(self.grid), self.pixels.new_zeros(self.pixels.shape[-1])
         numbers = [self.model.pool(c, min(most, FILLED * len(c))) if len(c) else none for c in cells]
         return torch.stack(numbers), self.pixels.new_tensor([float(len(c) > 0) for c in cells])
@@ -220,9 +227,7 @@ class Scene:
 
     # ---- sounds
 
-    def pieces(
-        self, regions: list[Region], shared: bool = False, source: "Source | None" = None
-    ) -> Iterator[np.ndarray]:
+    def pieces(self, regions: list[Region], shared: bool = False, source: Source | None = None) -> Iterator[np.ndarray]:
         """The sounds of regions, piece after piece: float32 (P, l), together (P, L).
 
         Args: `shared`: as in `tracks`, with the rest as the last row.
@@ -244,7 +249,7 @@ class Scene:
 
     @torch.inference_mode()
     def _pieces(
-        self, regions: list[Region], shared: bool, source: "Source | None" = None
+        self, regions: list[Region], shared: bool, source: Source | None = None
     ) -> Iterator[tuple[int, int, list[tuple[np.ndarray, np.ndarray]]]]:
         """See `pieces`; yields where a piece begins, how long it is, and in blocks which of its rows aren't silent, and those."""
         times = source.times if source else 1
@@ -263,7 +268,7 @@ class Scene:
                 rest = whole(at, at + count).to(sounds) - sounds.sum(0)
                 found = [*found, (torch.tensor([0]), rest[None])]
             part = slice(max(0, begin - at), min(count, max(0, begin + length - at)))
-            limit = 1 if self.config.clips == "published" else math.inf
+            limit = 1 if self.config.clips == "published" and not shared else math.inf  # tracks add up
             rows = (
                 (block.start + rows).cpu().numpy()
                 for block, (rows, _) in zip([*blocks, slice(size, None)], found, strict=False)
@@ -271,15 +276,15 @@ class Scene:
             sounds = (s[:, part].clamp(-limit, limit).cpu().numpy() for _, s in found)
             return max(0, at - begin), max(0, part.stop - part.start), list(zip(rows, sounds, strict=True))
 
-        for first, masks in _gathered(self._soft(regions, -(-before // hop)), FRAMES):
+        for first, masks in _gathered(self._soft(regions, -(-before // hop)), FRAMES // times):
             count = masks.shape[1]
             last, found, spec = first + count, [], self.channels.spec(first, first + count)
             wide = source.spec(first, last, self.device) if source else spec
             for inverse, block in zip(inverses, blocks, strict=True):
                 region, frame, weights = (self._shared if shared else self._alone)(masks[block])
-                weights = _extended(weights, spec[frame], wide.shape[-1]) if source else weights
+                weights = extended(weights, spec[frame], wide.shape[-1]) if source else weights
                 taken = wide[frame]
-                torch.view_as_real(taken).mul_(weights[..., None])  # their product would make complex numbers of weights first
+                torch.view_as_real(taken).mul_(weights[..., None])  # a plain product makes the weights complex first
                 found.append(inverse.push((len(masks[block]), count), region, frame, taken))
             yield piece(first * hop - before, count * hop, found)
         yield piece(last * hop - before, (inverses[0].over - 1) * hop, [inverse.rest() for inverse in inverses])
@@ -293,7 +298,7 @@ class Scene:
 
         Shape: float32 (P + 1, L). Raises SopError for an empty region or a cell off the grid.
         """
-        return self.sounds(regions, shared=True)
+        return self.sounds(regions, shared=True) if regions else self.mixture[None]
 
     @torch.inference_mode()
     def spectrogram(self, sound: np.ndarray) -> np.ndarray:
@@ -356,7 +361,7 @@ class Scene:
 
     def check(self, cell: Cell) -> Cell:
         """The cell itself, or SopError where it is off the grid."""
-        (r, c), (rows, cols) = cell, self.grid
+        (r, c), (rows, cols) = map(operator.index, cell), self.grid
         if not (0 <= r < rows and 0 <= c < cols):
             raise SopError(f"pixel {r},{c} is off the grid: rows go from 0 to {rows - 1}, columns from 0 to {cols - 1}")
         return cell
@@ -373,34 +378,6 @@ class Scene:
         return [(r, c) for r in rows for c in cols]
 
 
-class Source:
-    """A video's own sound, at a whole multiple of the model's rate, for masks that go beyond the model's band.
-
-    The STFT's window and hop last as long as the model's, so its lowest bins are the model's, and frames are the same moments.
-    """
-
-    def __init__(self, scene: Scene, path: Path):
-        """Raises SopError where the file can't be read."""
-        self.times = max(1, math.ceil(media.sound_rate(path) / scene.rate))
-        self.rate, self.n_fft, self.hop = (v * self.times for v in (scene.rate, scene.config.n_fft, scene.config.hop))
-        self.parts = media.stream_sound(path, self.rate)
-        self.held, self.at = np.zeros(self.n_fft // 2, np.float32), 0  # samples, and how many were dropped before them
-
-    def spec(self, first: int, last: int, device: torch.device) -> Tensor:
-        """STFT frames from `first` up to `last`, each call's after those of the call before. Shape: complex (T, F_linear)"""
-        begin, end = first * self.hop - self.at, (last - 1) * self.hop + self.n_fft - self.at
-        while len(self.held) < end and (part := next(self.parts, None)) is not None:
-            self.held = np.concatenate([self.held, part])
-        self.held, self.at = self.held[begin:], self.at + begin
-        piece = self.sound(self.at - self.n_fft // 2, self.at + end - begin - self.n_fft // 2).to(device)
-        return torch.fft.rfft(piece.unfold(0, self.n_fft, self.hop) * torch.hann_window(self.n_fft, device=device))
-
-    def sound(self, begin: int, end: int) -> Tensor:
-        """Samples from `begin` up to `end`, of those that the last call of `spec` was for; silence beyond the end. Shape: (l,)"""
-        found = self.held[begin + self.n_fft // 2 - self.at :][: end - begin]
-        return torch.from_numpy(np.pad(found, (0, end - begin - len(found))))
-
-
 def _gathered(stretches: Iterator[tuple[int, Tensor]], most: int) -> Iterator[tuple[int, Tensor]]:
     """Stretches of frames, several in one as long as there are few regions. Shape: (P, T, F), P T about `most`"""
     held, begin = [], 0
@@ -412,17 +389,6 @@ def _gathered(stretches: Iterator[tuple[int, Tensor]], most: int) -> Iterator[tu
             held = []
     if held:
         yield begin, torch.cat(held, 1)
-
-
-def _extended(weights: Tensor, spec: Tensor, bins: int) -> Tensor:
-    """Weights beyond the model's band: in each frame what is taken of the energy of the highest octave that it hears.
-
-    Overtones go on: what has the top of the band has what is above it. Shape: (n, F_linear), (n, F_linear) -> (n, bins)
-    """
-    top = slice(spec.shape[-1] // 2, None)
-    power = spec[:, top].abs().square()
-    above = (weights[..., top] * power).sum(-1, keepdim=True) / power.sum(-1, keepdim=True).clamp_min(1e-12)
-    return torch.cat([weights, above.expand(*above.shape[:-1], max(0, bins - weights.shape[-1]))], -1)
 
 
 def _centres_in(count: int, low: float, high: float) -> list[int]:

@@ -250,16 +250,20 @@ def stream(
 def stream_sound(path: Path, rate: int) -> Iterator[np.ndarray]:
     """The sound that `stream` gives, without decoding a picture: float32 (l,), one piece after the other.
 
-    Raises SopError with the reason if the file is empty, no video, or has no sound or no picture.
+    Raises SopError with the reason if the file is empty, no video, cut short, or has no sound or no picture.
     """
     zero = _first_sound(path)
     with _opened(path) as container:
-        _, audio = _streams(path, container)
-        sounds = _Sounds(path, rate, None)
-        for packet in container.demux(audio):
+        video, audio = _streams(path, container)
+        sounds, end = _Sounds(path, rate, None), 0.0  # end: of the pictures, in seconds
+        for packet in container.demux(video, audio):
+            if packet.stream is video:
+                end = max(end, float((packet.pts or 0) * packet.time_base))
+                continue
             for frame in _decode(packet):
                 yield from sounds.push(frame, None if frame.pts is None else float(frame.pts * frame.time_base) - zero)
         yield from sounds.finish()
+        _check_length(path, container, max(end, zero + sounds.seconds), math.inf)
 
 
 def sound_rate(path: Path) -> int:

@@ -1,6 +1,6 @@
 """A video's sounds into files: one sound as wav, or as mp4 with the picture and where it comes from; all of them, in a folder.
 
-Everything goes by pieces, so memory doesn't grow with the video, and appears whole or not at all.
+Everything goes by pieces, so memory hardly grows with the video, and appears whole or not at all.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,9 +13,10 @@ import pandas as pd
 from scipy import ndimage
 
 from . import media, show
+from .band import Source
 from .clusters import SILENT
 from .errors import SopError
-from .localize import Cell, Scene, Source
+from .localize import Cell, Scene
 
 FPS = 25.0  # of an mp4
 LINE = 1 / 120  # of the picture's height: half of an outline's width
@@ -104,6 +105,6 @@ def _rate(scene: Scene, video: Path, source_rate: bool, full_band: bool) -> int:
 
 def _tracks(scene: Scene, video: Path, regions: list, rate: int, full_band: bool) -> Iterator[np.ndarray]:
     """Pieces of the regions' tracks and the rest, at `rate`. Shape: (P + 1, l)"""
-    source = Source(scene, video) if full_band else None
+    source = Source(scene.config, video) if full_band else None
     pieces, own = scene.pieces(regions, True, source), source.rate if source else scene.rate
     return pieces if rate == own else media.resampled(pieces, own, rate)

@@ -20,6 +20,7 @@ def stft(sound: Tensor, n_fft: int, hop: int, pad: str = "constant") -> Tensor:
     """
     window = torch.hann_window(n_fft, device=sound.device, dtype=sound.dtype)
     flat = sound.reshape(-1, sound.shape[-1])
+    pad = pad if sound.shape[-1] > n_fft // 2 else "constant"  # too short to be mirrored
     spec = torch.stft(flat, n_fft, hop, window=window, center=True, pad_mode=pad, return_complex=True)
     return spec.reshape(*sound.shape[:-1], *spec.shape[-2:])
 

@@ -25,6 +25,7 @@ STATIC = Path(__file__).parent / "static"
 SCRIPTS = ("geometry.js", "mixer.js", "player.js")  # one module for the page, three to read and to test
 OVERLAYS = ("none", "now", "clip", "clusters")
 REST = "the rest"  # the last track: what no region claims
+LOUDEST = 1.5  # times as it is: what a track may be turned up to
 PEACE = 0.1  # s that the page has for itself to start a sound, before its picture is made
 LONGEST = 30.0  # seconds that a page is given at once: 7 MB
 DARKEST = 60  # dB below the mixture's loudest bin: black in a spectrogram's picture
@@ -80,6 +81,27 @@ class Regions(traitlets.List):
         return super().validate(player, value)
 
 
+class Mixer(traitlets.List):
+    """The mixer's channels, one a track. Raises SopError for anything else; a level is kept within 0 to `LOUDEST`."""
+
+    def validate(self, player, value):
+        try:
+            value = [
+                {
+                    "name": str(m["name"])[:80],
+                    "level": min(max(float(m["level"]), 0.0), LOUDEST),
+                    "mute": bool(m["mute"]),
+                    "solo": bool(m["solo"]),
+                }
+                for m in value
+            ]
+        except (KeyError, TypeError, ValueError):
+            raise SopError(f"mixer={value!r}: expected name, level, mute and solo of each track") from None
+        if len(value) != len(player._sounds) or any(m["level"] != m["level"] for m in value):
+            raise SopError(f"mixer={value!r}: expected {len(player._sounds)} channels, one a track, each with a level")
+        return super().validate(player, value)
+
+
 class PixelPlayer(anywidget.AnyWidget):
     """A video with its sound's energy on it; a click plays what is heard there, and a mixer plays several such tracks.
 
@@ -116,7 +138,7 @@ class PixelPlayer(anywidget.AnyWidget):
     pictures = traitlets.Dict().tag(
         sync=True
     )  # spectrograms of the mixture and an answer's tracks; comes after its sounds
-    mixer = traitlets.List(traitlets.Dict()).tag(sync=True)  # one a track: name, level (1: as it is), mute, solo
+    mixer = Mixer().tag(sync=True)  # one a track: name, level (1: as it is), mute, solo
     error = traitlets.Unicode().tag(sync=True)  # one line; empty when all is well
 
     def __init__(
@@ -146,14 +168,16 @@ class PixelPlayer(anywidget.AnyWidget):
         labels = np.where(self._clusters.labels < 0, 255, self._clusters.labels).astype(np.uint8)
         if labels.shape != moments.shape:
             raise SopError(f"scene.clusters().labels has shape {labels.shape}, expected {moments.shape}")
+        if len(self._clusters.names) > 254:
+            raise SopError(f"scene.clusters() finds {len(self._clusters.names)} clusters, expected at most 254")
         mags = scene.spectrogram(mixture)
         self._loudest, self._energy = float(mags.max()), float(np.square(mixture, dtype=np.float64).sum())
-        self._mixture = self._picture(mags)
+        self._mixture, self._later = self._picture(mags), None
         legend = zip(self._clusters.names, self._clusters.shares, strict=True)
         super().__init__(
             grid=grid,
             rate=int(scene.rate),
-            start=float(start),
+            start=float(getattr(scene, "start", start)),  # a part's own: to the STFT frame
             seconds=len(mixture) / scene.rate,
             fps=float(scene.fps),
             frames=b"".join(files),
@@ -243,8 +267,10 @@ class PixelPlayer(anywidget.AnyWidget):
         with self.hold_sync():  # one message
             self._sounds, self.mixer = sounds, mixer
             self.answer = {"regions": self.regions, "tracks": tracks}
+        if self._later:
+            self._later.cancel()
         try:
-            asyncio.get_running_loop().call_later(PEACE, self._show)
+            self._later = asyncio.get_running_loop().call_later(PEACE, self._show)
         except RuntimeError:  # not in a kernel
             self._show()
 

@@ -162,6 +162,12 @@ def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_
     assert "'0': expected a number from 1, or auto" in capsys.readouterr().err
 
 
+def test_a_box_of_the_shortest_video(eyes, tmp_path, monkeypatch):
+    monkeypatch.setattr("sop_core.checkpoint.load_model", lambda *_: eyes)
+    film = write_film(tmp_path / "film.mp4", seconds=0.4)
+    assert main(["separate", "any", str(film), "--box", "5,15,35,45", "--out", str(tmp_path / "a.wav")]) == 0
+
+
 def test_training_again_resumes_only_when_told(run, data, capsys):
     words = ["train", "--preset", "demo", "--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run"]
     words += ["--ckpt", f"{data}/ckpt", "--set", *SMALL]

@@ -8,8 +8,9 @@ import torch
 from tiny import COLOURS, TINY, TONES, write_film
 
 from sop_core import features, media
+from sop_core.band import Source
 from sop_core.errors import SopError
-from sop_core.localize import Scene, Source
+from sop_core.localize import Scene
 from sop_core.nets import SoundOfPixels
 
 
@@ -254,8 +255,9 @@ def test_kept_features_of_another_model_or_another_video_do_not_count(tmp_path):
     torch.testing.assert_close(Scene.from_video(two, video, cache=True).pixels, Scene.from_video(two, video).pixels)
     write_film(video, seconds=4.0)
     assert len(Scene.from_video(two, video, cache=True).mixture) < 4.2 * TINY.rate
-    (features.folder(video) / "channels.npy").write_bytes(b"damaged")
-    assert Scene.from_video(two, video, cache=True).sound((0, 0)).any()
+    for name, content in (("channels", b"damaged"), ("sound", b""), ("pixels", b"")):
+        (features.folder(video) / f"{name}.npy").write_bytes(content)
+        assert Scene.from_video(two, video, cache=True).sound((0, 0)).any()
 
 
 def test_features_that_can_not_be_kept_are_told(eyes, tmp_path):
@@ -272,6 +274,26 @@ def test_tracks_and_the_rest_add_up_to_the_mixture(scene):
     tracks = scene.tracks([[(1, 2)], [(1, 2), (1, 3)], [(3, 0)]])
     np.testing.assert_allclose(tracks.sum(0), scene.mixture, atol=1e-5)
     np.testing.assert_allclose(scene.tracks([[(1, 2)]])[0], scene.sound((1, 2)), atol=1e-6)
+
+
+def test_regions_that_are_none_get_one_clear_sentence_and_no_region_leaves_all_to_the_rest(scene):
+    np.testing.assert_array_equal(scene.tracks([]), scene.mixture[None])
+    here = np.ones(scene.pixels.shape[:3], bool)
+    np.testing.assert_array_equal(scene.sound(here), scene.sound([(r, c) for r in range(4) for c in range(4)]))
+    for region in (here[0], here.astype(int), ~here):
+        with pytest.raises(SopError, match=r"expected bool \(\d+, 4, 4\) \(windows, rows, columns\), some of it True"):
+            scene.sound(region)
+    with pytest.raises(TypeError):
+        scene.sound((1.5, 1))
+    with pytest.raises(SopError, match="part 2.5 to inf s: expected a stretch"):
+        scene.part(2.5, np.inf)
+    assert len(scene.part(1, np.inf).mixture) == pytest.approx(TINY.rate, abs=TINY.hop)
+
+
+def test_many_points_are_clustered_as_few_are(squares, monkeypatch):
+    expected = squares.clusters()
+    monkeypatch.setattr("sop_core.clusters.POINTS", 20)  # of 12 loud cells in each of a dozen windows
+    np.testing.assert_array_equal(squares.clusters().labels, expected.labels)
 
 
 def test_what_two_regions_claim_is_dealt_out_and_what_one_claims_is_its_own(squares):
@@ -338,7 +360,7 @@ def test_the_full_band_goes_on_where_the_models_ends_with_what_has_the_top_of_it
     """Blue sounds at 1760 Hz and above: of the air at 9 kHz, which the model can't hear, all is its."""
     video = write_film(tmp_path / "film.mp4", rate=44_100, air=0.1)
     scene = Scene.from_video(eyes, video)
-    source = Source(scene, video)
+    source = Source(scene.config, video)
     assert (source.rate, source.times) == (44_100, 4)
     red, blue, rest = np.concatenate(list(scene.pieces([[(2, 0)], [(2, 3)]], True, source)), 1)
     power = {

@@ -514,6 +514,17 @@ def test_the_sound_alone_is_the_sound_that_comes_with_the_picture(tmp_path, star
         media.sound_rate(plain_video(tmp_path / "b.mp4", sound=False))
 
 
+def test_the_sound_alone_of_a_video_that_is_cut_short_is_refused_but_a_sound_that_ends_early_is_not(tmp_path):
+    video = plain_video(tmp_path / "a.mkv", 10.0)
+    video.write_bytes(video.read_bytes()[: video.stat().st_size * 2 // 5])
+    with pytest.raises(SopError, match=r"cut short: .* s of the 10.\d s it claims"):
+        list(media.stream_sound(video, RATE))
+    times = np.arange(0, 8, 0.04)
+    pictures = [np.zeros((48, 64, 3), np.uint8)] * len(times)
+    early = make_video(tmp_path / "b.mp4", times, pictures, tone(440, 3, 44_100)[None])
+    assert len(np.concatenate(list(media.stream_sound(early, RATE)))) == pytest.approx(3 * RATE, abs=0.1 * RATE)
+
+
 def test_nothing_half_written_is_seen(tmp_path):
     media.write_wav(tmp_path / "a.wav", np.zeros(10), RATE)
     before = (tmp_path / "a.wav").read_bytes()

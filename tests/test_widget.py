@@ -359,3 +359,20 @@ def test_the_pages_arithmetic_under_node(name):
     test = Path(__file__).with_name(f"{name}.test.mjs")
     run = subprocess.run([node, "--test", str(test)], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_mixer_that_does_not_fit_is_refused_and_levels_stay_within_bounds(player):
+    player.regions = [[(1, 0)], [(2, 0)]]
+    for mixer in ([], [{"name": "x"}] * 3, player.mixer[:1], [dict(m, level=float("nan")) for m in player.mixer]):
+        with pytest.raises(SopError, match="mixer="):
+            player.mixer = mixer
+    assert [m["name"] for m in player.mixer] == ["row 1, column 0", "row 2, column 0", "the rest"]
+    player.mixer = [dict(m, level=99, name="n" * 1000) for m in player.mixer]
+    assert {m["level"] for m in player.mixer} == {1.5} and {len(m["name"]) for m in player.mixer} == {80}
+
+
+def test_a_player_of_a_part_knows_when_it_is():
+    class Later(ToneScene):
+        start = 12.5
+
+    assert PixelPlayer(Later()).start == 12.5

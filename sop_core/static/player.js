@@ -183,7 +183,7 @@ class Film {
     if (!fresh) return;
     this.#drop([...this.pictures.keys()].slice(0, -KEPT));
     createImageBitmap(this.files[k]).then((bitmap) => {
-      if (!this.pictures.has(k)) return bitmap.close();
+      if (!this.pictures.has(k) || this.pictures.get(k)) return bitmap.close(); // too late, or there already
       this.pictures.set(k, bitmap);
       return this.ready(k);
     }, (e) => this.broken(k, e));
