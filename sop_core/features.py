@@ -85,10 +85,7 @@ class Channels:
         self.window = torch.hann_window(config.n_fft, device=self.device)
         self.kept: dict[int, Tensor] = {}
         self.room = KEPT
-        self.last: tuple = (
-            None,
-            None,
-        )  # what `spec` was asked for last, and said: a player asks for the same again and again
+        self.last: tuple = (None, None)  # what `spec` was asked for last, and said: a player asks for the same again
 
     @torch.inference_mode()
     def spec(self, first: int, last: int) -> Tensor:
@@ -158,9 +155,7 @@ def save(video: Path, key: str, sound: np.ndarray, pixels: Tensor, channels: Cha
             np.save(part / "sound.npy", np.asarray(sound, np.float32))
             np.save(part / "pixels.npy", pixels.cpu().numpy())
             shape = (len(channels.windows), *channels[0].shape[:1], longest, channels[0].shape[2])
-            with (part / "channels.npy").open(
-                "wb"
-            ) as f:  # by hand: a map of a file that the disk has no room for kills
+            with (part / "channels.npy").open("wb") as f:  # a map of a file that the disk has no room for kills
                 np.lib.format.write_array_header_2_0(f, {"descr": "<f2", "fortran_order": False, "shape": shape})
                 for i, w in channels.across(0, channels.length):
                     images = channels[i].cpu().numpy().astype("<f2")

@@ -24,10 +24,11 @@ class Film(Protocol):
 
     fps: float  # pictures a second that `between` gives
 
-    def at(
-        self, indices: list[int]
-    ) -> Iterator[np.ndarray]: ...  # uint8 (h, w, 3), of sorted frame indices; the last one for those beyond
-    def between(self, start: float, end: float) -> np.ndarray: ...  # uint8 (V, h, w, 3), of these seconds; at least one
+    def at(self, indices: list[int]) -> Iterator[np.ndarray]:
+        """Those of sorted frame indices; the last one for those beyond. Shape: uint8 (h, w, 3) each"""
+
+    def between(self, start: float, end: float) -> np.ndarray:
+        """Those of these seconds, at least one. Shape: uint8 (V, h, w, 3)"""
 
 
 class Stills:

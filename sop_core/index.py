@@ -262,9 +262,8 @@ def split(
     if duet == "drop":
         clips = [c for c in clips if c.label not in both]
     video = {c: c.video for c in clips}
-    place = dict.fromkeys(
-        (video[c] for c in clips if c.label in both and c.id not in own), "test"
-    )  # video -> its split
+    # video -> its split
+    place = dict.fromkeys((video[c] for c in clips if c.label in both and c.id not in own), "test")
     place |= dict.fromkeys((video[c] for c in clips if c.label == SILENCE), "train")
     for name in ("val", "test"):
         place |= dict.fromkeys((video[c] for c in clips if own.get(c.id) == name), name)

@@ -77,9 +77,7 @@ def permuted(references: Tensor, estimates: Tensor) -> tuple[dict[str, np.ndarra
     Equals `mir_eval.separation.bss_eval_sources(..., compute_permutation=True)`.
     """
     count = len(references)
-    turns = (
-        np.add.outer(np.arange(count), np.arange(count)) % count
-    )  # turn m holds estimate (m + n) % N against reference n
+    turns = np.add.outer(np.arange(count), np.arange(count)) % count  # turn m: estimate (m + n) % N for reference n
     scores = bss(references, torch.as_tensor(estimates)[torch.from_numpy(turns)])
     if scores is None:
         return None

@@ -40,19 +40,26 @@ class Audible(Protocol):
     fps: float  # pictures a second
     mixture: np.ndarray  # (L,) float32
 
-    def part(
-        self, start: float, end: float
-    ) -> "Audible": ...  # the seconds between; asked of a longer one than is shown
-    def pictures(self) -> np.ndarray: ...  # uint8 (V, h, w, 3)
-    def energy(self) -> np.ndarray: ...  # (H, W), 0..1, of the whole of it
-    def energies(self) -> np.ndarray: ...  # (V, H, W), 0..1, while each picture is on the screen
-    def clusters(self) -> "Clustered": ...  # cells that sound alike
-    def tracks(
-        self, regions: list
-    ) -> np.ndarray: ...  # (P + 1, L) float32, the last one the rest; they add up to the mixture
-    def spectrogram(
-        self, sounds: np.ndarray
-    ) -> np.ndarray: ...  # (..., L) -> (..., F, T) magnitudes, low frequencies first
+    def part(self, start: float, end: float) -> "Audible":
+        """The seconds between; asked of a longer one than is shown."""
+
+    def pictures(self) -> np.ndarray:
+        """Shape: uint8 (V, h, w, 3)"""
+
+    def energy(self) -> np.ndarray:
+        """Of the whole of it, 0 to 1. Shape: (H, W)"""
+
+    def energies(self) -> np.ndarray:
+        """While each picture is on the screen, 0 to 1. Shape: (V, H, W)"""
+
+    def clusters(self) -> "Clustered":
+        """Cells that sound alike."""
+
+    def tracks(self, regions: list) -> np.ndarray:
+        """Each region's sound and, last, the rest: they add up to the mixture. Shape: float32 (P + 1, L)"""
+
+    def spectrogram(self, sounds: np.ndarray) -> np.ndarray:
+        """Magnitudes, low frequencies first. Shape: (..., L) -> (..., F, T)"""
 
 
 class Clustered(Protocol):
@@ -135,9 +142,8 @@ class PixelPlayer(anywidget.AnyWidget):
     # What is asked for; empty: nothing was clicked yet. Without an echo, for which the page would have to wait.
     regions = Regions().tag(sync=True, echo_update=False)
     answer = traitlets.Dict({"regions": [], "tracks": []}).tag(sync=True)  # what was found; the last track is the rest
-    pictures = traitlets.Dict().tag(
-        sync=True
-    )  # spectrograms of the mixture and an answer's tracks; comes after its sounds
+    # Spectrograms of the mixture and of an answer's tracks; they come after its sounds.
+    pictures = traitlets.Dict().tag(sync=True)
     mixer = Mixer().tag(sync=True)  # one a track: name, level (1: as it is), mute, solo
     error = traitlets.Unicode().tag(sync=True)  # one line; empty when all is well
 
