@@ -72,7 +72,10 @@ class Inverse:
             self.window.new_zeros(t + over - 1, self.hop),
         )
         found[:, : over - 1], weight[: over - 1] = self.tail[rows], self.weight
-        waves, square = self._hops(torch.fft.irfft(spec, self.n_fft)), self._hops(self.window[None])[0]
+        waves = (
+            torch.fft.irfft(spec, self.n_fft) if len(spec) else self.window.new_zeros(0, self.n_fft)
+        )  # MKL refuses none
+        waves, square = self._hops(waves), self._hops(self.window[None])[0]
         for k in range(over):
             found[place[sound], frame + k] += waves[:, k]
             weight[k : k + t] += square[k]

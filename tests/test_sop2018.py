@@ -160,7 +160,8 @@ def test_three_training_steps(golden, batch):
             for name, net in (("sound", model.sound), ("frame", model.frame), ("synthesizer", model.synthesizer)):
                 for key, value in net.named_parameters():
                     expected = norms[f"net_{name}.{key}"]
-                    assert value.grad.norm().item() == pytest.approx(expected, rel=2e-3, abs=1e-5), key
+                    # Chips round differently, and so find another pixel the greatest now and then: 0.24 % on one with AVX2 alone.
+                    assert value.grad.norm().item() == pytest.approx(expected, rel=5e-3, abs=1e-5), key
         for group in optimizer.param_groups:
             group["lr"] = group["base"]
         optimizer.step()
@@ -170,7 +171,7 @@ def test_three_training_steps(golden, batch):
 
 @pytest.mark.parametrize("kind", ["none", "sigmoid", "softmax", "relu", "tanh"])
 def test_activations(kind):
-    config = Config(sound_depth=5, sound_width=4, frame_width=4, channels=4, pretrained=False, sound_activation=kind,
+    config = Config(sound_depth=5, sound_width=4, frame_width=8, channels=4, pretrained=False, sound_activation=kind,
                     image_activation=kind)  # fmt: skip
     model = SoundOfPixels(config).eval()
     images = model.channels(torch.rand(1, 256, 256))
