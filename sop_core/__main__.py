@@ -387,18 +387,21 @@ def separate(args) -> None:
     from . import separate as s
     from .checkpoint import load_model
     from .clusters import SILENT
-    from .localize import Scene
+    from .localize import Scene, on_grid
 
-    if args.all_sources is None and args.out.suffix not in (".wav", ".mp4"):
-        raise SopError(f"--out {args.out}: expected a name that ends in .wav or .mp4")
-    scene = Scene.from_video(load_model(args.ckpt, args.device), args.video, args.cache)
+    s.check_out(args.out, folder=args.all_sources is not None)
+    model, cells = load_model(args.ckpt, args.device), []
+    if args.pixel:
+        cells = [on_grid(args.pixel, model.config.grid)]
+    elif args.box:
+        cells = _cells(args.box, args.video, model.config.grid)
+    scene = Scene.from_video(model, args.video, args.cache)
     how = {"source_rate": args.rate == "source", "full_band": args.full_band}
-    if args.all_sources is not None:
+    if not cells:
         table = s.write_all(scene, args.video, args.all_sources or None, args.out, **how)
         print("\n".join(f"{row.name:<20} {row.share:6.1%} of the energy" for row in table.itertuples(index=False)))
         print(f"tracks and maps: {args.out}")
         return
-    cells = [scene.check(args.pixel)] if args.pixel else scene.cells_in(_shares(args.box, args.video))
     share = s.write(scene, args.video, cells, args.out, **how)
     where = "at the pixel" if args.pixel else "in the box"
     silent = f"; no instrument plays {where}, so the file is silent" if share < SILENT else ""
@@ -411,8 +414,9 @@ def weights(args) -> None:
     print(f"the released model, profile sop2018: {fetch(args.out, args.url)}")
 
 
-def _shares(box: tuple[int, ...], video: Path) -> tuple[float, ...]:
-    """A box in pixels of the video as shares of its picture."""
+def _cells(box: tuple[int, ...], video: Path, grid: tuple[int, int]) -> list[tuple[int, int]]:
+    """The cells of a box in pixels of the video."""
+    from .localize import cells_in
     from .media import stream
 
     # At 100 a second, so that the first picture's instant lies in the shortest of videos.
@@ -420,7 +424,11 @@ def _shares(box: tuple[int, ...], video: Path) -> tuple[float, ...]:
     if first is None:
         raise SopError(f"{video}: no picture while there is sound")
     h, w = first.shape[:2]
-    return box[0] / w, box[1] / h, box[2] / w, box[3] / h
+    try:
+        return cells_in((box[0] / w, box[1] / h, box[2] / w, box[3] / h), grid)
+    except SopError:
+        told = f"--box {','.join(map(str, box))}: expected X0,Y0,X1,Y1 with X0 < X1 and Y0 < Y1"
+        raise SopError(f"{told}, some of it within the {w} x {h} pixels of {video}") from None
 
 
 if __name__ == "__main__":

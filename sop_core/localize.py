@@ -361,21 +361,31 @@ class Scene:
 
     def check(self, cell: Cell) -> Cell:
         """The cell itself, or SopError where it is off the grid."""
-        (r, c), (rows, cols) = map(operator.index, cell), self.grid
-        if not (0 <= r < rows and 0 <= c < cols):
-            raise SopError(f"pixel {r},{c} is off the grid: rows go from 0 to {rows - 1}, columns from 0 to {cols - 1}")
-        return cell
+        return on_grid(cell, self.grid)
 
     def cells_in(self, box: tuple[float, float, float, float]) -> list[Cell]:
-        """The cells whose centres lie in a box (x0, y0, x1, y1), in shares of the picture (0 to 1); the nearest if none does.
+        """See `cells_in`."""
+        return cells_in(box, self.grid)
 
-        Raises SopError where the box is empty or wholly outside the picture.
-        """
-        x0, y0, x1, y1 = box
-        if not (x0 < x1 and y0 < y1 and x1 > 0 and y1 > 0 and x0 < 1 and y0 < 1):
-            raise SopError(f"box {box}: expected x0 < x1 and y0 < y1, and some of it within the picture")
-        rows, cols = (_centres_in(n, low, high) for n, low, high in zip(self.grid, (y0, x0), (y1, x1), strict=True))
-        return [(r, c) for r in rows for c in cols]
+
+def on_grid(cell: Cell, grid: tuple[int, int]) -> Cell:
+    """The cell itself, or SopError where it is off the grid."""
+    (r, c), (rows, cols) = map(operator.index, cell), grid
+    if not (0 <= r < rows and 0 <= c < cols):
+        raise SopError(f"pixel {r},{c} is off the grid: rows go from 0 to {rows - 1}, columns from 0 to {cols - 1}")
+    return cell
+
+
+def cells_in(box: tuple[float, float, float, float], grid: tuple[int, int]) -> list[Cell]:
+    """The cells whose centres lie in a box (x0, y0, x1, y1), in shares of the picture (0 to 1); the nearest if none does.
+
+    Raises SopError where the box is empty or wholly outside the picture.
+    """
+    x0, y0, x1, y1 = box
+    if not (x0 < x1 and y0 < y1 and x1 > 0 and y1 > 0 and x0 < 1 and y0 < 1):
+        raise SopError(f"box {box}: expected x0 < x1 and y0 < y1, and some of it within the picture")
+    rows, cols = (_centres_in(n, low, high) for n, low, high in zip(grid, (y0, x0), (y1, x1), strict=True))
+    return [(r, c) for r in rows for c in cols]
 
 
 def _gathered(stretches: Iterator[tuple[int, Tensor]], most: int) -> Iterator[tuple[int, Tensor]]:

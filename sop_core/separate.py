@@ -22,6 +22,14 @@ FPS = 25.0  # of an mp4
 LINE = 1 / 120  # of the picture's height: half of an outline's width
 
 
+def check_out(out: Path, folder: bool = False) -> None:
+    """Raises SopError where `write` (`folder`: `write_all`) could not write there: to be asked before the nets run."""
+    if folder and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SopError(f"{out}: there already; give the name of a new folder")
+    if not folder and (out.suffix not in (".wav", ".mp4") or out.is_dir()):
+        raise SopError(f"{out}: expected the name of a file that ends in .wav or .mp4")
+
+
 def write(
     scene: Scene, video: Path, region: list[Cell], out: Path, source_rate: bool = False, full_band: bool = False
 ) -> float:
@@ -33,8 +41,7 @@ def write(
         `full_band`: the mask goes on above the model's band, on the video's own sound, at its rate.
     An mp4 has the video's picture, with the region outlined.
     """
-    if out.suffix not in (".wav", ".mp4"):
-        raise SopError(f"{out}: expected a name that ends in .wav or .mp4")
+    check_out(out)
     own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
     share, rate = float(own / max(mixture, 1e-12)), _rate(scene, video, source_rate, full_band)
     sounds = (piece[0] * (share >= SILENT) for piece in _tracks(scene, video, [region], rate, full_band))
@@ -58,8 +65,7 @@ def write_all(
     Gives what `tracks.csv` says: name, share (of the mixture's energy), cells (of the grid, in all windows).
     Raises SopError where fewer are found.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SopError(f"{out}: there already; give the name of a new folder")
+    check_out(out, folder=True)
     found = scene.clusters(count)
     if not found.names:
         raise SopError(f"{video}: no instrument plays: no pixel's own sound has {100 * SILENT:.0f} % of the energy")

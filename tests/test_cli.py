@@ -162,6 +162,28 @@ def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_
     assert "'0': expected a number from 1, or auto" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "out", "sentence"),
+    [
+        (["--pixel", "4,1"], "a.wav", "off the grid"),
+        (["--box", "9,9,9,20"], "a.wav", "--box 9,9,9,20: expected X0,Y0,X1,Y1"),
+        (["--pixel", "1,1"], "folder.wav", "expected the name of a file"),
+        (["--all-sources", "auto"], "folder.wav", "give the name of a new folder"),
+    ],
+)
+def test_separate_says_what_is_wrong_before_the_nets_look_at_an_hour_of_video(
+    eyes, tmp_path, capsys, monkeypatch, options, out, sentence
+):
+    monkeypatch.setattr("sop_core.checkpoint.load_model", lambda *_: eyes)
+    monkeypatch.setattr(type(eyes), "pixels", None)
+    film = write_film(tmp_path / "film.mp4")
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "folder.wav" / "mine.txt").write_text("keep")
+    assert main(["separate", "any", str(film), *options, "--out", str(tmp_path / out)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["film.mp4", "folder.wav"]
+
+
 def test_a_box_of_the_shortest_video(eyes, tmp_path, monkeypatch):
     monkeypatch.setattr("sop_core.checkpoint.load_model", lambda *_: eyes)
     film = write_film(tmp_path / "film.mp4", seconds=0.4)
@@ -211,7 +233,7 @@ def texts(tmp_path, _):
         (lambda t, d, r, v: ["evaluate", r, t, "--index", d / "val.csv"], "no checkpoint there"),
         (lambda t, d, r, v: ["separate", t, v, "--pixel", "1,1", "--out", t / "a.wav"], "no checkpoint there"),
         (lambda t, d, r, v: ["separate", r, v, "--pixel", "4,1", "--out", t / "a.wav"], "pixel 4,1 is off the grid"),
-        (lambda t, d, r, v: ["separate", r, v, "--box", "99,0,120,9", "--out", t / "a.wav"], "box"),
+        (lambda t, d, r, v: ["separate", r, v, "--box", "99,0,120,9", "--out", t / "a.wav"], "within the 64 x 48 pixels"),
         (lambda t, d, r, v: ["separate", r, v, "--pixel", "1,1", "--out", t / "a.ogg"], ".wav or .mp4"),
         (lambda t, d, r, v: ["separate", r, t / "no.mp4", "--pixel", "1,1", "--out", t / "a.wav"], "no.mp4"),
         (lambda t, d, r, v: ["train", "--preset", "demo", "--train", d / "train.csv", "--val", d / "val.csv", "--id", "../up"],
