@@ -63,7 +63,7 @@ def speed(model: SoundOfPixels, seconds: float, turns: int) -> None:
         for name, work in (("librosa", by_librosa), ("sop_core", lambda: scene.sounds(cells))):
             time.sleep(1)
             work()  # threads are awake again
-            times[name].append(timed(work))
+            times[name] += [timed(work) for _ in range(3)]
     medians = {name: np.median(t) for name, t in times.items()}
     for name, t in medians.items():
         print(f"  {name:<10} {1e3 * t:7.1f} ms")

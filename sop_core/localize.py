@@ -32,7 +32,7 @@ Region = list[Cell] | np.ndarray
 # two thirds of those that training pools in a picture, since that picture is one instrument's alone.
 FILLED, SHARED = 1 / 2, 2 / 3
 FAINTEST = 40  # dB below a clip's loudest moment: nothing is shown to sound any more
-BLOCK = 28  # cells at a time: what they need stays in a CPU's cache
+BLOCK = 56  # cells at a time: what they need stays near a CPU's cache, and threads have enough to share
 FRAMES = 2**14  # masks of so many STFT frames are worth a round of the inverse STFT
 
 
@@ -268,12 +268,12 @@ class Scene:
                 rest = whole(at, at + count).to(sounds) - sounds.sum(0)
                 found = [*found, (torch.tensor([0]), rest[None])]
             part = slice(max(0, begin - at), min(count, max(0, begin + length - at)))
-            limit = 1 if self.config.clips == "published" and not shared else math.inf  # tracks add up
+            clips = self.config.clips == "published" and not shared  # tracks add up
             rows = (
                 (block.start + rows).cpu().numpy()
                 for block, (rows, _) in zip([*blocks, slice(size, None)], found, strict=False)
             )
-            sounds = (s[:, part].clamp(-limit, limit).cpu().numpy() for _, s in found)
+            sounds = ((s[:, part].clamp(-1, 1) if clips else s[:, part]).cpu().numpy() for _, s in found)
             return max(0, at - begin), max(0, part.stop - part.start), list(zip(rows, sounds, strict=True))
 
         for first, masks in _gathered(self._soft(regions, -(-before // hop)), FRAMES // times):
@@ -283,8 +283,7 @@ class Scene:
             for inverse, block in zip(inverses, blocks, strict=True):
                 region, frame, weights = (self._shared if shared else self._alone)(masks[block])
                 weights = extended(weights, spec[frame], wide.shape[-1]) if source else weights
-                taken = wide[frame]
-                torch.view_as_real(taken).mul_(weights[..., None])  # a plain product makes the weights complex first
+                taken = wide.index_select(0, frame).mul_(weights)
                 found.append(inverse.push((len(masks[block]), count), region, frame, taken))
             yield piece(first * hop - before, count * hop, found)
         yield piece(last * hop - before, (inverses[0].over - 1) * hop, [inverse.rest() for inverse in inverses])

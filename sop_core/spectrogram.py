@@ -72,27 +72,25 @@ class Inverse:
             self.window.new_zeros(t + over - 1, self.hop),
         )
         found[:, : over - 1], weight[: over - 1] = self.tail[rows], self.weight
-        waves = (
-            torch.fft.irfft(spec, self.n_fft) if len(spec) else self.window.new_zeros(0, self.n_fft)
-        )  # MKL refuses none
-        waves, square = self._hops(waves), self._hops(self.window[None])[0]
+        # MKL refuses an FFT of no frames.
+        waves = torch.fft.irfft(spec, self.n_fft) if len(spec) else self.window.new_zeros(0, self.n_fft)
+        waves *= self.window
+        square, hops, at = self.window.square(), found.flatten(0, 1), place[sound] * (t + over - 1) + frame
         for k in range(over):
-            found[place[sound], frame + k] += waves[:, k]
-            weight[k : k + t] += square[k]
+            hop = slice(k * self.hop, min((k + 1) * self.hop, self.n_fft))
+            here = hops.index_select(0, at + k)  # no hop twice; on a CPU a quarter of the time of hops[at + k] +=
+            here[:, : hop.stop - hop.start] += waves[:, hop]
+            hops.index_copy_(0, at + k, here)
+            weight[k : k + t, : hop.stop - hop.start] += square[hop]
         self.tail = torch.zeros_like(self.tail)
         self.tail[rows], self.weight = found[:, t:], weight[t:]
-        return rows, (found[:, :t] / weight[:t].clamp_min(1e-8)).flatten(1)
+        found[:, :t] /= weight[:t].clamp_min(1e-8)
+        return rows, found.flatten(1)[:, : t * self.hop]
 
     def rest(self) -> tuple[Tensor, Tensor]:
         """What the last frames still hold, of all P sounds. Shape: int (P,), (P, (over - 1) hop)"""
         found = (self.tail / self.weight.clamp_min(1e-8)).flatten(1)
         return torch.arange(len(found), device=found.device), found
-
-    def _hops(self, waves: Tensor) -> Tensor:
-        """Frames times the window, hop by hop. Shape: (n, n_fft) -> (n, over, hop)"""
-        found = waves.new_zeros(len(waves), self.over * self.hop)
-        torch.mul(waves, self.window, out=found[:, : self.n_fft])
-        return found.unflatten(1, (self.over, self.hop))
 
 
 def magnitude(spec: Tensor) -> Tensor:
