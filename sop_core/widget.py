@@ -11,12 +11,15 @@ Conventions:
 
 import asyncio
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 import anywidget
 import numpy as np
 import simplejpeg
+import torch
 import traitlets
 
 from .errors import SopError
@@ -25,6 +28,7 @@ STATIC = Path(__file__).parent / "static"
 SCRIPTS = ("geometry.js", "mixer.js", "player.js")  # one module for the page, three to read and to test
 OVERLAYS = ("none", "now", "clip", "clusters")
 REST = "the rest"  # the last track: what no region claims
+TRACKS = 30  # at most: browsers mix 32 channels, the mixture and the rest among them
 LOUDEST = 1.5  # times as it is: what a track may be turned up to
 PEACE = 0.1  # s that the page has for itself to start a sound, before its picture is made
 LONGEST = 30.0  # seconds that a page is given at once: 7 MB
@@ -132,7 +136,7 @@ class PixelPlayer(anywidget.AnyWidget):
     fps = traitlets.Float().tag(sync=True)  # pictures a second; picture k is on the screen from k / fps
     frames = traitlets.Bytes().tag(sync=True)  # JPEG files, one after the other
     frame_sizes = traitlets.List(traitlets.Int()).tag(sync=True)  # bytes of each
-    mixture = traitlets.Dict().tag(sync=True)  # a track: see `_track`
+    mixture = traitlets.Dict().tag(sync=True)  # a track: see `_told`, `_pcm`
     energy = traitlets.Bytes().tag(sync=True)  # (H, W) little-endian float32, row by row: of the whole clip
     moments = traitlets.Bytes().tag(sync=True)  # (V, H, W) uint8: energy while each picture is shown, 255 is 1
     clusters = traitlets.Bytes().tag(sync=True)  # (V, H, W) uint8: number of the cluster, 255 is none
@@ -141,7 +145,8 @@ class PixelPlayer(anywidget.AnyWidget):
     loop = traitlets.Bool(False).tag(sync=True)  # over and over, or once?
     # What is asked for; empty: nothing was clicked yet. Without an echo, for which the page would have to wait.
     regions = Regions().tag(sync=True, echo_update=False)
-    answer = traitlets.Dict({"regions": [], "tracks": []}).tag(sync=True)  # what was found; the last track is the rest
+    # What was found. The last track is the rest, whose samples the page makes itself: half as much to send for a click.
+    answer = traitlets.Dict({"regions": [], "tracks": []}).tag(sync=True)
     # Spectrograms of the mixture and of an answer's tracks; they come after its sounds.
     pictures = traitlets.Dict().tag(sync=True)
     mixer = Mixer().tag(sync=True)  # one a track: name, level (1: as it is), mute, solo
@@ -188,7 +193,7 @@ class PixelPlayer(anywidget.AnyWidget):
             fps=float(scene.fps),
             frames=b"".join(files),
             frame_sizes=list(map(len, files)),
-            mixture=self._track("the mixture", mixture),
+            mixture=self._told("the mixture", mixture) | _pcm(mixture),
             pictures={"regions": [], "rows": [self._mixture]},
             energy=energy.astype("<f4").tobytes(),
             moments=np.round(255 * moments.clip(0, 1)).astype(np.uint8).tobytes(),
@@ -254,7 +259,9 @@ class PixelPlayer(anywidget.AnyWidget):
         names = [self._name(region) for region in self.regions]
         try:
             sounds = self._play() if names else self._sounds[:0]
-            tracks = [self._track(*one) for one in zip([*names, REST][: len(sounds)], sounds, strict=True)]
+            tracks = [self._told(*one) for one in zip([*names, REST][: len(sounds)], sounds, strict=True)]
+            for track, sound in zip(tracks, sounds[:-1], strict=False):
+                track |= _pcm(sound)
         except Exception as e:
             why = " ".join((str(e) if isinstance(e, SopError) else f"{type(e).__name__}: {e}").split())
             self.regions = known
@@ -287,24 +294,16 @@ class PixelPlayer(anywidget.AnyWidget):
 
     def _play(self) -> np.ndarray:
         """The sounds of the regions and the rest. Shape: (P + 1, L)"""
+        if len(self.regions) > TRACKS:
+            raise SopError(f"{len(self.regions)} tracks, of which a player mixes {TRACKS} at most")
         regions = [self._clusters.regions[r] if isinstance(r, int) else r for r in self.regions]
-        return _finite(
-            self.scene.tracks(regions), f"scene.tracks({regions})", (len(regions) + 1, self._sounds.shape[1])
-        )
+        with _one_thread():
+            sounds = self.scene.tracks(regions)
+        return _finite(sounds, f"scene.tracks({regions})", (len(regions) + 1, self._sounds.shape[1]))
 
-    def _track(self, name: str, sound: np.ndarray) -> dict:
-        """A sound as the page has it: 16 bit samples whose full scale is `peak`, and its share of the mixture's energy.
-
-        Shape: (L,) -> {"name", "share", "peak", "pcm": little-endian int16 (L,)}
-        """
-        peak = max(float(np.abs(sound).max()), 1e-9)
-        share = float(np.square(sound, dtype=np.float64).sum() / max(self._energy, 1e-12))
-        return {
-            "name": name,
-            "share": share,
-            "peak": peak,
-            "pcm": np.round(sound * (32_767 / peak)).astype("<i2").tobytes(),
-        }
+    def _told(self, name: str, sound: np.ndarray) -> dict:
+        """What the page is told of a track: its name, and its share of the mixture's energy. Shape: (L,)"""
+        return {"name": name, "share": float(np.square(sound, dtype=np.float64).sum() / max(self._energy, 1e-12))}
 
     def _picture(self, mags: np.ndarray) -> dict:
         """A spectrogram as the page has it. Shape: (F, T) -> {"pixels": uint8 (F, T'), "size": (F, T')}"""
@@ -322,6 +321,23 @@ class PixelPlayer(anywidget.AnyWidget):
         if len(set(region)) == (bottom - top + 1) * (right - left + 1):
             return f"{_span('row', top, bottom)}, {_span('column', left, right)}"
         return f"{len(region)} cells round row {round(np.mean(rows))}, column {round(np.mean(columns))}"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A click is little work after a long pause: threads take longer to wake and meet than they save (11 ms, alone 6)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _pcm(sound: np.ndarray) -> dict:
+    """A sound as the page has it: 16 bit samples whose full scale is `peak`. Shape: (L,) -> {"peak", "pcm": bytes of <i2 (L,)}"""
+    peak = max(float(np.abs(sound).max()), 1e-9)
+    return {"peak": peak, "pcm": np.round(sound * (32_767 / peak)).astype("<i2").tobytes()}
 
 
 def _span(word: str, low: int, high: int) -> str:

@@ -6,7 +6,7 @@ import test from "node:test";
 // All of the page, joined as sop_core/widget.py does it: one module, which node can load as long as nothing is rendered.
 const read = (name) => readFileSync(new URL(`../sop_core/static/${name}.js`, import.meta.url), "utf8");
 const source = ["geometry", "mixer", "player"].map(read).join("\n");
-const { default: widget, gains, position } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+const { default: widget, gains, position, rest } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
 
 const track = (level, mute, solo) => ({ name: "", level, mute, solo });
 
@@ -22,6 +22,12 @@ test("a solo beats every mute, its own too, and keeps its level", () => {
 test("the mixture is heard alone, as it is", () => {
   assert.deepEqual(gains([track(1, false, true), track(0.5, false, false)], "mixture"), [1, 0, 0]);
   assert.deepEqual(gains([], "mixture"), [1]);
+});
+
+test("the rest is what tracks leave of the mixture", () => {
+  const mixture = Float32Array.from([1, -0.5, 0.25]), tracks = [[0.5, 0, 0.5], [0.25, -1, 0]].map((t) => Float32Array.from(t));
+  assert.deepEqual([...rest(mixture, tracks)], [0.25, 0.5, -0.25]);
+  assert.deepEqual([...mixture], [1, -0.5, 0.25]);
 });
 
 test("time runs on, to the end or round and round", () => {

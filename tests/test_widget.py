@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tones import ToneScene
 
@@ -95,6 +96,7 @@ def test_a_click_plays_the_sound_of_its_cell_and_mutes_the_rest(player, scene, p
     assert player.regions == [[pixel]] and scene.calls == [[[pixel]]]
     assert player.answer["regions"] == player.regions
     track, rest = player.answer["tracks"]
+    assert rest["name"] == "the rest" and "pcm" not in rest  # the page has the mixture: it makes the rest itself
     assert pitch(heard(track), scene.rate) == pytest.approx(scene.hertz(pixel), abs=2)
     np.testing.assert_allclose(heard(track), player.samples, atol=step(track))
     assert [m["mute"] for m in player.mixer] == [False, True]
@@ -132,8 +134,12 @@ def test_a_page_clicks_by_its_traits(player, scene):
 
 def test_tracks_and_the_rest_add_up_to_the_mixture(player, scene):
     player.regions = [[(3, 9)], [(8, 2), (7, 2)], 0]
-    tracks = player.answer["tracks"]
-    np.testing.assert_allclose(sum(map(heard, tracks)), scene.mixture, atol=sum(map(step, tracks)))
+    for m in player.mixer:
+        m["mute"] = False
+    np.testing.assert_allclose(player.samples, scene.mixture, atol=1e-6)
+    *tracks, rest = player.answer["tracks"]
+    left = scene.mixture - sum(map(heard, tracks))  # as static/mixer.js makes it
+    assert rest["share"] == pytest.approx(np.square(left).sum() / np.square(scene.mixture).sum(), abs=1e-3)
 
 
 def test_a_cluster_is_a_region_with_a_name(player, scene):
@@ -234,6 +240,28 @@ def test_a_cell_that_fails_is_told_and_can_be_tried_again(player, scene):
     scene.tracks = tracks
     player.pixel = 4, 2
     assert player.answer["regions"] == [[(4, 2)]] and player.error == ""
+
+
+def test_a_click_is_computed_on_one_thread_and_leaves_torch_as_it_was(player, scene):
+    tracks, seen, before = scene.tracks, [], torch.get_num_threads()
+    scene.tracks = lambda regions: seen.append(torch.get_num_threads()) or tracks(regions)
+    torch.set_num_threads(3)
+    try:
+        player.pixel = 3, 9
+        scene.tracks = lambda regions: 1 / 0
+        with pytest.raises(SopError):
+            player.pixel = 4, 2
+        assert (seen, torch.get_num_threads()) == ([1], 3)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_more_tracks_than_a_browser_mixes_are_refused_and_those_before_stay(player):
+    cells = [[(r, c)] for r in range(9) for c in range(14)]
+    player.regions = cells[:30]
+    with pytest.raises(SopError, match="31 tracks, of which a player mixes 30 at most"):
+        player.regions = cells[:31]
+    assert len(player.regions) == 30 and len(player.answer["tracks"]) == 31 and "30 at most" in player.error
 
 
 def test_the_first_click_failing_leaves_nothing_chosen(player, scene):

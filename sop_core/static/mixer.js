@@ -8,13 +8,20 @@ export function gains(mixer, hears) {
   return [0, ...mixer.map((track) => ((alone ? track.solo : !track.mute) ? track.level : 0))];
 }
 
+/** What tracks leave of the mixture: they and it add up to it. */
+export function rest(mixture, tracks) {
+  const left = mixture.slice();
+  for (const track of tracks) for (let i = 0; i < left.length; i++) left[i] -= track[i];
+  return left;
+}
+
 /** Where a sound that began at `from` is after `elapsed`; at its end, where it doesn't begin again, it stays. */
 export function position(from, elapsed, seconds, loop) {
   const at = from + Math.max(0, elapsed);
   return loop ? at % seconds : Math.min(at, seconds);
 }
 
-const LEAD = 0.01; // s: all sources are told before they start, so they start with the same sample
+const QUANTUM = 128; // samples that a browser computes at once: what is to begin softly is told one of them before
 const RAMP = 0.012; // s: shorter clicks, longer drags
 
 export class Mixer {
@@ -22,14 +29,14 @@ export class Mixer {
   constructor(rate, mixture, peak, over) {
     Object.assign(this, { rate, over, seconds: mixture.length / rate, from: 0, loop: false, levels: [1] });
     this.master = 1 / Math.max(1, peak); // one for all, so that levels can be compared
-    this.sounds = [mixture];
-    this.buffers = [this.#buffer(mixture)];
+    this.#hold([mixture]);
   }
 
-  #buffer(samples) {
-    const buffer = new AudioBuffer({ length: samples.length, sampleRate: this.rate });
-    buffer.copyToChannel(samples, 0);
-    return buffer;
+  /** All sounds are channels of one buffer, and so of one source: none of them can begin a moment after another. */
+  #hold(sounds) {
+    this.sounds = sounds;
+    this.buffer = new AudioBuffer({ length: sounds[0].length, numberOfChannels: sounds.length, sampleRate: this.rate });
+    sounds.forEach((samples, i) => this.buffer.copyToChannel(samples, i));
   }
 
   /** The context, made when it is first needed: before a page is used, a browser wouldn't let it run. */
@@ -67,24 +74,24 @@ export class Mixer {
   }
 
   get playing() {
-    return !!this.voices;
+    return !!this.voice;
   }
 
-  /** Other tracks; while it plays they go on where the old ones were. */
+  /** Other tracks, and after them what they leave; while it plays they go on where the old ones were. */
   load(tracks) {
-    this.sounds = [this.sounds[0], ...tracks];
-    this.buffers = [this.buffers[0], ...tracks.map((samples) => this.#buffer(samples))];
+    const [mixture] = this.sounds;
+    this.#hold(tracks.length ? [mixture, ...tracks, rest(mixture, tracks)] : [mixture]);
   }
 
   set(levels) {
     this.levels = levels;
-    this.voices?.forEach(({ gain }, i) => gain.gain.setTargetAtTime(levels[i] ?? 0, this.context.currentTime, RAMP / 2));
+    this.voice?.gains.forEach(({ gain }, i) => gain.setTargetAtTime(levels[i] ?? 0, this.context.currentTime, RAMP / 2));
   }
 
   repeat(loop) {
     if (this.playing) {
       Object.assign(this, { from: this.at(), since: this.context.currentTime }); // the rounds so far are over and done with
-      for (const { source } of this.voices) source.loop = loop;
+      this.voice.source.loop = loop;
     }
     this.loop = loop;
   }
@@ -100,27 +107,27 @@ export class Mixer {
 
   /** From there, or from where it is. */
   play(at) {
-    const context = this.#wake(), when = context.currentTime + LEAD;
+    const context = this.#wake(), when = context.currentTime + QUANTUM / context.sampleRate;
     const there = at ?? this.at(when), from = there > this.seconds - 0.05 ? 0 : there; // at the very end: from the beginning
     this.#fade(when);
     const out = new GainNode(context, { gain: 0 });
     out.gain.setValueAtTime(0, when);
     out.gain.linearRampToValueAtTime(1, when + RAMP);
     out.connect(this.output);
-    const voices = this.buffers.map((buffer, i) => {
-      const source = new AudioBufferSourceNode(context, { buffer, loop: this.loop });
-      const gain = new GainNode(context, { gain: this.levels[i] ?? 0 });
-      source.connect(gain).connect(out);
-      source.start(when, from);
-      return { source, gain };
-    });
-    voices[0].source.onended = () => {
-      if (this.voices !== voices) return;
-      this.voices = null;
+    const source = new AudioBufferSourceNode(context, { buffer: this.buffer, loop: this.loop });
+    const apart = new ChannelSplitterNode(context, { numberOfOutputs: this.sounds.length });
+    source.connect(apart);
+    const gains = this.sounds.map((_, i) => new GainNode(context, { gain: this.levels[i] ?? 0 }));
+    gains.forEach((gain, i) => apart.connect(gain, i).connect(out));
+    const voice = { source, gains, out };
+    source.onended = () => {
+      if (this.voice !== voice) return;
+      this.voice = null;
       this.from = 0;
       this.over();
     };
-    Object.assign(this, { from, since: when, out, voices });
+    source.start(when, from);
+    Object.assign(this, { from, since: when, voice });
   }
 
   pause() {
@@ -134,16 +141,16 @@ export class Mixer {
     else this.from = at;
   }
 
-  /** Let the voices go, without a crack. */
+  /** Let the voice go, without a crack. */
   #fade(when) {
-    this.out?.gain.cancelScheduledValues(when);
-    this.out?.gain.setTargetAtTime(0, when, RAMP / 3);
-    this.voices?.forEach(({ source }) => source.stop(when + 2 * RAMP));
-    this.voices = this.out = null;
+    this.voice?.out.gain.cancelScheduledValues(when);
+    this.voice?.out.gain.setTargetAtTime(0, when, RAMP / 3);
+    this.voice?.source.stop(when + 2 * RAMP);
+    this.voice = null;
   }
 
   async close() {
-    this.voices = null;
+    this.voice = null;
     if (this.context && this.context.state !== "closed") await this.context.close();
   }
 }

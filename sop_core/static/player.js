@@ -3,7 +3,8 @@
 // A sound is on its way exactly while `regions` and `answer.regions` differ.
 
 const PATIENCE = 8000; // ms without an answer before the page says what may be wrong
-const BEATS = 25; // times a second that the time is shown
+const HOLD = 100; // ms for which all drawing makes way for a sound that is to come
+const BEATS = 12; // times a second that the time is shown, at least; as a rule with each picture
 const [AHEAD, KEPT] = [12, 120]; // pictures decoded before they are due, and held at most
 const OVERLAYS = { none: "picture only", now: "energy, this moment", clip: "energy, whole clip", clusters: "what sounds alike" };
 const HELP = {
@@ -132,7 +133,7 @@ function buildRow(parent, { name, badge, tint, share, mixed, removable }, act) {
   lane.onpointermove = (event) => lane.hasPointerCapture(event.pointerId) && seek(event);
   row.spectrum = element("canvas", "spectrum", lane, { role: "img" });
   row.wave = element("canvas", "wave", lane, { ariaHidden: true });
-  element("div", "needle", lane);
+  row.needle = element("div", "needle", lane);
   return row;
 }
 
@@ -220,7 +221,7 @@ function render({ model, el }) {
   let hears = "mixture", frame = -1, shown = -1, beat = 0, blocked = false; // frame, shown: picture and time on the screen; blocked: the browser wants a click first
   let cursor = null, anchor = null, drag = null; // cells: where mouse or keys are, where their rectangle began; a drag's beginning
   let accepted = null, mixer = [], colours = new Map(), rows = []; // the answer that is shown: its tracks, colours, rows
-  let asked = null, turn = null, patience = 0, lost = false, file = ""; // turn: the view of this scene that was used last
+  let asked = null, turn = null, timers = [], waits = false, lost = false, file = ""; // turn: the view of this scene that was used last; waits: see HOLD
   const late = new Map(); // what was done to tracks while an answer was on its way
 
   const on = (node, name, handler, capture = false) => node.addEventListener(name, handler, { signal: gone.signal, capture });
@@ -262,6 +263,7 @@ function render({ model, el }) {
 
   function seek(at) {
     sounds.seek(Math.min(seconds, Math.max(0, at)));
+    shown = -1; // to the very place, be it in the same picture
     show();
   }
 
@@ -280,14 +282,15 @@ function render({ model, el }) {
   });
 
   // --- from the page to Python
-  function click(region, add) {
+  /** By mouse or key; with Shift: as another track. */
+  function click(region, { shiftKey, timeStamp }) {
     const before = model.get("regions"), known = before.some((other) => same(other, region));
-    ask(!add ? [region] : known ? before : [...before, region]);
+    ask(!shiftKey ? [region] : known ? before : [...before, region], true, timeStamp);
   }
 
-  /** Set `regions`. `aloud`: and hear them. */
-  function ask(regions, aloud = true) {
-    asked = { regions, aloud, since: performance.now() };
+  /** Set `regions`. `aloud`: and hear them; `since`: when that was wanted. */
+  function ask(regions, aloud, since) {
+    asked = { regions, aloud, since };
     if (aloud) {
       announce(ui.root);
       sounds.prepare(); // now: within the click that the browser waits for
@@ -318,16 +321,18 @@ function render({ model, el }) {
   // --- from Python to the page
   function settle() {
     if (!busy() && model.get("answer") !== accepted) accept(model.get("answer"));
-    clearTimeout(patience);
-    lost = false;
-    if (busy()) {
-      patience = setTimeout(() => {
-        lost = true;
-        say();
-      }, PATIENCE);
-    }
+    timers.forEach(clearTimeout);
+    [waits, lost] = [busy(), false];
+    timers = waits ? [setTimeout(wait, HOLD), setTimeout(wait, PATIENCE, true)] : [];
+    ui.root.dataset.busy = waits;
+    if (!waits) wait();
+  }
+
+  /** Show that a sound is on its way; or, if it has come, where it is from. */
+  function wait(long = false) {
+    [waits, lost] = [false, long];
     drawMarks();
-    say();
+    refresh();
   }
 
   function accept(answer) {
@@ -336,12 +341,12 @@ function render({ model, el }) {
     accepted = answer;
     mixer = model.get("mixer").map((track, i) => ({ ...track, ...late.get(trackOf(i)) }));
     if (aloud || first || !mixer.length) hears = mixer.length ? "selection" : "mixture";
-    sounds.load(answer.tracks.map(samplesOf));
+    sounds.load(answer.tracks.slice(0, -1).map(samplesOf));
     sounds.set(gains(mixer, hears));
     if (aloud && mixer.length) play();
     else if (sounds.playing) sounds.play();
     const now = performance.now();
-    Object.assign(ui.root.dataset, { pageMs: now - began, clickMs: mine ? now - asked.since : "" });
+    Object.assign(ui.root.dataset, { pageMs: now - began, clickMs: mine && aloud ? now - asked.since : "" });
     drawRows();
     if (late.size) put("mixer", mixer);
     late.clear();
@@ -356,6 +361,7 @@ function render({ model, el }) {
 
   function tick() {
     cancelAnimationFrame(beat);
+    if (waits) return;
     show();
     if (sounds.playing) beat = requestAnimationFrame(tick);
   }
@@ -363,11 +369,11 @@ function render({ model, el }) {
   /** All that moves with time. */
   function show() {
     const at = sounds.heardAt(), k = frameAt(at, fps, sizes.length), text = `${clock(start + at)} / ${clock(start + seconds)}`;
-    const moved = Math.round(at * BEATS);
+    const moved = Math.floor(at * Math.max(BEATS, fps));
     if (moved === shown && k === frame) return; // what is drawn more often takes the time from the kernel
     shown = moved;
     ui.slider.value = at;
-    ui.tracks.style.setProperty("--sop-at", at / seconds);
+    for (const { needle } of rows) needle.style.transform = `translateX(${(100 * at) / seconds}%)`;
     if (ui.time.textContent !== text) ui.time.textContent = ui.slider.ariaValueText = text;
     if (k === frame) return;
     frame = k;
@@ -415,7 +421,7 @@ function render({ model, el }) {
 
   function drawChip({ name, share }, k) {
     const title = `Hear ${name}; with Shift: as another track`;
-    const chip = button("chip", ui.legend, { title, onclick: (event) => click(k, event.shiftKey) });
+    const chip = button("chip", ui.legend, { title, onclick: (event) => click(k, event) });
     element("span", "dot", chip).style.background = colourOf(k);
     element("span", "", chip, { textContent: `${name}: ${percent(share)}` });
   }
@@ -456,6 +462,8 @@ function render({ model, el }) {
       drawWave(row, track.tint, sounds.sounds[i], mixture.peak);
       return row;
     });
+    shown = -1; // the needles are new
+    show();
     drawSpectra();
     if (!mixer.length) element("div", "empty", ui.tracks, { textContent: WELCOME });
     adjust();
@@ -537,7 +545,7 @@ function render({ model, el }) {
     const region = cellsBetween(drag, under(event));
     drag = null;
     point(under(event));
-    click(region, event.shiftKey);
+    click(region, event);
   });
   for (const name of ["pointercancel", "pointerleave", "blur"]) on(ui.stage, name, drop);
   // A button that the mouse has pressed doesn't keep the focus: Space would press it again instead of playing.
@@ -554,7 +562,8 @@ function render({ model, el }) {
 
   // --- keys
   /** What a key does, or nothing. */
-  function useOf({ key, shiftKey, target }) {
+  function useOf(event) {
+    const { key, target } = event;
     if (target.matches("input.sop-name")) { // typing
       return { Enter: () => target.closest(".sop-track").focus(), Escape: () => target.closest(".sop-track").focus() }[key];
     }
@@ -573,15 +582,16 @@ function render({ model, el }) {
       delete: remove && (() => remove.click()),
       backspace: remove && (() => remove.click()), // a Mac's Delete
     };
-    return Object.hasOwn(uses, key.toLowerCase()) ? uses[key.toLowerCase()] : target === ui.stage && useOnPicture(key, shiftKey);
+    return Object.hasOwn(uses, key.toLowerCase()) ? uses[key.toLowerCase()] : target === ui.stage && useOnPicture(event);
   }
 
-  function useOnPicture(key, shiftKey) {
+  function useOnPicture(event) {
+    const { key, shiftKey } = event;
     const last = cellsIn(model.get("regions").at(-1) ?? [])[0], from = cursor ?? last ?? grid.map((n) => Math.floor(n / 2));
     const next = step(from, key, grid);
     const to = cursor || last ? next : from; // the first press only shows where the keys are
     if (next) return () => point(to, shiftKey ? anchor ?? from : null, true);
-    return { Enter: () => click(cellsBetween(anchor ?? from, from), shiftKey), Escape: drop }[key];
+    return { Enter: () => click(cellsBetween(anchor ?? from, from), event), Escape: drop }[key];
   }
 
   // On the window, before JupyterLab: its own keys are caught on the document, and some of them delete cells.
@@ -623,7 +633,7 @@ function render({ model, el }) {
   return () => {
     for (const [event, wire] of connect) model.off(event, wire);
     gone.abort();
-    clearTimeout(patience);
+    timers.forEach(clearTimeout);
     cancelAnimationFrame(beat);
     sounds.close();
     film.close();
