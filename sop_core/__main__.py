@@ -162,6 +162,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--full-band", action="store_true", help="go on above the model's band, at the video's own rate")
     p.add_argument(
+        "--whole", action="store_true", help="with --all-sources: nothing else sounds, deal everything out among them"
+    )
+    p.add_argument(
         "--cache", action="store_true", help="keep what the nets say beside the video: the next time is quicker"
     )
     p.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (None: a GPU where there is one)")
@@ -390,6 +393,8 @@ def separate(args) -> None:
     from .localize import Scene, on_grid
 
     s.check_out(args.out, folder=args.all_sources is not None)
+    if args.whole and args.all_sources is None:
+        raise SopError("--whole goes with --all-sources: one region alone would be the whole mixture")
     model, cells = load_model(args.ckpt, args.device), []
     if args.pixel:
         cells = [on_grid(args.pixel, model.config.grid)]
@@ -398,7 +403,7 @@ def separate(args) -> None:
     scene = Scene.from_video(model, args.video, args.cache)
     how = {"source_rate": args.rate == "source", "full_band": args.full_band}
     if not cells:
-        table = s.write_all(scene, args.video, args.all_sources or None, args.out, **how)
+        table = s.write_all(scene, args.video, args.all_sources or None, args.out, whole=args.whole, **how)
         print("\n".join(f"{row.name:<20} {row.share:6.1%} of the energy" for row in table.itertuples(index=False)))
         print(f"tracks and maps: {args.out}")
         return

@@ -76,7 +76,8 @@ def with_truth(clips: list[Clip], truth: Path) -> list[tuple[Clip, list[Source]]
 class Duets:
     """What `score_duets` found."""
 
-    # As `score_pairs` gives them: `exchanged` takes the other's box; `tracks` deals out what several boxes claim.
+    # As `score_pairs` gives them: `exchanged` takes the other's box; `tracks` deals out what several boxes claim,
+    # `whole` everything: both as in `Scene.tracks`.
     scores: pd.DataFrame
     # One row an instrument that sounds: clip, label, own and other (correlations of its box's sound with its stem and with the
     # nearest other one), right, chance (of that), sdr (dB, of that sound), pointed and ciou (of its own sound's map), area
@@ -107,13 +108,15 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path, journal: J
         length = min(len(scene.mixture), *map(len, stems))
         stems = np.stack([s[:length] for s in stems])
         regions = [scene.cells_in(s.box) for s in sources]
-        found, tracks = scene.sounds(regions)[:, :length], scene.tracks(regions)[:-1, :length]
-        sounds, estimate, dealt = (torch.from_numpy(x).to(scene.device) for x in (stems, found, tracks))
+        found = scene.sounds(regions)[:, :length]
+        dealt = [scene.tracks(regions, whole)[:-1, :length] for whole in (False, True)]
+        sounds, estimate, tracks, whole = (torch.from_numpy(x).to(scene.device) for x in (stems, found, *dealt))
         mixture = torch.from_numpy(scene.mixture[:length]).to(sounds)
         methods = {
             "model": estimate,
             "exchanged": estimate.roll(1, 0),
-            "tracks": dealt,
+            "tracks": tracks,
+            "whole": whole,
             "mixture": mixture.expand_as(sounds),
         }
         rows = score(i, [(clip.name, clip.video, s.label) for s in sources], sounds, methods | oracles(model, sounds))

@@ -21,7 +21,7 @@ from .errors import SopError
 from .features import Channels
 from .film import Film, Frames, Stills, Video
 from .index import Clip
-from .masks import harden
+from .masks import harden, share
 from .nets import SoundOfPixels
 from .spectrogram import Inverse
 
@@ -172,22 +172,21 @@ class Scene:
         return torch.stack(numbers), self.pixels.new_tensor([float(len(c) > 0) for c in cells])
 
     @torch.inference_mode()
-    def _soft(self, regions: list[Region], margin: int = 0) -> Iterator[tuple[int, Tensor]]:
+    def _soft(self, regions: list[Region], margin: int = 0, whole: bool = False) -> Iterator[tuple[int, Tensor]]:
         """Soft masks of regions for stretches of STFT frames, one after the other, `margin` frames beyond the scene's ends.
 
-        Yields the first frame and (P, T, F).
+        `whole`: as in `tracks`. Yields the first frame and (P, T, F).
         """
+        if whole and self.config.output_activation != "sigmoid":
+            raise SopError(
+                f"whole=True with output_activation={self.config.output_activation}: only the sigmoid has odds"
+            )
         numbers, there = self._numbers(regions)
         begin, end = max(0, self.first - margin), min(self.channels.length, self.last + margin)
         over, tail = features.fade(self.config.stft_frames), None
         up = torch.sin((torch.arange(over, device=self.device) + 0.5) / max(1, over) * math.pi / 2).square()[:, None]
         for i, w in self.channels.across(begin, end):
-            channels = self.channels[i]
-            masks = channels.new_empty(len(regions), *channels.shape[1:])
-            for p in range(0, len(regions), BLOCK):
-                block = slice(p, p + BLOCK)
-                logits = self.model.logits(numbers[i : i + 1, block], channels[None])
-                masks[block] = self.model.mask(logits)[0] * there[i, block, None, None]
+            masks = (self._dealt if whole else self._apart)(numbers[i], there[i, :, None, None], self.channels[i])
             if tail is not None:
                 masks[:, :over] = up * masks[:, :over] + (1 - up) * tail
             more = i + 1 < len(self.channels.windows) and w.last - over < end
@@ -196,6 +195,19 @@ class Scene:
             first, last = max(begin, w.first), min(end, sure)
             if first < last:
                 yield first, masks[:, first - w.first : last - w.first]
+
+    def _apart(self, numbers: Tensor, there: Tensor, channels: Tensor) -> Tensor:
+        """Soft masks in one window, each by itself. Shape: (P, K), (P, 1, 1), (K, T, F) -> (P, T, F)"""
+        masks = channels.new_empty(len(numbers), *channels.shape[1:])
+        for p in range(0, len(numbers), BLOCK):
+            block = slice(p, p + BLOCK)
+            masks[block] = self.model.mask(self.model.logits(numbers[None, block], channels[None]))[0] * there[block]
+        return masks
+
+    def _dealt(self, numbers: Tensor, there: Tensor, channels: Tensor) -> Tensor:
+        """The same where one of those that are there must be the loudest: they add up to 1, or to 0 where none is there."""
+        logits = self.model.logits(numbers[None], channels[None])
+        return share(logits.masked_fill(there == 0, -math.inf))[0].nan_to_num(0)
 
     def masks(self, regions: list[Region]) -> Tensor:
         """One soft mask a region, 0 to 1, for the whole scene.
@@ -214,8 +226,14 @@ class Scene:
         region, frame = some.nonzero(as_tuple=True)
         return region, frame, harden(self.model.warp.inverse_frames(masks[region, frame]), self.config.mask)
 
-    def _shared(self, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same where what several claim is dealt out among them, each its part by how strongly it claims."""
+    def _shared(self, masks: Tensor, whole: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """The same where what several claim is dealt out among them, each its part by how strongly it claims.
+
+        `whole`: as in `tracks`; the masks say already what each one's part is.
+        """
+        if whole:
+            region, frame = (masks != 0).any(-1).nonzero(as_tuple=True)
+            return region, frame, self.model.warp.inverse_frames(masks[region, frame])
         if len(masks) == 1:
             return self._alone(masks)
         soft = self.model.warp.inverse_frames(masks)
@@ -227,29 +245,31 @@ class Scene:
 
     # ---- sounds
 
-    def pieces(self, regions: list[Region], shared: bool = False, source: Source | None = None) -> Iterator[np.ndarray]:
+    def pieces(
+        self, regions: list[Region], shared: bool = False, source: Source | None = None, whole: bool = False
+    ) -> Iterator[np.ndarray]:
         """The sounds of regions, piece after piece: float32 (P, l), together (P, L).
 
-        Args: `shared`: as in `tracks`, with the rest as the last row.
+        Args: `shared`: as in `tracks`, with the rest as the last row. `whole`: as there, too.
             `source`: the video's own sound; the masks are applied to it, and pieces are at its rate.
         """
-        for _, size, blocks in self._pieces(regions, shared, source):
+        for _, size, blocks in self._pieces(regions, shared, source, whole):
             piece = np.zeros((len(regions) + shared, size), np.float32)
             for rows, sounds in blocks:
                 piece[rows] = sounds
             yield piece
 
-    def sounds(self, regions: list[Region], shared: bool = False) -> np.ndarray:
-        """Each region's sound. Shape: float32 (P, L). Raises SopError for an empty region or a cell off the grid."""
+    def sounds(self, regions: list[Region], shared: bool = False, whole: bool = False) -> np.ndarray:
+        """Each region's sound; `shared`, `whole`: as in `tracks`. Shape: float32 (P, L). Raises SopError as `tracks` does."""
         found = np.zeros((len(regions) + shared, len(self.mixture)), np.float32)
-        for at, size, blocks in self._pieces(regions, shared):
+        for at, size, blocks in self._pieces(regions, shared, None, whole):
             for rows, sounds in blocks:
                 found[rows, at : at + size] = sounds
         return found
 
     @torch.inference_mode()
     def _pieces(
-        self, regions: list[Region], shared: bool, source: Source | None = None
+        self, regions: list[Region], shared: bool, source: Source | None, whole: bool
     ) -> Iterator[tuple[int, int, list[tuple[np.ndarray, np.ndarray]]]]:
         """See `pieces`; yields where a piece begins, how long it is, and in blocks which of its rows aren't silent, and those."""
         times = source.times if source else 1
@@ -259,13 +279,13 @@ class Scene:
         inverses = [Inverse(n_fft, hop, self.device) for _ in blocks]
         begin = self.first * hop  # the scene's first sample
         before = n_fft // 2  # samples of a frame before its middle
-        whole = source.sound if source else self.channels.sound  # all that is heard
+        heard = source.sound if source else self.channels.sound  # all of it
 
         def piece(at: int, count: int, found: list[tuple[Tensor, Tensor]]):
             """What of `count` samples from `at` on is the scene's; and the rest of the whole, if they share it."""
             if shared:
                 ((_, sounds),) = found
-                rest = whole(at, at + count).to(sounds) - sounds.sum(0)
+                rest = heard(at, at + count).to(sounds) - sounds.sum(0)
                 found = [*found, (torch.tensor([0]), rest[None])]
             part = slice(max(0, begin - at), min(count, max(0, begin + length - at)))
             clips = self.config.clips == "published" and not shared  # tracks add up
@@ -276,12 +296,12 @@ class Scene:
             sounds = ((s[:, part].clamp(-1, 1) if clips else s[:, part]).cpu().numpy() for _, s in found)
             return max(0, at - begin), max(0, part.stop - part.start), list(zip(rows, sounds, strict=True))
 
-        for first, masks in _gathered(self._soft(regions, -(-before // hop)), FRAMES // times):
+        for first, masks in _gathered(self._soft(regions, -(-before // hop), whole), FRAMES // times):
             count = masks.shape[1]
             last, found, spec = first + count, [], self.channels.spec(first, first + count)
             wide = source.spec(first, last, self.device) if source else spec
             for inverse, block in zip(inverses, blocks, strict=True):
-                region, frame, weights = (self._shared if shared else self._alone)(masks[block])
+                region, frame, weights = self._shared(masks[block], whole) if shared else self._alone(masks[block])
                 weights = extended(weights, spec[frame], wide.shape[-1]) if source else weights
                 taken = wide.index_select(0, frame).mul_(weights)
                 found.append(inverse.push((len(masks[block]), count), region, frame, taken))
@@ -292,12 +312,15 @@ class Scene:
         """The sound of a cell, or of a region of cells. Shape: float32 (L,). Raises SopError for a cell off the grid."""
         return self.sounds([[cells] if isinstance(cells, tuple) else cells])[0]
 
-    def tracks(self, regions: list[Region]) -> np.ndarray:
+    def tracks(self, regions: list[Region], whole: bool = False) -> np.ndarray:
         """Each region's sound and, last, the rest: together they are the mixture. What several claim is dealt out among them.
 
-        Shape: float32 (P + 1, L). Raises SopError for an empty region or a cell off the grid.
+        `whole`: these regions are all that sounds. Everything is dealt out among them, as among a mixture's sources in an
+        evaluation, and nothing is left over but where none of them is there: no holes, but what the picture does not show is in
+        somebody's track. Shape: float32 (P + 1, L).
+        Raises SopError for an empty region or a cell off the grid, and for `whole` where masks have no odds.
         """
-        return self.sounds(regions, shared=True) if regions else self.mixture[None]
+        return self.sounds(regions, shared=True, whole=whole) if regions else self.mixture[None]
 
     @torch.inference_mode()
     def spectrogram(self, sound: np.ndarray) -> np.ndarray:

@@ -57,11 +57,18 @@ def write(
 
 
 def write_all(
-    scene: Scene, video: Path, count: int | None, out: Path, source_rate: bool = False, full_band: bool = False
+    scene: Scene,
+    video: Path,
+    count: int | None,
+    out: Path,
+    source_rate: bool = False,
+    full_band: bool = False,
+    whole: bool = False,
 ) -> pd.DataFrame:
     """All instruments of a scene into a folder: `1_left.wav`, ..., `rest.wav`, a map of each as png, and `tracks.csv`.
 
-    The wavs add up to the video's sound. Args: `count`: how many to find (None: as many as differ); others as in `write`.
+    The wavs add up to the video's sound. Args: `count`: how many to find (None: as many as differ).
+        `whole`: as in `Scene.tracks`. Others as in `write`.
     Gives what `tracks.csv` says: name, share (of the mixture's energy), cells (of the grid, in all windows).
     Raises SopError where fewer are found.
     """
@@ -75,7 +82,7 @@ def write_all(
         part.mkdir()
         with ExitStack() as files:
             puts = [files.enter_context(media.sound_writer(part / f"{name}.wav", rate)) for name in names]
-            for piece in _tracks(scene, video, found.regions, rate, full_band):
+            for piece in _tracks(scene, video, found.regions, rate, full_band, whole):
                 energy += np.square([*piece, piece.sum(0)], dtype=np.float64).sum(1)
                 for put, sound in zip(puts, piece, strict=True):
                     put(sound)
@@ -109,8 +116,10 @@ def _rate(scene: Scene, video: Path, source_rate: bool, full_band: bool) -> int:
     return media.sound_rate(video) if source_rate or full_band else scene.rate
 
 
-def _tracks(scene: Scene, video: Path, regions: list, rate: int, full_band: bool) -> Iterator[np.ndarray]:
+def _tracks(
+    scene: Scene, video: Path, regions: list, rate: int, full_band: bool, whole: bool = False
+) -> Iterator[np.ndarray]:
     """Pieces of the regions' tracks and the rest, at `rate`. Shape: (P + 1, l)"""
     source = Source(scene.config, video) if full_band else None
-    pieces, own = scene.pieces(regions, True, source), source.rate if source else scene.rate
+    pieces, own = scene.pieces(regions, True, source, whole), source.rate if source else scene.rate
     return pieces if rate == own else media.resampled(pieces, own, rate)

@@ -155,6 +155,9 @@ def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_
     assert (
         "0.0% of the mixture's energy; no instrument plays in the box, so the file is silent" in capsys.readouterr().out
     )
+    assert main([*words, str(tmp_path / "dealt"), "--all-sources", "2", "--whole"]) == 0
+    assert np.abs(soundfile.read(tmp_path / "dealt" / "rest.wav")[0]).max() < 1e-3
+    capsys.readouterr()
     assert main([*words, str(tmp_path / "more"), "--all-sources", "9"]) == 2
     assert "asked for 9; ask for fewer" in capsys.readouterr().err
     with pytest.raises(SystemExit):
@@ -235,6 +238,7 @@ def texts(tmp_path, _):
         (lambda t, d, r, v: ["separate", r, v, "--pixel", "4,1", "--out", t / "a.wav"], "pixel 4,1 is off the grid"),
         (lambda t, d, r, v: ["separate", r, v, "--box", "99,0,120,9", "--out", t / "a.wav"], "within the 64 x 48 pixels"),
         (lambda t, d, r, v: ["separate", r, v, "--pixel", "1,1", "--out", t / "a.ogg"], ".wav or .mp4"),
+        (lambda t, d, r, v: ["separate", r, v, "--pixel", "1,1", "--whole", "--out", t / "a.wav"], "goes with --all-sources"),
         (lambda t, d, r, v: ["separate", r, t / "no.mp4", "--pixel", "1,1", "--out", t / "a.wav"], "no.mp4"),
         (lambda t, d, r, v: ["train", "--preset", "demo", "--train", d / "train.csv", "--val", d / "val.csv", "--id", "../up"],
          "plain name"),

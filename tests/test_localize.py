@@ -46,6 +46,9 @@ def squares():
     return Scene(Squares(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), sound)
 
 
+SILENT_FILM = np.zeros((16, 60, 80, 3), np.uint8), np.zeros(2 * TINY.rate, np.float32)
+
+
 def tones(sound, hertz=(300, 3_000)):
     """Energy share near each of these frequencies."""
     power = np.abs(np.fft.rfft(sound)) ** 2
@@ -87,6 +90,29 @@ def test_energy_is_the_share_of_the_mixtures_and_lies_where_the_pixels_say(squar
     np.testing.assert_allclose(energy[1:], 0.5, atol=0.02)
     measured = (squares.sound((2, 0)) ** 2).sum() / (squares.mixture**2).sum()
     assert energy[2, 0] == pytest.approx(measured, abs=0.02)
+
+
+def test_regions_that_are_all_that_sounds_leave_no_rest_and_what_nobody_claims_is_dealt_out(squares):
+    left, top = [(2, 0)], [(0, 1)]  # the top row claims nothing, nobody claims the high tone
+    plain, whole = squares.tracks([left, top]), squares.tracks([left, top], whole=True)
+    np.testing.assert_allclose(whole.sum(0), squares.mixture, atol=1e-5)
+    assert tones(plain[2])[1] > 0.99 and np.abs(whole[2]).max() < 1e-4
+    high = np.sin(2 * np.pi * 3_000 * np.arange(len(squares.mixture)) / TINY.rate)
+    heard = [2 * (track * high).mean() for track in whole]  # amplitudes
+    np.testing.assert_allclose(heard, [0.1, 0.1, 0], atol=0.005)
+    assert tones(whole[0])[0] > 0.75 and tones(whole[1])[0] < 0.01
+
+
+def test_where_none_of_the_regions_is_there_everything_is_the_rest(squares):
+    region = np.zeros(squares.pixels.shape[:3], bool)
+    region[: len(region) // 2, 2, 0] = True
+    track, rest = squares.tracks([region], whole=True)
+    second = TINY.rate
+    np.testing.assert_allclose(track[:second], squares.mixture[:second], atol=1e-5)
+    np.testing.assert_allclose(rest[-second:], squares.mixture[-second:], atol=1e-5)
+    flat = Scene(Squares(replace(TINY, output_activation="relu", loss="l2", share=False)), *SILENT_FILM)
+    with pytest.raises(SopError, match="whole=True with output_activation=relu"):
+        flat.tracks([[(0, 0)]], whole=True)
 
 
 def test_a_region_sounds_as_the_greatest_of_its_cells(squares):
