@@ -390,12 +390,14 @@ def separate(args) -> None:
     from . import separate as s
     from .checkpoint import load_model
     from .clusters import SILENT
-    from .localize import Scene, on_grid
+    from .localize import Scene, check_whole, on_grid
 
     s.check_out(args.out, folder=args.all_sources is not None)
     if args.whole and args.all_sources is None:
         raise SopError("--whole goes with --all-sources: one region alone would be the whole mixture")
     model, cells = load_model(args.ckpt, args.device), []
+    if args.whole:
+        check_whole(model.config)
     if args.pixel:
         cells = [on_grid(args.pixel, model.config.grid)]
     elif args.box:

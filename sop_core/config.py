@@ -156,6 +156,11 @@ class Config:
         """H, W: cells of the pixel grid."""
         return self.image // self.frame_stride, self.image // self.frame_stride
 
+    @property
+    def has_odds(self) -> bool:
+        """Whether masks have odds, by which they can be dealt out among several: the sigmoid's alone."""
+        return self.output_activation == "sigmoid"
+
     def override(self, settings: dict[str, str]) -> "Config":
         """A copy with some fields set from text (`--set epochs=3`). Raises SopError on an unknown name or a bad value."""
         types = {f.name: type(getattr(self, f.name)) for f in dataclasses.fields(self)}
@@ -209,7 +214,7 @@ class Config:
             raise SopError(
                 f"config {self.name}: warp=none with bins={self.bins}, expected n_fft // 2 + 1 = {self.n_fft // 2 + 1}"
             )
-        if self.output_activation != "sigmoid" and (self.loss == "bce" or self.share):
+        if not self.has_odds and (self.loss == "bce" or self.share):
             raise SopError(
                 f"config {self.name}: output_activation={self.output_activation} with loss={self.loss}, share={self.share}; "
                 "only the sigmoid has odds: expected loss l1 or l2, and share=false"

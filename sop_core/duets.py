@@ -109,14 +109,15 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path, journal: J
         stems = np.stack([s[:length] for s in stems])
         regions = [scene.cells_in(s.box) for s in sources]
         found = scene.sounds(regions)[:, :length]
-        dealt = [scene.tracks(regions, whole)[:-1, :length] for whole in (False, True)]
-        sounds, estimate, tracks, whole = (torch.from_numpy(x).to(scene.device) for x in (stems, found, *dealt))
+        dealt = {"tracks": scene.tracks(regions)}
+        if model.config.has_odds:
+            dealt["whole"] = scene.tracks(regions, whole=True)
+        sounds, estimate = (torch.from_numpy(x).to(scene.device) for x in (stems, found))
         mixture = torch.from_numpy(scene.mixture[:length]).to(sounds)
         methods = {
             "model": estimate,
             "exchanged": estimate.roll(1, 0),
-            "tracks": tracks,
-            "whole": whole,
+            **{k: torch.from_numpy(v[:-1, :length]).to(sounds) for k, v in dealt.items()},
             "mixture": mixture.expand_as(sounds),
         }
         rows = score(i, [(clip.name, clip.video, s.label) for s in sources], sounds, methods | oracles(model, sounds))

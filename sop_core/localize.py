@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import clusters, features, media
 from .band import Source, extended
+from .config import Config
 from .errors import SopError
 from .features import Channels
 from .film import Film, Frames, Stills, Video
@@ -177,10 +178,8 @@ class Scene:
 
         `whole`: as in `tracks`. Yields the first frame and (P, T, F).
         """
-        if whole and self.config.output_activation != "sigmoid":
-            raise SopError(
-                f"whole=True with output_activation={self.config.output_activation}: only the sigmoid has odds"
-            )
+        if whole:
+            check_whole(self.config)
         numbers, there = self._numbers(regions)
         begin, end = max(0, self.first - margin), min(self.channels.length, self.last + margin)
         over, tail = features.fade(self.config.stft_frames), None
@@ -301,7 +300,9 @@ class Scene:
             last, found, spec = first + count, [], self.channels.spec(first, first + count)
             wide = source.spec(first, last, self.device) if source else spec
             for inverse, block in zip(inverses, blocks, strict=True):
-                region, frame, weights = self._shared(masks[block], whole) if shared else self._alone(masks[block])
+                region, frame, weights = (
+                    self._shared(masks[block], whole) if shared or whole else self._alone(masks[block])
+                )
                 weights = extended(weights, spec[frame], wide.shape[-1]) if source else weights
                 taken = wide.index_select(0, frame).mul_(weights)
                 found.append(inverse.push((len(masks[block]), count), region, frame, taken))
@@ -388,6 +389,14 @@ class Scene:
     def cells_in(self, box: tuple[float, float, float, float]) -> list[Cell]:
         """See `cells_in`."""
         return cells_in(box, self.grid)
+
+
+def check_whole(config: Config) -> None:
+    """Raises SopError where a model's masks can't be dealt out as `Scene.tracks` does with `whole`."""
+    if not config.has_odds:
+        raise SopError(
+            f"whole with output_activation={config.output_activation}: only the sigmoid has odds to deal out by"
+        )
 
 
 def on_grid(cell: Cell, grid: tuple[int, int]) -> Cell:

@@ -12,7 +12,7 @@ Conventions:
 import asyncio
 import operator
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -297,7 +297,7 @@ class PixelPlayer(anywidget.AnyWidget):
         if len(self.regions) > TRACKS:
             raise SopError(f"{len(self.regions)} tracks, of which a player mixes {TRACKS} at most")
         regions = [self._clusters.regions[r] if isinstance(r, int) else r for r in self.regions]
-        with _one_thread():
+        with _one_thread() if self.seconds <= LONGEST else nullcontext():  # longer ones may need the nets again
             sounds = self.scene.tracks(regions)
         return _finite(sounds, f"scene.tracks({regions})", (len(regions) + 1, self._sounds.shape[1]))
 

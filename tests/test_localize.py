@@ -96,6 +96,7 @@ def test_regions_that_are_all_that_sounds_leave_no_rest_and_what_nobody_claims_i
     left, top = [(2, 0)], [(0, 1)]  # the top row claims nothing, nobody claims the high tone
     plain, whole = squares.tracks([left, top]), squares.tracks([left, top], whole=True)
     np.testing.assert_allclose(whole.sum(0), squares.mixture, atol=1e-5)
+    np.testing.assert_array_equal(squares.sounds([left, top], whole=True), whole[:2])
     assert tones(plain[2])[1] > 0.99 and np.abs(whole[2]).max() < 1e-4
     high = np.sin(2 * np.pi * 3_000 * np.arange(len(squares.mixture)) / TINY.rate)
     heard = [2 * (track * high).mean() for track in whole]  # amplitudes
@@ -111,7 +112,7 @@ def test_where_none_of_the_regions_is_there_everything_is_the_rest(squares):
     np.testing.assert_allclose(track[:second], squares.mixture[:second], atol=1e-5)
     np.testing.assert_allclose(rest[-second:], squares.mixture[-second:], atol=1e-5)
     flat = Scene(Squares(replace(TINY, output_activation="relu", loss="l2", share=False)), *SILENT_FILM)
-    with pytest.raises(SopError, match="whole=True with output_activation=relu"):
+    with pytest.raises(SopError, match="whole with output_activation=relu"):
         flat.tracks([[(0, 0)]], whole=True)
 
 

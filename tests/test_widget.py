@@ -252,6 +252,11 @@ def test_a_click_is_computed_on_one_thread_and_leaves_torch_as_it_was(player, sc
         with pytest.raises(SopError):
             player.pixel = 4, 2
         assert (seen, torch.get_num_threads()) == ([1], 3)
+        long = ToneScene(seconds=31)  # may need the nets again, for which one thread is not enough
+        long.tracks = scene.tracks = lambda regions: seen.append(torch.get_num_threads()) or tracks(regions)
+        with pytest.raises(SopError):  # the short scene's tracks
+            PixelPlayer(long, (3, 9), seconds=31)
+        assert seen == [1, 3]
     finally:
         torch.set_num_threads(before)
 
