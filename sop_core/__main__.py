@@ -404,7 +404,7 @@ def separate(args) -> None:
         cells = _cells(args.box, args.video, model.config.grid)
     scene = Scene.from_video(model, args.video, args.cache)
     how = {"source_rate": args.rate == "source", "full_band": args.full_band}
-    if not cells:
+    if args.all_sources is not None:
         table = s.write_all(scene, args.video, args.all_sources or None, args.out, whole=args.whole, **how)
         print("\n".join(f"{row.name:<20} {row.share:6.1%} of the energy" for row in table.itertuples(index=False)))
         print(f"tracks and maps: {args.out}")

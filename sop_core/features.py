@@ -2,7 +2,7 @@
 
 Windows overlap by half, and each counts only round its middle, where the nets see most; neighbours fade into one another
 over an eighth of a window. The pixels' numbers are small and stay in memory; channel images are kept as long as there is
-room (`KEPT`), and made again beyond that, so memory hardly grows with the video. `save` and `load` keep all of it in a
+room (`KEPT`), and made again beyond that, so most of it never stands in memory at once. `save` and `load` keep all of it in a
 folder beside the video.
 """
 

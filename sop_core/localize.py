@@ -1,7 +1,7 @@
 """Which pixel makes which sound: a `Scene` is a video whose every pixel can be heard, of any length.
 
 The nets run once (`features`). After that a pixel's sound costs an inner product with the sound's channel images, a mask,
-and an inverse STFT; all of it goes window by window, so memory hardly grows with the video.
+and an inverse STFT; all of it goes window by window, so what is computed never stands in memory at once.
 """
 
 import math
@@ -149,7 +149,7 @@ class Scene:
     def _numbers(self, regions: list[Region]) -> tuple[Tensor, Tensor]:
         """What regions' K numbers are in each window, and whether they have a cell there. Shape: -> (W, P, K), bool (W, P)"""
         if all(isinstance(region, list) and len(region) == 1 for region in regions):  # all at once: there may be 196
-            rows, columns = map(list, zip(*(self.check(region[0]) for region in regions), strict=True))
+            rows, columns = map(list, zip(*(on_grid(region[0], self.grid) for region in regions), strict=True))
             cells = self.pixels[:, rows, columns]
             return cells, cells.new_ones(cells.shape[:2])
         each = [self._number(region) for region in regions]
@@ -160,7 +160,7 @@ class Scene:
         if isinstance(region, list):
             if not region:
                 raise SopError("a region without a cell has no sound; choose at least one")
-            rows, columns = map(list, zip(*map(self.check, region), strict=True))
+            rows, columns = map(list, zip(*(on_grid(cell, self.grid) for cell in region), strict=True))
             cells = list(self.pixels[:, rows, columns])
         else:
             if region.dtype != bool or region.shape != self.pixels.shape[:3] or not region.any():
@@ -215,28 +215,22 @@ class Scene:
         """
         return torch.cat([masks for _, masks in self._soft(regions)], 1).mT
 
-    def _alone(self, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What each region takes by itself of each bin of the STFT, for the frames in which it takes anything.
+    def _alone(self, masks: Tensor, kind: str) -> tuple[Tensor, Tensor, Tensor]:
+        """What each region takes by itself of each bin of the STFT, for the frames in which it takes anything; `kind` of mask.
 
         Shape: (P, T, F) -> int (n,), which region; int (n,), which frame; (n, F_linear)
         """
         # Bins of linear frequency are means of neighbours: where no neighbour is over 0.5, none of them is.
-        some = masks.amax(-1) > 0.5 if self.config.mask == "binary" else (masks != 0).any(-1)
+        some = masks.amax(-1) > 0.5 if kind == "binary" else (masks != 0).any(-1)
         region, frame = some.nonzero(as_tuple=True)
-        return region, frame, harden(self.model.warp.inverse_frames(masks[region, frame]), self.config.mask)
+        return region, frame, harden(self.model.warp.inverse_frames(masks[region, frame]), kind)
 
-    def _shared(self, masks: Tensor, whole: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """The same where what several claim is dealt out among them, each its part by how strongly it claims.
-
-        `whole`: as in `tracks`; the masks say already what each one's part is.
-        """
-        if whole:
-            region, frame = (masks != 0).any(-1).nonzero(as_tuple=True)
-            return region, frame, self.model.warp.inverse_frames(masks[region, frame])
+    def _shared(self, masks: Tensor, kind: str) -> tuple[Tensor, Tensor, Tensor]:
+        """The same where what several claim is dealt out among them, each its part by how strongly it claims."""
         if len(masks) == 1:
-            return self._alone(masks)
+            return self._alone(masks, kind)
         soft = self.model.warp.inverse_frames(masks)
-        hard = harden(soft, self.config.mask)
+        hard = harden(soft, kind)
         claims = hard * soft
         taken = claims * (hard.sum(0).clamp(0, 1) / claims.sum(0).clamp_min(1e-8))
         region, frame = (taken != 0).any(-1).nonzero(as_tuple=True)
@@ -295,14 +289,14 @@ class Scene:
             sounds = ((s[:, part].clamp(-1, 1) if clips else s[:, part]).cpu().numpy() for _, s in found)
             return max(0, at - begin), max(0, part.stop - part.start), list(zip(rows, sounds, strict=True))
 
+        # Masks of a whole are dealt out already: each takes its part, and none is cut.
+        take, kind = (self._alone, "ratio") if whole else (self._shared if shared else self._alone, self.config.mask)
         for first, masks in _gathered(self._soft(regions, -(-before // hop), whole), FRAMES // times):
             count = masks.shape[1]
             last, found, spec = first + count, [], self.channels.spec(first, first + count)
             wide = source.spec(first, last, self.device) if source else spec
             for inverse, block in zip(inverses, blocks, strict=True):
-                region, frame, weights = (
-                    self._shared(masks[block], whole) if shared or whole else self._alone(masks[block])
-                )
+                region, frame, weights = take(masks[block], kind)
                 weights = extended(weights, spec[frame], wide.shape[-1]) if source else weights
                 taken = wide.index_select(0, frame).mul_(weights)
                 found.append(inverse.push((len(masks[block]), count), region, frame, taken))
@@ -345,7 +339,7 @@ class Scene:
             each = masks.new_zeros(len(masks) + 1, masks.shape[1])
             each[-1] = power.sum(-1)
             for p in range(0, len(masks), BLOCK):
-                region, frame, weights = self._alone(masks[p : p + BLOCK])
+                region, frame, weights = self._alone(masks[p : p + BLOCK], self.config.mask)
                 each[p + region, frame] = (weights.square() * power[frame]).sum(-1)
             found.append(each.cpu().numpy())
         return np.concatenate(found, 1)
@@ -381,10 +375,6 @@ class Scene:
         return clusters.find(self, count)
 
     # ---- geometry
-
-    def check(self, cell: Cell) -> Cell:
-        """The cell itself, or SopError where it is off the grid."""
-        return on_grid(cell, self.grid)
 
     def cells_in(self, box: tuple[float, float, float, float]) -> list[Cell]:
         """See `cells_in`."""

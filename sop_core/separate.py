@@ -1,6 +1,6 @@
 """A video's sounds into files: one sound as wav, or as mp4 with the picture and where it comes from; all of them, in a folder.
 
-Everything goes by pieces, so memory hardly grows with the video, and appears whole or not at all.
+Everything goes by pieces, so what is computed never stands in memory at once, and appears whole or not at all.
 """
 
 from collections.abc import Iterable, Iterator

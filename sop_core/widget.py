@@ -259,9 +259,8 @@ class PixelPlayer(anywidget.AnyWidget):
         names = [self._name(region) for region in self.regions]
         try:
             sounds = self._play() if names else self._sounds[:0]
-            tracks = [self._told(*one) for one in zip([*names, REST][: len(sounds)], sounds, strict=True)]
-            for track, sound in zip(tracks, sounds[:-1], strict=False):
-                track |= _pcm(sound)
+            tracks = [self._told(name, sound) | _pcm(sound) for name, sound in zip(names, sounds[:-1], strict=True)]
+            tracks += [self._told(REST, sound) for sound in sounds[-1:]]
         except Exception as e:
             why = " ".join((str(e) if isinstance(e, SopError) else f"{type(e).__name__}: {e}").split())
             self.regions = known

@@ -462,8 +462,7 @@ function render({ model, el }) {
       drawWave(row, track.tint, sounds.sounds[i], mixture.peak);
       return row;
     });
-    shown = -1; // the needles are new
-    show();
+    shown = -1; // the needles are new: `wait` shows where they are
     drawSpectra();
     if (!mixer.length) element("div", "empty", ui.tracks, { textContent: WELCOME });
     adjust();
