@@ -36,7 +36,9 @@ SAFE = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,ogg,wav,mp3,flac,aac",
 }
-ONE_THREAD = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}  # one was all there was before 17
+PYAV = int(av.__version__.split(".")[0])
+ONE_THREAD = {"threads": 1} if PYAV >= 17 else {}  # one was all there was before 17
+LENIENT = {"metadata_errors": "ignore"} if PYAV < 19 else {}  # titles needn't be valid UTF-8; 19 never minds
 MP3_RUN_UP = 11_520  # samples: 10 frames or 20, more than an mp3 frame leans on those before it (see mp3.py)
 JUMP = 0.05  # seconds: sound timestamps that are off by less are rounding, by more are a gap (or an overlap)
 PLAIN = {("fltp", "mono"), ("fltp", "stereo")}  # what aac, mp3 and opus decode to, mostly: mixed here
@@ -45,6 +47,8 @@ MOST_PIXELS = 100_000_000  # of a jpg: a larger one is a trap for the memory
 AHEAD = 100  # packets: pictures are stored at most 16 places from where they are shown, sound between them
 AAC_RATE = 44_100  # Hz: not every player takes 11 025
 LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file, not a quiet passage
+# Seconds: what decoders may differ by at a sound's end, two codec frames of the longest kind (HE-AAC at 44.1 kHz: 46 ms).
+CODEC_FRAMES = 0.1
 
 
 # ---- sound in
@@ -56,18 +60,22 @@ def sound_length(path: Path) -> tuple[int, int]:
         return f.frames, f.samplerate
 
 
-def read_sound(path: Path, start: int = 0, count: int | None = None, rate: int | None = None) -> np.ndarray:
+def read_sound(
+    path: Path, start: int = 0, count: int | None = None, rate: int | None = None, missing: int = 0
+) -> np.ndarray:
     """A window of a wav, flac or mp3 file; only the window is read. Channels are averaged.
 
     Args: `start`, `count`: the window, in samples of the file (count None: to the end).
         `rate`: Hz; what was read is resampled to it, so L becomes about count * rate / the file's rate.
+        `missing`: so many samples may be missing at the window's end, and are silence then.
     Shape: float32 (L,).
-    Raises SopError if the file can't be read, or is shorter than start + count.
+    Raises SopError if the file can't be read, or is shorter than start + count - missing.
     """
     with _sound_file(path) as f:
         end = f.frames if count is None else start + count
-        if not 0 <= start <= end <= f.frames:
+        if not (0 <= start <= end <= f.frames + missing and start <= f.frames):
             raise SopError(f"{path}: {f.frames / f.samplerate:.2f} s of sound, needs {end / f.samplerate:.2f} s")
+        wanted, end = end - start, min(end, f.frames)
         own_rate, is_mp3 = f.samplerate, f.format == "MP3"
         sound = mp3.window(path, start, end - start) if is_mp3 and count is not None else None
         if sound is None:
@@ -77,6 +85,7 @@ def read_sound(path: Path, start: int = 0, count: int | None = None, rate: int |
             sound = sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1)
     if len(sound) < end - start:  # the header promised more
         raise SopError(f"{path}: cut short, it ends after {(start + len(sound)) / own_rate:.2f} s; make it again")
+    sound = sound if wanted == len(sound) else np.pad(sound, (0, wanted - len(sound)))
     return sound if rate in (None, own_rate) else soxr.resample(sound, own_rate, rate)
 
 
@@ -232,7 +241,8 @@ def stream(
     with _opened(path) as container:
         video, audio = _streams(path, container)
         pixel = video.sample_aspect_ratio or Fraction(1)  # a pixel's width over its height
-        pictures, sounds = _Pictures(path, fps, duration, pixel, max_side), _Sounds(path, rate, duration)
+        pictures = _Pictures(path, fps, duration, pixel, max_side)
+        sounds = _Sounds(path, rate, duration, _told_end(container, audio) - zero)
         if start > 0:  # a second early: a decoder needs a run-up
             container.seek(max(0, int((zero - 1) * av.time_base)))
         for packet in _needed_first(container.demux(video, audio), video, pictures, zero):
@@ -255,7 +265,8 @@ def stream_sound(path: Path, rate: int) -> Iterator[np.ndarray]:
     zero = _first_sound(path)
     with _opened(path) as container:
         video, audio = _streams(path, container)
-        sounds, end = _Sounds(path, rate, None), 0.0  # end: of the pictures, in seconds
+        sounds = _Sounds(path, rate, None, _told_end(container, audio) - zero)
+        end = 0.0  # of the pictures, in seconds
         for packet in container.demux(video, audio):
             if packet.stream is video:
                 end = max(end, float((packet.pts or 0) * packet.time_base))
@@ -317,8 +328,9 @@ class _Sounds:
 
     kind = "sound"
 
-    def __init__(self, path: Path, rate: int, length: float | None):
-        self.path, self.rate, self.length = path, rate, length
+    def __init__(self, path: Path, rate: int, length: float | None, end: float):
+        """`end`: where the file says that its sound ends, in seconds of it; see `_told_end`."""
+        self.path, self.rate, self.length, self.end = path, rate, length, end
         self.own_rate = 0  # Hz of what is decoded: only the first frame says it for sure (HE-AAC)
         self.count = math.inf  # samples to take, at own_rate
         self.taken = 0  # samples so far, at own_rate
@@ -345,13 +357,18 @@ class _Sounds:
             sound = np.concatenate([np.zeros(max(0, skew), np.float32), sound[max(0, -skew) :]])
         sound = sound[: int(min(len(sound), self.count - self.taken))]
         self.taken += len(sound)
-        self.waiting.append(sound)
         if len(self.waiting) >= 40:
             yield self._resampled()
+        self.waiting.append(sound)  # the last frame is always here: `finish` may have to cut it
 
     def finish(self) -> Iterator[np.ndarray]:
         if not self.taken:
             raise SopError(f"{self.path}: no sound from there on" if self.own_rate else f"{self.path}: no sound in it")
+        last = self.waiting.pop()
+        beyond = self.taken - max(0, round(min(self.taken, self.end * self.own_rate)))
+        kept = len(last) - beyond if beyond < len(last) else len(last)  # more than a frame: the file says it wrong
+        self.taken -= len(last) - kept
+        self.waiting.append(last[:kept])
         yield self._resampled(last=True)
 
     def _resampled(self, last: bool = False) -> np.ndarray:
@@ -426,6 +443,17 @@ def _first_sound(path: Path) -> float:
     raise SopError(f"{path}: its sound stream holds no sound that can be decoded")
 
 
+def _told_end(container: av.container.InputContainer, audio: av.AudioStream) -> float:
+    """Where an mp4 says that its sound ends, in the file's seconds; inf for other kinds of file.
+
+    An encoder fills its last frame up with silence. mp4 says, to the sample, how much of it counts; FFmpeg obeys since
+    version 9 only. So that a sound has one length, whatever decodes it, `_Sounds.finish` cuts there.
+    """
+    if "mp4" not in container.format.name or audio.duration is None:
+        return math.inf
+    return float(((audio.start_time or 0) + audio.duration) * audio.time_base)
+
+
 def _decode(packet: av.Packet) -> list:
     try:
         return packet.decode()
@@ -439,7 +467,7 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
         raise SopError(f"{path}: {reason}")
     try:
         # file: before the name, or `a:b.mp4` would be read as a protocol
-        with av.open(f"file:{os.fspath(path)}", options=SAFE, metadata_errors="ignore") as container:
+        with av.open(f"file:{os.fspath(path)}", options=SAFE, **LENIENT) as container:
             yield container
     except (av.FFmpegError, OSError) as e:
         with path.open("rb") as f:

@@ -92,6 +92,34 @@ def test_flash_and_beep_meet(tmp_path, ending, starts):
     assert len(sound) == pytest.approx((4.0 - sound_start) * RATE, abs=0.06 * RATE)
 
 
+@pytest.mark.parametrize(("ending", "rate"), [("mp4", 44_100), ("mov", 22_050), ("mp4", 48_000)])
+def test_a_sound_is_as_long_as_it_was_written_whatever_decodes_it(tmp_path, ending, rate):
+    """The encoder fills its last frame of 1024 samples up; the file says how many of them count. FFmpeg 8 gives all of them."""
+    count = round(1.3 * rate)
+    assert count % 1024  # else nothing is filled up
+    times = np.arange(0, 1.3, 0.04)
+    pictures = [np.full((48, 64, 3), 90, np.uint8)] * len(times)
+    path = make_video(tmp_path / f"a.{ending}", times, pictures, tone(440, 1.3, rate)[None], rate=rate)
+    assert sum(map(len, media.stream_sound(path, rate))) == count
+    assert len(media.read_video(path, 8, rate)[1]) == count
+    assert len(media.read_video(path, 8, rate, 0.5, 0.3)[1]) == round(0.3 * rate)  # within it nothing is cut
+
+
+def test_a_title_needs_no_valid_utf_8(tmp_path):
+    path = plain_video(tmp_path / "a.mp4")
+    with av.open(str(path)) as source, av.open(str(tmp_path / "b.mp4"), "w") as titled:
+        titled.metadata["title"] = "TITLETITLE"
+        streams = {s.index: titled.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                titled.mux(packet)
+    data = (tmp_path / "b.mp4").read_bytes()
+    assert data.count(b"TITLETITLE") == 1
+    (tmp_path / "b.mp4").write_bytes(data.replace(b"TITLETITLE", b"\xff\xfe\xc3(\x80TITL\xe9"))
+    assert len(media.read_video(tmp_path / "b.mp4", 8, RATE)[0]) == 16
+
+
 def test_flash_and_beep_meet_at_a_variable_frame_rate(tmp_path):
     times = np.concatenate([np.arange(0, 1, 0.02), np.arange(1, 3, 0.3), np.arange(3.1, 5, 0.05)])
     flash_and_beep(tmp_path / "a.mp4", 3.1, 5.0, times=times)
