@@ -100,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--splits", type=Path, default=None, metavar="vggsound.csv", help="the data set's own test and train"
     )
+    p.add_argument(
+        "--sections",
+        action="store_true",
+        help="ids are <YouTube id>_<start>, as VGGSound's: such clips are of one video",
+    )
     p.add_argument("--check", action="store_true", help="change nothing; read all, and list what is missing or bad")
     p.add_argument("--fps", type=float, default=None, help="frames a second, where preprocess didn't note it (--check)")
     p.add_argument(
@@ -271,7 +276,15 @@ def index(args) -> None:
     out = args.out or (args.data.parent if args.data.is_file() else args.data / args.name)
     if not args.check:
         paths = ix.build_index(
-            args.data, out, args.min_frames, args.val_ratio, args.test_ratio, args.seed, args.duets, args.splits
+            args.data,
+            out,
+            args.min_frames,
+            args.val_ratio,
+            args.test_ratio,
+            args.seed,
+            args.duets,
+            args.splits,
+            args.sections,
         )
         for name, path in paths.items():
             clips = ix.read_index(path) if path.stat().st_size else []

@@ -3,6 +3,9 @@
     music.json, vggsound.csv  ->  VIDEOS/<label>/<id>.mp4
     PHOTOS/**/*.jpg           ->  VIDEOS/silence/<name>.mp4
 
+A VGGSound clip is a section of a video. `sections.csv` (rows `label/id,video`, no header) says which clips are one and of
+which video: `collect` writes it beside the videos, and it goes along to what is preprocessed and indexed of them.
+
 Videos vanish, and nothing stops the rest: `VIDEOS/collect_report.csv` says of every one what became of it. A second run
 fetches what is missing; what was unavailable or private the last time is taken to be gone.
 Downloading is yt-dlp's, cutting and joining ffmpeg's (both come with the extra `collect`).
@@ -39,7 +42,7 @@ YOUTUBE = "https://www.youtube.com/watch?v={id}"
 SECTION = 10.0  # seconds of a VGGSound clip
 HEIGHT = 360  # pixels, at most: training sees 224
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
-REPORT = "collect_report.csv"
+REPORT, SECTIONS = "collect_report.csv", "sections.csv"
 # Worth another try at once.
 PASSING = r"HTTP Error (429|5\d\d)|timed out|reset by peer|connection refused|name resolution"
 # What yt-dlp says, and what it means. The first that fits counts; what has failed may be there when asked otherwise.
@@ -135,8 +138,37 @@ def collect(videos: list[Video], out: Path, how: How | None = None, progress: bo
             f"{how.cookies}: no such file; expected cookies as a browser's extension exports them (cookies.txt)"
         )
     _yt_dlp()
+    note_sections(Path(out), {f"{v.label}/{v.id}": v.key for v in videos if v.start is not None and not _unsafe(v)})
     with _ffmpeg():
         return _all(videos, Path(out), how.jobs, progress, lambda v, before: _fetched(v, Path(out), how, before))
+
+
+def read_sections(folder: Path) -> dict[str, str]:
+    """`sections.csv` of a folder: `label/id` of each clip that is a section -> its video. Empty where there is none.
+
+    Raises SopError naming the row where one isn't that.
+    """
+    path, found = folder / SECTIONS, {}
+    if not path.is_file():
+        return found
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as f:
+        for number, row in enumerate(csv.reader(f), 1):
+            if len(row) != 2:
+                raise SopError(f"{path} row {number}: {','.join(row)!r}, expected label/id,video; make it again")
+            found[row[0]] = row[1]
+    return found
+
+
+def note_sections(folder: Path, sections: dict[str, str]) -> None:
+    """Add to `sections.csv` of a folder; what it says already of other clips stays."""
+    known = read_sections(folder)
+    if sections.items() <= known.items():
+        return
+    with (
+        whole(folder / SECTIONS) as part,
+        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
+    ):
+        csv.writer(f, lineterminator="\n").writerows(sorted((known | sections).items()))
 
 
 def silence(photos: Path, out: Path, seconds: float = 24.0, jobs: int = 4, progress: bool = True) -> pd.DataFrame:

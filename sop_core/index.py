@@ -2,7 +2,8 @@
 
 A row is `AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`, no header; a path is looked up as written, then from the index's own
 folder (what we write is relative to it, so that a data set can be moved). A clip is told by `label/id`, from its
-sound's place `.../<label>/<id>.mp3`; a duet's label is its two labels with a blank between.
+sound's place `.../<label>/<id>.mp3`; a duet's label is its two labels with a blank between. Which clips are sections of one
+video stands in a file `sections.csv` beside the index (see `collect`).
 """
 
 import csv
@@ -22,15 +23,16 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .collect import read_vggsound
+from .collect import note_sections, read_sections, read_vggsound
 from .config import MUSIC, SILENCE
 from .errors import SopError
-from .media import frame_path, read_frames, read_sound, sound_length, whole
+from .media import CODEC_FRAMES, frame_path, read_frames, read_sound, sound_length, whole
 
 SOUNDS = (".flac", ".wav", ".mp3")  # where an id has several, the first of these is taken
 SILENT = 1e-4  # of full scale: a sound that stays below is no sound (-80 dB)
 DUETS = ("test", "train", "drop")
-SECTION = re.compile(r"([\w-]{11})_\d{6}", re.ASCII)
+SECTION = re.compile(r"([\w-]{11})_\d{6}", re.ASCII)  # VGGSound's layout: YouTube id, start in seconds
+NAMED = 3  # of what is left out, so many are named
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -40,11 +42,14 @@ class Clip:
     _sound: str  # a Path is five times larger, and an index may have 200,000 clips
     _frames: str
     n_frames: int
+    _video: str
 
-    def __init__(self, sound: Path | str, frames: Path | str, n_frames: int):
+    def __init__(self, sound: Path | str, frames: Path | str, n_frames: int, video: str = ""):
+        """`video`: of which it is a section, if it is one."""
         object.__setattr__(self, "_sound", os.fspath(sound))
         object.__setattr__(self, "_frames", os.fspath(frames))
         object.__setattr__(self, "n_frames", n_frames)
+        object.__setattr__(self, "_video", video)
 
     @property
     def sound(self) -> Path:
@@ -69,21 +74,14 @@ class Clip:
 
     @property
     def video(self) -> str:
-        """What clips of one video share: they never stand in two splits. `<YouTube id>_<start>` is a section of one."""
-        section = SECTION.fullmatch(self.id)
-        return section[1] if section else self.id
+        """What clips of one video share: they never stand in two splits, nor in one mixture."""
+        return self._video or self.id
 
-
-def duets(labels: Iterable[str]) -> set[str]:
-    """Which of a data set's labels are duets: two words with a blank between, one of them at least a label of its own.
-
-    VGGSound's "playing harp" is none then, and "drum piano" is one without a piano alone. Where no label has one word alone,
-    all of two words are taken for duets.
-    """
-    labels = set(labels)
-    pairs = {label for label in labels if len(label.split(" ")) == 2 and all(label.split(" "))}
-    solos = labels - pairs - {SILENCE}
-    return {label for label in pairs if not solos.isdisjoint(label.split(" "))} if solos else pairs
+    @property
+    def is_duet(self) -> bool:
+        """Whether its label is two words with a blank between. A section's is VGGSound's ("playing harp"): one instrument."""
+        words = self.label.split(" ")
+        return len(words) == 2 and all(words) and not self._video
 
 
 def read_index(path: Path) -> list[Clip]:
@@ -94,12 +92,13 @@ def read_index(path: Path) -> list[Clip]:
     """
     path = Path(path)
     clips, there = [], _Files(os.path.dirname(path))  # noqa: PTH120 (plain strings: an index may have 200,000 rows)
+    sections = read_sections(path.parent)
     try:
         # utf-8-sig: a spreadsheet's mark at the start is no part of the first path; names needn't be valid UTF-8
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
             for number, row in enumerate(csv.reader(f), 1):
                 if row:
-                    clips.append(_clip(path, there, number, row))
+                    clips.append(_clip(path, there, number, row, sections))
     except (OSError, csv.Error) as e:
         hint = "no such index; `python -m sop_core index DATA` makes one"
         raise SopError(f"{path}: {hint if not path.exists() else f'not readable as csv ({e})'}") from e
@@ -139,7 +138,7 @@ class _Files:
             return []
 
 
-def _clip(path: Path, there: _Files, number: int, row: list[str]) -> Clip:
+def _clip(path: Path, there: _Files, number: int, row: list[str], sections: dict[str, str]) -> Clip:
     if len(row) != 3:
         raise SopError(f"{path} row {number}: {len(row)} columns, expected 3: sound,frames,number of frames")
     try:
@@ -154,7 +153,8 @@ def _clip(path: Path, there: _Files, number: int, row: list[str]) -> Clip:
         what = f"sound at {row[0]}" if sound is None else f"folder of frames at {row[1]}"
         hint = f"nor from {there.base or '.'}; index the data again, or put it back"
         raise SopError(f"{_told(path, number, row)}: no {what}, {hint}")
-    return Clip(sound, frames, n_frames)
+    clip = Clip(sound, frames, n_frames)
+    return Clip(sound, frames, n_frames, sections[clip.name]) if clip.name in sections else clip
 
 
 def _told(path: Path, number: int, row: list[str]) -> str:
@@ -186,7 +186,13 @@ def _relative_folder(place: str, folder: Path) -> str:
 
 def find_clips(data: Path) -> list[Clip]:
     """All clips under `data` that have sound and frames, by label and id, whatever the file system's order."""
-    return [Clip(sound, frames, n) for sound, frames, n in _halves(Path(data)) if sound and n]
+    return _complete(_halves(Path(data)), read_sections(Path(data)))
+
+
+def _complete(halves: Iterable[tuple[str, str, int]], sections: dict[str, str]) -> list[Clip]:
+    """Those of `_halves` that have both; `sections`: `label/id` of each clip that is one -> its video."""
+    clips = (Clip(sound, frames, n) for sound, frames, n in halves if sound and n)
+    return [Clip(c._sound, c._frames, c.n_frames, sections.get(c.name, "")) for c in clips] if sections else [*clips]
 
 
 def _halves(data: Path) -> Iterator[tuple[str, str, int]]:
@@ -245,25 +251,23 @@ def split(
     seed: int = 0,
     duet: str = "test",
     own: dict[str, str] | None = None,
-    known: Iterable[str] = (),
 ) -> tuple[list[Clip], list[Clip], list[Clip]]:
     """Clips -> (train, val, test): by `seed`, in the shares asked for in every label, and no video in two of them.
 
     Silent scenes (the label `silence`) go to train. A label with 2 videos or more has one in train, and with 3 or more one
     in val if `val_ratio` isn't 0. The order of `clips` doesn't matter.
 
-    Args: `duet`: where duets (see `duets`) go: `test`, `train` (they are split like all others), `drop`.
-        `known`: labels that there are besides those of the clips, to tell duets by.
+    Args: `duet`: where duets (`Clip.is_duet`) go: `test`, `train` (they are split like all others), `drop`.
         `own`: the data set's own splits (`read_splits`). Its test is test; its train is shared out to train and val; a clip
         of train whose video is in test or val as well is left out.
     """
     clips = sorted(clips, key=lambda c: (c.label, c.id, str(c.sound)))
-    own, both = own or {}, duets([*(c.label for c in clips), *known]) if duet != "train" else set()
+    own = own or {}
     if duet == "drop":
-        clips = [c for c in clips if c.label not in both]
+        clips = [c for c in clips if not c.is_duet]
     video = {c: c.video for c in clips}
     # video -> its split
-    place = dict.fromkeys((video[c] for c in clips if c.label in both and c.id not in own), "test")
+    place = dict.fromkeys((video[c] for c in clips if duet != "train" and c.is_duet and c.id not in own), "test")
     place |= dict.fromkeys((video[c] for c in clips if c.label == SILENCE), "train")
     for name in ("val", "test"):
         place |= dict.fromkeys((video[c] for c in clips if own.get(c.id) == name), name)
@@ -308,12 +312,15 @@ def build_index(
     seed: int = 0,
     duet: str = "test",
     splits: Path | None = None,
+    sections: bool = False,
 ) -> dict[str, Path]:
     """Index a data folder: `train.csv`, `val.csv`, `test.csv` and `all.csv` in `out` (None: in `data` itself).
 
     Args: `min_frames`: clips with fewer frames are left out. `splits`: a list with the data set's own (`read_splits`).
-        The rest as for `split`.
-    Returns {"train": path, "val": ..., "test": ..., "all": ...}. Warns where nothing is left to train with.
+        `sections`: ids are in VGGSound's layout, `<YouTube id>_<start, six digits>`: such clips are sections of one video. Without,
+        those are that `splits` or `collect`'s list names. The rest as for `split`.
+    Returns {"train": path, "val": ..., "test": ..., "all": ...}. Warns, by reason, of what is left out, of labels that are
+    taken for duets, and where nothing is left to train with.
     Raises SopError if there are no clips, with what was found, or if the options can't be.
     """
     if not (0 <= val_ratio < 1 and 0 <= test_ratio < 1 and val_ratio + test_ratio < 1):
@@ -324,23 +331,23 @@ def build_index(
         raise SopError(f"test_ratio={test_ratio} with {splits}: the list says what is tested; leave the ratio out")
     data = Path(data)
     own = read_splits(splits) if splits else None
-    found = find_clips(data)
+    halves = list(_halves(data))
+    known = read_sections(data) | _listed(_complete(halves, {}), splits, sections)
+    found = _complete(halves, known)
     clips = [c for c in found if c.n_frames >= min_frames]
     if not clips:
         raise SopError(_nothing(data, found, min_frames))
-    names = ("train", "val", "test")
-    known = _labels(data, found)
-    parts = dict(zip(names, split(clips, val_ratio, test_ratio, seed, duet, own, known), strict=True))
-    placed = set().union(*parts.values())
-    parts["all"] = [c for c in clips if c in placed]  # by label and id, as they were found
     if own and not any(c.id in own for c in clips):
         raise SopError(
             f"{splits}: names none of the {len(clips)} clips; expected ids like {clips[0].id}, of id and start"
         )
-    for label in sorted(duets(known) & {c.label for c in clips}) if duet != "train" else ():
-        if len(known.intersection(label.split(" "))) == 1:
-            hint = "one of its words is a label; if it is one instrument, index with --duets train"
-            warnings.warn(f"{label!r} is taken for a duet, since {hint}", stacklevel=2)
+    names = ("train", "val", "test")
+    parts = dict(zip(names, split(clips, val_ratio, test_ratio, seed, duet, own), strict=True))
+    placed = set().union(*parts.values())
+    parts["all"] = [c for c in clips if c in placed]  # by label and id, as they were found
+    _warn_of_the_rest(halves, found, clips, placed, min_frames)
+    if duet != "train":
+        _warn_of_duets(clips, _labels(data, found))
     if not parts["train"]:
         labels = ", ".join(sorted({c.label for c in clips})[:3])
         warnings.warn(
@@ -348,10 +355,56 @@ def build_index(
             "If each is one instrument, index with --duets train",
             stacklevel=2,
         )
+    note_sections(Path(out or data), known)
     paths = {name: Path(out or data) / f"{name}.csv" for name in parts}
     for name, path in paths.items():
         write_index(path, parts[name])
     return paths
+
+
+def _listed(clips: list[Clip], splits: Path | None, layout: bool) -> dict[str, str]:
+    """`label/id` of each clip that the list of `splits`, or its id's `layout`, says is a section -> its video."""
+    listed = {video.id: video.key for video in read_vggsound([splits])} if splits else {}
+    if layout:
+        listed = {c.id: section[1] for c in clips if (section := SECTION.fullmatch(c.id))} | listed
+    return {c.name: listed[c.id] for c in clips if c.id in listed}
+
+
+def _warn_of_the_rest(
+    halves: list[tuple[str, str, int]], found: list[Clip], clips: list[Clip], placed: set[Clip], min_frames: int
+) -> None:
+    """What stands in no index, by reason."""
+    one = {"sound": [], "frames": []}
+    for sound, frames, n in halves:
+        if not (sound and n):
+            one["sound" if sound else "frames"].append(Clip(sound or frames, frames, n).name)
+    enough = set(clips)
+    reasons = {
+        f"fewer than {min_frames} frames (--min-frames)": [c.name for c in found if c not in enough],
+        "sound without frames": one["sound"],
+        "frames without sound": one["frames"],
+        "duets (--duets drop)": [c.name for c in clips if c not in placed and c.is_duet],
+        "of a video that the list has in val or test, too": [
+            c.name for c in clips if c not in placed and not c.is_duet
+        ],
+    }
+    for reason, names in reasons.items():
+        if names:
+            warnings.warn(f"{len(names)} clip(s) left out, {reason}: {_some(names)}", stacklevel=3)
+
+
+def _warn_of_duets(clips: list[Clip], labels: set[str]) -> None:
+    """Labels of two words that may be one instrument, since one of the words at least is no label."""
+    for label, count in sorted(Counter(c.label for c in clips if c.is_duet).items()):
+        if not labels.issuperset(label.split(" ")):
+            hint = f"if it is one instrument, call it {label.replace(' ', '_')}, or index with --duets train"
+            warnings.warn(
+                f"{label!r} ({count} clip(s)) is taken for a duet, since it is two words; {hint}", stacklevel=3
+            )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
 
 
 def _labels(data: Path, found: list[Clip]) -> set[str]:
@@ -460,7 +513,7 @@ def _problems(clip: Clip, has_sound: bool, seconds: float, fps: float | None) ->
         samples, rate = sound_length(clip.sound)
         length = samples / rate
         loudest = max((abs(part).max() for part in _through(clip.sound, samples, rate)), default=0.0)
-        if length < seconds:
+        if length + CODEC_FRAMES < seconds:
             found.append(f"{length:.2f} s of sound, a window takes {seconds:.2f} s")
         if loudest < SILENT and clip.label != SILENCE:
             found.append("silent throughout")

@@ -164,7 +164,7 @@ def _published_pairs(clips: list[Clip], lengths: dict[Clip, int], count: int, co
 def _middle(clip: Clip, samples: int, config: Config) -> Part:
     """The window round the middle frame of a clip, as the released code cuts it (within the clip's sound)."""
     middle = int((clip.n_frames // 2 - 0.5) / config.fps * config.rate)
-    return Part(clip, min(max(0, middle - config.samples // 2), samples - config.samples))
+    return Part(clip, max(0, min(middle - config.samples // 2, samples - config.samples)))
 
 
 def _mixture(clips, lengths, config: Config, rng: Generator, first: int, differ: bool = False) -> Mixture:
@@ -190,7 +190,7 @@ def _mixture(clips, lengths, config: Config, rng: Generator, first: int, differ:
 
 
 def _part(clip: Clip, lengths: dict[Clip, int], config: Config, rng: Generator) -> Part:
-    last = lengths[clip] - config.samples
+    last = max(0, lengths[clip] - config.samples)
     if config.clips == "published":  # no nearer to the ends than 8 s, where the clip is long enough
         margin = max(int(8 * config.rate) - config.samples // 2, 0)
         first, last = (margin, last - margin) if last >= 2 * margin else (last // 2, last // 2)
@@ -201,6 +201,7 @@ def _part(clip: Clip, lengths: dict[Clip, int], config: Config, rng: Generator) 
 def check(clips: list[Clip], config: Config, leave_out: bool = False) -> dict[Clip, int]:
     """Length of each clip's sound in samples, or SopError: too few videos, a short clip, a wrong sample rate.
 
+    A clip may be shorter than a window by what decoders differ by (`media.CODEC_FRAMES`); a window is silent there.
     A sound that can't be opened raises too, or with `leave_out` is named by a warning and left out.
     """
     lengths = {}
@@ -213,7 +214,7 @@ def check(clips: list[Clip], config: Config, leave_out: bool = False) -> dict[Cl
             warnings.warn(f"{e}; left out", stacklevel=2)
             continue
         same_rate(f"row {row} ({clip.name})", rate, config)
-        if samples < config.samples:
+        if samples + _missing(config) < config.samples:
             raise SopError(
                 f"row {row} ({clip.name}): {samples / rate:.2f} s of sound, needs {config.seconds:.2f} s ({config.samples:,} "
                 f"samples at {rate:,} Hz); index with --min-frames {int(np.ceil(config.seconds * config.fps))}"
@@ -223,6 +224,11 @@ def check(clips: list[Clip], config: Config, leave_out: bool = False) -> dict[Cl
     if videos < config.sources:
         raise SopError(f"{videos} video(s) that sound in the index, a mixture needs {config.sources} different ones")
     return lengths
+
+
+def _missing(config: Config) -> int:
+    """Samples by which a window may reach beyond its sound: another decoder may have given as many more."""
+    return int(media.CODEC_FRAMES * config.rate)
 
 
 def same_rate(where: str, rate: int, config: Config) -> None:
@@ -236,7 +242,7 @@ def load(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.n
 
     Shape: float32 (L,), uint8 (V, 3, image, image), float32 (3,).
     """
-    sound = media.read_sound(part.clip.sound, part.start, config.samples)
+    sound = media.read_sound(part.clip.sound, part.start, config.samples, missing=_missing(config))
     size, box, light = (config.image, config.image), None, np.ones(3, np.float32)
     if config.clips == "published":
         box = _published_crop(media.frame_size(part.clip.frames), rng)
@@ -324,7 +330,7 @@ def _read_row(where: str, row: list[str], known: dict[str, Clip], config: Config
         samples, rate = media.sound_length(known[name].sound)
         same_rate(f"{where} ({name})", rate, config)
         part = Part(known[name], start) if start is not None else _middle(known[name], samples, config)
-        if part.start + config.samples > samples or part.start < 0:
+        if part.start + config.samples > samples + _missing(config) or part.start < 0:
             end = (max(part.start, 0) + config.samples) / rate
             raise SopError(f"{where} ({name}): {samples / rate:.2f} s of sound, the window ends at {end:.2f} s")
         parts.append(part)

@@ -17,6 +17,7 @@ import pandas as pd
 import simplejpeg
 from tqdm.auto import tqdm
 
+from .collect import note_sections, read_sections
 from .errors import SopError
 from .media import SOUND_KINDS, frame_path, frames_within, sound_length, sound_writer, stream, sweep, whole
 from .mp3 import BIT_RATES
@@ -83,6 +84,7 @@ def preprocess(
     videos, out = Path(videos), Path(out)
     found = find_videos(videos)
     _same_options(out, options)
+    note_sections(out, read_sections(videos))
     for folder in (out, *out.glob("audio/*"), *out.glob("frames/*")):
         sweep(folder)
     work = [(video, out, options, refusal) for video, refusal in found]

@@ -188,6 +188,10 @@ def test_only_the_section_is_taken(tmp_path):
     with site({"long": (tmp_path / "long.mp4").read_bytes()}, Counter()) as how:
         report = collect.collect([Video("long", "flute", 12), Video("long", "flute", 14)], tmp_path / "out", how, False)
     assert report.id.tolist() == ["long_000012", "long_000014"] and set(report.status) == {"ok"}, report.reason.tolist()
+    preprocess.preprocess(tmp_path / "out", tmp_path / "data", jobs=1, progress=False)
+    assert {clip.video for clip in index.find_clips(tmp_path / "data")} == {
+        "long"
+    }  # the list said so, and it went along
     for start in (12, 14):
         frames, sound = media.read_video(tmp_path / "out" / "flute" / f"long_{start:06d}.mp4", 8, 11_025)
         assert len(sound) / 11_025 == pytest.approx(10, abs=0.15)

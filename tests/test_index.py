@@ -12,7 +12,7 @@ import soundfile
 from PIL import Image
 
 from sop_core.errors import SopError
-from sop_core.index import Clip, build_index, check, duets, read_index, read_splits, split, summary, write_index
+from sop_core.index import Clip, build_index, check, read_index, read_splits, split, summary, write_index
 
 
 def make_data(data, clips, ending="flac"):
@@ -134,14 +134,12 @@ def labelled(**ids):
 
 
 def test_what_is_a_duet():
-    assert duets(["cello", "flute", "cello flute", "acoustic_guitar"]) == {"cello flute"}
-    assert duets(["thunder", "playing harp", "playing flute", "playing violin, fiddle"]) == set()  # VGGSound's
-    assert duets(["cello flute", "flute tuba"]) == {"cello flute", "flute tuba"}  # a folder with nothing else
-    assert duets(["drum", "violin", "drum piano", "acoustic_guitar violin", "big drums"]) == {
-        "drum piano",
-        "acoustic_guitar violin",
-    }
-    assert duets(["silence", "cello flute"]) == {"cello flute"} and duets(["a  b", " a", "a "]) == set()
+    """Two words with a blank between, whatever solos there are; but no section's label, which is VGGSound's."""
+    for label in ("cello flute", "acoustic_guitar violin", "erhu pipa"):
+        assert imagined(label, ["x"])[0].is_duet
+    for label in ("cello", "acoustic_guitar", "silence", "playing violin, fiddle", "a  b", " a", "a "):
+        assert not imagined(label, ["x"])[0].is_duet
+    assert not Clip(Path("audio/playing harp/aaaaaaaaaa1_000001.mp3"), Path("f"), 9, "aaaaaaaaaa1").is_duet
 
 
 @pytest.mark.parametrize("duet", ["test", "train", "drop"])
@@ -154,14 +152,66 @@ def test_duets_go_where_they_are_told(duet):
 
 
 def test_sections_of_one_video_stay_together():
-    ids = [f"{video:011d}_{start:06d}" for video in range(12) for start in (0, 30, 110)]
     rng = random.Random(0)
-    clips = [c for id_ in ids for c in imagined(rng.choice(["cello", "flute"]), [id_])]
+    clips = [
+        Clip(Path(f"audio/{rng.choice(['cello', 'flute'])}/{video}_{start:06d}.mp3"), Path("f"), 160, video)
+        for video in map("{:011d}".format, range(12))
+        for start in (0, 30, 110)
+    ]
     assert len({c.video for c in clips}) == 12
     parts = split(clips, 0.3, 0.3, seed=1)
     videos = [{c.id[:11] for c in part} for part in parts]
     assert all(videos) and not (videos[0] & videos[1] or videos[0] & videos[2] or videos[1] & videos[2])
-    assert imagined("x", ["take_000012"])[0].video == "take_000012"  # no YouTube id: eleven letters before
+
+
+def test_a_section_is_one_only_where_somebody_says_so(tmp_path):
+    """Seven videos that a user has named like sections are seven; a list's, or those of the layout asked for, aren't."""
+    names = [("violin", f"violin_solo_{n:06d}", 1) for n in range(7)] + [("playing harp", "---g-f_I2yQ_000030", 1)]
+    names += [("cello", f"aaaaaaaaaa{n % 2}_{n:06d}", 1) for n in range(6)]
+    data = make_data(tmp_path / "data", names)
+    (data / "sections.csv").write_text("playing harp/---g-f_I2yQ_000030,---g-f_I2yQ\n")  # as `collect` notes it
+    (tmp_path / "list.csv").write_text("".join(f"aaaaaaaaaa{n % 2},{n},cello,train\n" for n in range(6)))
+
+    def videos(**more) -> dict[str, int]:
+        paths = build_index(data, tmp_path / "out", **more)
+        clips = read_index(paths["all"])
+        assert {c.name for c in read_index(paths["train"]) if c.label == "playing harp"}, "no duet: it trains"
+        (tmp_path / "out" / "sections.csv").unlink()
+        return {label: len({c.video for c in clips if c.label == label}) for label in ("violin", "cello")}
+
+    assert videos() == {"violin": 7, "cello": 6}
+    assert videos(splits=tmp_path / "list.csv") == {"violin": 7, "cello": 2}
+    assert videos(sections=True) == {"violin": 1, "cello": 2}  # asked for: `violin_solo` has eleven letters, too
+    paths = build_index(data, splits=tmp_path / "list.csv")
+    read = {c.id: c.video for c in read_index(paths["train"]) + read_index(paths["val"])}
+    assert read["aaaaaaaaaa0_000004"] == "aaaaaaaaaa0" and read["violin_solo_000001"] == "violin_solo_000001"
+    (data / "sections.csv").write_text("torn")
+    with pytest.raises(SopError, match="sections.csv row 1: 'torn', expected label/id,video"):
+        read_index(paths["train"])
+
+
+def test_what_is_left_out_is_told_by_reason(tmp_path):
+    data = make_data(
+        tmp_path / "data", [("cello", f"c{i}", 9) for i in range(3)] + [("flute", f"f{i}", 2) for i in range(5)]
+    )
+    make_data(data, [("erhu pipa", "d0", 9)])
+    (data / "audio" / "cello" / "c9.flac").write_bytes((data / "audio" / "cello" / "c0.flac").read_bytes())
+    for frame in (data / "frames" / "flute" / "f4.mp4").iterdir():
+        frame.unlink()
+    with pytest.warns(UserWarning) as told:
+        paths = build_index(data, min_frames=4)
+    told = sorted(str(w.message) for w in told)
+    assert told == [
+        "'erhu pipa' (1 clip(s)) is taken for a duet, since it is two words; if it is one instrument, call it erhu_pipa, "
+        "or index with --duets train",
+        "2 clip(s) left out, sound without frames: cello/c9, flute/f4",
+        "4 clip(s) left out, fewer than 4 frames (--min-frames): flute/f0, flute/f1, flute/f2, ...",
+    ]
+    assert [c.label for c in read_index(paths["test"])] == [
+        "erhu pipa"
+    ]  # nobody's solo label, and yet no training data
+    with pytest.warns(UserWarning, match=r"1 clip\(s\) left out, duets \(--duets drop\): erhu pipa/d0"):
+        build_index(data, duet="drop")
 
 
 def test_the_data_sets_own_split_is_honoured(tmp_path):
@@ -173,7 +223,7 @@ def test_the_data_sets_own_split_is_honoured(tmp_path):
     rows += [(f"bbbbbbbbb{k:02d}", 10, ("cello", "flute")[k % 2], "train") for k in range(20)]
     (tmp_path / "v.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
     own = read_splits(tmp_path / "v.csv")
-    clips = [c for key, start, label, _ in rows for c in imagined(label, [f"{key}_{start:06d}"])]
+    clips = [Clip(Path(f"audio/{label}/{key}_{start:06d}.mp3"), Path("f"), 9, key) for key, start, label, _ in rows]
     train, val, test = split(clips, 0.2, 0.0, 0, own=own)
     assert {c.id for c in test} == {"aaaaaaaaaa1_000000", "aaaaaaaaaa2_000007"}
     assert len(train) == 16 and len(val) == 4 and not {c.video for c in train + val} & {c.video for c in test}
@@ -203,7 +253,7 @@ def test_a_folder_of_nothing_but_labels_of_two_words_says_so(tmp_path):
 
 def test_a_duet_whose_partner_has_no_clips_is_still_one(tmp_path):
     data = make_data(tmp_path / "data", [("cello", f"c{i}", 3) for i in range(4)] + [("cello tuba", "d", 3)])
-    with pytest.warns(UserWarning, match="'cello tuba' is taken for a duet, since one of its words"):
+    with pytest.warns(UserWarning, match=r"'cello tuba' \(1 clip\(s\)\) is taken for a duet, since it is two words"):
         paths = build_index(data)
     assert [c.label for c in read_index(paths["test"])] == ["cello tuba"]
     (data / "preprocess_report.csv").write_text("id,label,status\nx,tuba,failed\n")  # all the tubas were broken

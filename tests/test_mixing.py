@@ -117,12 +117,12 @@ def test_no_video_is_mixed_with_itself_and_labels_differ_when_asked(tiny_clips):
 
 def test_a_clip_that_nothing_can_be_mixed_with_says_so(tmp_path, tiny_clips):
     alone = [write_clip(tmp_path, label, 0) for label in ("red", "blue")]
-    section = [Clip(c.sound.rename(c.sound.with_name(f"aaaaaaaaaaa_00000{n}.flac")), c.frames, c.n_frames)
+    section = [Clip(c.sound.rename(c.sound.with_name(f"part_{n}.flac")), c.frames, c.n_frames, "one")
                for n, c in enumerate(alone)]  # fmt: skip
     other = write_clip(tmp_path, "red", 5)
-    with pytest.raises(SopError, match="aaaaaaaaaaa_000000: no clip of another video and another label"):
+    with pytest.raises(SopError, match="part_0: no clip of another video and another label"):
         mixing.draw_pairs([section[0], section[1], other], 3, TINY, labels="different")
-    many = [section[0], *[Clip(c.sound, c.frames, c.n_frames) for c in section[1:] * 400], tiny_clips[1]]
+    many = [section[0], *[Clip(c.sound, c.frames, c.n_frames, c.video) for c in section[1:] * 400], tiny_clips[1]]
     assert mixing.draw_pairs(many, 1, TINY)  # the one that fits is found among the many that don't
 
 
@@ -192,6 +192,24 @@ def test_a_published_list_is_read_by_the_ends_of_its_paths(tmp_path, tiny_clips)
     assert names == [["red/red_0", "blue/blue_2"], ["blue/blue_0", "red/red_1", "red/red_2"]]
     for part in pairs[0]:  # 3 s of sound: the window's middle is a frame's middle beside 1.5 s
         assert (part.start + TINY.samples / 2) / TINY.rate == pytest.approx(1.5, abs=0.5 / TINY.fps + 1e-3)
+
+
+def test_a_window_may_end_a_codec_frame_beyond_its_sound(tmp_path, tiny_clips):
+    """Decoders differ by so much: a manifest made with one is read with another, and silence is what is missing."""
+    samples, missing = 33_075, 700  # of a clip of 3 s; less than 0.1 s
+    (tmp_path / "pairs.csv").write_text(f"red/red_0,{samples + missing - TINY.samples},blue/blue_1,0\n")
+    item = mixing.Listed(mixing.read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY), TINY)[0]
+    assert item["sounds"].shape == (2, TINY.samples)
+    assert not item["sounds"][0, -missing:].any() and item["sounds"][0, -missing - 20 : -missing].any()
+    whole = soundfile.read(tiny_clips[0].sound, dtype="float32")[0]
+    assert np.array_equal(item["sounds"][0, :-missing].numpy(), whole[missing - TINY.samples :])
+    (tmp_path / "pairs.csv").write_text(f"red/red_0,{samples + 1200 - TINY.samples},blue/blue_1,0\n")
+    with pytest.raises(SopError, match=r"row 1 \(red/red_0\): 3.00 s of sound, the window ends at 3.11 s"):
+        mixing.read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY)
+    short = write_clip(tmp_path, "red", 8, seconds=(TINY.samples - missing) / TINY.rate)
+    assert {
+        p.start for i in range(20) for p in mixing.Training([short, tiny_clips[1]], TINY).draw(i)[0] if p.clip == short
+    } == {0}
 
 
 def test_short_clips_too_few_videos_and_another_rate_are_refused(tmp_path, tiny_clips):
