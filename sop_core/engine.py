@@ -23,15 +23,20 @@ from .errors import SopError
 
 
 def device_of(name: str | None = None) -> torch.device:
-    """The named device, or a GPU where there is one. Raises SopError where there is no such device."""
+    """The named device; else the one that the environment names (`SOP_DEVICE`), or a GPU where there is one.
+
+    Raises SopError where there is no such device, or it is of a kind that nothing here was tried on.
+    """
+    named = name or os.environ.get("SOP_DEVICE")
+    told = f"--device {name}" if name else f"SOP_DEVICE={named}"
     try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:
-        raise SopError(f"--device {name}: expected cpu, cuda, or cuda:N") from None
+        raise SopError(f"{told}: expected cpu, cuda, or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise SopError(f"{told}: nothing here was tried on {device.type}; expected cpu, cuda, or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SopError(
-            f"--device {name}: torch sees {torch.cuda.device_count()} GPU(s) here; expected cpu, or none named"
-        )
+        raise SopError(f"{told}: torch sees {torch.cuda.device_count()} GPU(s) here; expected cpu, or none named")
     return device
 
 

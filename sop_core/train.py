@@ -4,6 +4,7 @@ What a run leaves in its folder is `checkpoint`'s, what it learns from is `objec
 """
 
 import math
+import socket
 import time
 import warnings
 from collections.abc import Iterator
@@ -76,7 +77,10 @@ def fit_on_gpus(config: Config, train: list[Clip], val: list[Clip], folder: Path
         torch.set_num_threads(1)  # a fork of a process that has computed hangs with more
         list(fit(config, train, val, folder, resume))
 
-    notebook_launcher(one, num_processes=processes)
+    with socket.socket() as free:  # of its own: another notebook may train here as well
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    notebook_launcher(one, num_processes=processes, use_port=port)
     return checkpoint.read_history(folder)
 
 

@@ -1,5 +1,6 @@
 """Shared data: a tiny world whose answers are obvious, and the demo set."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,10 @@ from tiny import SHARED, TINY, TONES, Eyes, write_clip
 
 from sop_core.config import DATA, DEMO, DEMO_WEIGHTS, SILENCE
 from sop_core.index import Clip, read_index
+
+# Numbers are compared to the last digits: tests, their processes and the notebooks run on the CPU, also where there is a GPU.
+# What a GPU has to find as well is in test_devices.py.
+os.environ["SOP_DEVICE"] = "cpu"
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,7 @@ def test_a_setting_that_cannot_work_is_named(data, tmp_path, capsys, setting):
     assert not (tmp_path / "bad").exists()
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
+@pytest.mark.parametrize("device", ["cuda:99", "nonsense", "mps", "meta"])
 def test_a_device_that_is_not_there_gets_one_line_and_no_folder(run, data, tmp_path, capsys, device):
     words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "new", "--ckpt", str(tmp_path)]
     assert main(["train", "--preset", "demo", *words, "--device", device, "--set", *SMALL]) == 2

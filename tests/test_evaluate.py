@@ -73,7 +73,7 @@ def test_two_processes_give_the_numbers_of_one(world, tmp_path):
         (tmp_path / name).mkdir()
     more = ["--n-pairs", "5"]
     assert apart("-m", "sop_core", *words(data, tmp_path / "one", *more)).wait() == 0
-    together = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29713", "-m", "sop_core"]
+    together = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "sop_core"]
     process = apart(*together, *words(data, tmp_path / "two", *more))
     said, errors = process.communicate()
     assert process.returncode == 0, errors[-1500:]

@@ -1,9 +1,11 @@
 """Training: it learns, keeps the best, resumes, never overwrites, and says what is wrong."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -340,11 +342,16 @@ print([r.epoch for r in records])
 
 
 def test_a_notebook_can_use_several_devices(undisturbed, tmp_path):
-    """The launcher's processes, on the CPU here."""
+    """The launcher's processes, on the CPU here, while another notebook's have the launcher's own port."""
     index, folder = undisturbed
     command = [sys.executable, "-c", NOTEBOOK, index, tmp_path / "run"]
     environment = ENVIRONMENT | {"ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # taken already: all the better
+            other.bind(("127.0.0.1", 29_500))
+            other.listen()
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert done.returncode == 0 and "[1, 2]" in done.stdout, done.stderr[-1500:]
     assert "training on 2 " in done.stdout
     for a, b in zip(checkpoint.read_history(folder), checkpoint.read_history(tmp_path / "run"), strict=True):
