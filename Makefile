@@ -1,10 +1,13 @@
-# One environment, .venv, for everything. `make` alone lists the targets.
+# One environment, .venv, for everything, of the versions in requirements.lock. `make` alone lists the targets.
 PYTHON ?= python3
+TORCH ?=
 BIN := .venv/bin
 READY := .venv/.ready
+PIP := -m pip install --quiet --disable-pip-version-check
+CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast lab lint notebooks weights clean
+.PHONY: help demo test test-fast test-newest test-lowest lab lint lock notebooks weights clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,11 +21,32 @@ test: $(READY)  ## tests/ and, through nbval, notebooks/
 test-fast: $(READY)  ## tests/ without the browser and the notebooks
 	$(BIN)/python -m pytest tests -m "not browser"
 
+# In an environment of its own: which versions it has, and the fast tests.
+TRY = $(1)/bin/python --version; $(1)/bin/python -m pip list | grep -E '^(torch|torchvision|av|numpy|scipy|pandas|librosa) '; \
+  $(1)/bin/python -m pytest tests -m "not browser"
+
+test-newest:  ## tests/ and a short demo on the newest Python found, with the newest packages, without the lock
+	@set -e; python=$$(.ci/newest-python) || { echo "test-newest: no Python from 3.12 on is here, so nothing was tested"; exit 0; }; \
+	$$python -m venv --clear build/newest; build/newest/bin/python $(PIP) -e '.[dev]'; $(call TRY,build/newest); \
+	rm -rf build/newest-demo; build/newest/bin/python -m sop_core demo --out build/newest-demo --set epochs=1
+
+test-lowest: build/uv  ## tests/ with the lowest packages that pyproject.toml admits
+	$(PYTHON) -m venv --clear build/lowest
+	build/uv/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct -e '.[dev]'
+	@set -e; $(call TRY,build/lowest)
+
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 lint: $(READY)  ## ruff: errors and form
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+lock: build/uv  ## the newest versions of everything into requirements.lock, for all Pythons at once, with checksums
+	build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --extra dev \
+	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+build/uv:
+	$(PYTHON) -m venv build/uv && build/uv/bin/python $(PIP) uv
 
 notebooks: $(READY)  ## run every notebook from a fresh kernel and save it with its outputs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
@@ -38,14 +62,22 @@ clean:  ## remove what was made here, but not the environment
 	rm -rf data/demo ckpt/demo build
 
 # The stamp is written last: an environment that was left half-made has none, and is made anew. One that lost
-# a package loses its stamp here. An unchanged one costs a twentieth of a second.
-WHOLE := import sys; from importlib.util import find_spec as f; sys.exit(not all(map(f, ("torch", "torchvision", "av", "jupyterlab", "nbval", "sop_core"))))
+# a package loses its stamp here. An unchanged one costs a tenth of a second.
+WHOLE := import re; from importlib.metadata import requires, distribution; [distribution(re.match(r"[\w.-]+", r)[0]) for r in requires("sop-core")]
 $(shell test -e $(READY) && ! $(BIN)/python -c '$(WHOLE)' 2>/dev/null && rm -f $(READY))
 
-$(READY): pyproject.toml
+# TORCH=cpu: torch and torchvision of the same versions from PyTorch's own index, and nothing of what only GPUs need.
+$(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is $$($(PYTHON) --version 2>&1), expected Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@test -e $(READY) || $(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+ifeq ($(TORCH),cpu)
+	$(BIN)/python $(PIP) --no-deps --index-url $(CPU_WHEELS) $$(grep -oE '^torch(vision)?==[0-9.]+' requirements.lock)
+	awk '/^[a-z]/ { cuda = /^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+)==/ } !cuda' requirements.lock > .venv/cpu.lock
+	$(BIN)/python $(PIP) --no-deps --require-hashes -r .venv/cpu.lock
+else
+	$(BIN)/python $(PIP) --no-deps --require-hashes -r requirements.lock
+endif
+	$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
 	@$(BIN)/python -c 'import torch, torchvision, matplotlib.pyplot, sop_core' # fails here rather than later; builds the font cache
 	@touch $(READY)

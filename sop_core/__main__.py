@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     p = verb("demo", demo, "the whole road on the toy orchestra: render, preprocess, index, train, evaluate")
     p.add_argument("--out", type=Path, default=ROOT, help="folder that gets data/demo and ckpt/demo")
     p.add_argument("--seed", type=int, default=0, help="another seed, another orchestra and another training")
+    p.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="as for train; epochs=1 cuts it short")
 
     p = verb("collect", collect, "lists of videos -> VIDEOS/<label>/<id>.mp4, by yt-dlp; photos -> silent scenes")
     p.add_argument("kind", choices=("music", "vggsound", "silence"), help="what the lists are, or photos")
@@ -238,7 +239,7 @@ def demo(args) -> None:
     step("index", data, "--seed", args.seed)
     csv = {name: data / f"{name}.csv" for name in ("train", "val", "test")}
     step("train", "--preset", "demo", "--train", csv["train"], "--val", csv["val"], "--id", run.name, "--ckpt", run.parent,
-         "--set", f"seed={args.seed}", *(["--resume"] if (run / "config.json").exists() else []))  # fmt: skip
+         "--set", f"seed={args.seed}", *args.set, *(["--resume"] if (run / "config.json").exists() else []))  # fmt: skip
     step("evaluate", run, "--index", csv["val"], "--n-pairs", 60, "--labels", "different",
          "--duets", csv["test"], "--truth", data / "truth", "--report", run / "visualization")  # fmt: skip
     print("Hear any pixel: `make lab`, then notebook 05_localization")
