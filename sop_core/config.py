@@ -33,7 +33,6 @@ PROFILES = {
 }  # fmt: skip
 
 CHOICES = {  # of the settings that are words, or few
-    "profile": tuple(PROFILES),
     "mixture": ("sum", "mean"),
     "clips": ("free", "published"),
     "start": ("spread", "published"),
@@ -63,7 +62,8 @@ class Config:
     """One run. The defaults are the paper's MUSIC setting (Zhao et al. 2018, section 4.2 and the released code)."""
 
     name: str = "music"
-    profile: str = "default"  # "sop2018": the released code as its authors ran it; setting it sets `PROFILES`' values
+    # "sop2018": the released code as its authors ran it; set by `override`, which sets `PROFILES`' values and names what differs
+    profile: str = "default"
     seed: int = 0
 
     # sound
@@ -141,6 +141,16 @@ class Config:
     val_pairs: int = 256  # mixtures that choose the best epoch
     workers: int = 4  # processes that read clips; 0: the training process itself
 
+    def __post_init__(self):
+        """Raises SopError where the profile's name is not what these values make of it: no number is to be told under another."""
+        name = _profile(self.profile, vars(self))
+        if self.profile != name:
+            base = name.partition(" with ")[0]
+            raise SopError(
+                f"config {self.name}: profile={self.profile!r}, but its values make it {name!r}; to change both together: "
+                f"Config().override({{'profile': {base!r}, ...}}), or --set profile={base} ..."
+            )
+
     @property
     def seconds(self) -> float:
         """Length of a window in seconds."""
@@ -153,8 +163,9 @@ class Config:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """H, W: cells of the pixel grid."""
-        return self.image // self.frame_stride, self.image // self.frame_stride
+        """H, W: cells of the pixel grid. Each halving of the frame net rounds up, and so do all of them together."""
+        side = -(-self.image // self.frame_stride)
+        return side, side
 
     @property
     def has_odds(self) -> bool:
@@ -172,7 +183,7 @@ class Config:
                 values[key] = {"true": True, "false": False}[text.lower()] if types[key] is bool else types[key](text)
             except (ValueError, KeyError):
                 raise SopError(f"--set {key}={text}: expected a value of type {types[key].__name__}") from None
-        return dataclasses.replace(self, **values).check()
+        return _named(dataclasses.asdict(self) | values).check()
 
     def check(self) -> "Config":
         """This config, or SopError where its numbers can't work together."""
@@ -193,6 +204,11 @@ class Config:
             raise SopError(
                 f"config {self.name}: pretrained with frame_width={self.frame_width}, frame_groups={self.frame_groups}; "
                 "ImageNet's weights are for 64 and 4: set pretrained=false"
+            )
+        if self.frame_stride > 2 ** (self.frame_groups + 1):
+            raise SopError(
+                f"config {self.name}: frame_stride={self.frame_stride} with frame_groups={self.frame_groups}, expected at most "
+                f"{2 ** (self.frame_groups + 1)}: the stem halves the picture twice, and each group but the first once"
             )
         if self.epoch_size < self.batch:
             raise SopError(
@@ -227,9 +243,24 @@ class Config:
     def from_json(cls, text: str, where: str) -> "Config":
         """Read back what `to_json` wrote. Raises SopError naming `where` if it isn't that."""
         try:
-            return cls(**{"warp": "bank"} | json.loads(text)).check()  # there was no other before it had a name
+            return _named({"warp": "bank"} | json.loads(text)).check()  # there was no other before it had a name
         except (ValueError, TypeError) as e:
             raise SopError(f"{where}: not a config of this version of sop_core ({e})") from None
+
+
+def _profile(name: str, values: dict) -> str:
+    """A profile's name as these values make it: `sop2018`, or `sop2018 with warp=mel, share=True` where these are not its own."""
+    base = str(name).partition(" with ")[0]
+    if base not in PROFILES:
+        raise SopError(f"config {values['name']}: profile={name!r}, expected one of {tuple(PROFILES)}")
+    other = [f"{k}={values[k]}" for k, v in PROFILES[base].items() if values[k] != v]
+    return f"{base} with {', '.join(other)}" if other else base
+
+
+def _named(values: dict) -> Config:
+    """The config of these values, under the name that they make of its profile's."""
+    config = Config(**values | {"profile": "default"})
+    return dataclasses.replace(config, profile=_profile(values.get("profile", "default"), dataclasses.asdict(config)))
 
 
 MUSIC = Config()

@@ -13,7 +13,8 @@ from torchvision.models.resnet import BasicBlock
 
 
 class FrameNet(nn.Module):
-    """Shape: uint8 pictures (B, 3, h, w) -> (B, K, h / stride, w / stride). The paper: K = 32, width 64, stride 16.
+    """Shape: uint8 pictures (B, 3, h, w) -> (B, K, h / stride, w / stride), rounded up. The paper: K = 32, width 64,
+    stride 16.
 
     `stride` 16 dilates the last of ResNet's four groups of blocks, 8 the last two, 32 none (the published resnet18fc). Fewer
     `groups` leave out the last ones, and without `dilation` the finer grid sees less far: a cell then answers for what is in

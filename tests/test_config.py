@@ -1,0 +1,73 @@
+"""A config's numbers: what is told of a run is what the nets do, and what can't be is refused in one sentence."""
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from tiny import TINY
+
+from sop_core.config import DEMO, MUSIC, PROFILES, Config
+from sop_core.errors import SopError
+from sop_core.localize import Scene
+from sop_core.nets import FrameNet, SoundOfPixels
+
+
+@pytest.mark.parametrize("dilation", [True, False])
+@pytest.mark.parametrize(("stride", "groups"), [(8, 3), (8, 4), (16, 3), (16, 4), (32, 4)])
+def test_the_grid_is_the_one_that_the_frame_net_gives(stride, groups, dilation):
+    net = FrameNet(2, 8, stride, groups, dilation).eval()
+    how = {"frame_stride": stride, "frame_groups": groups, "frame_dilation": dilation, "pretrained": False}
+    for image in (32, 33, 47, 48, 100, 108, 112):
+        config = replace(TINY, image=image, **how).check()
+        with torch.inference_mode():
+            assert net(torch.zeros(1, 3, image, image)).shape[2:] == config.grid, image
+    assert (MUSIC.grid, replace(MUSIC, image=200).grid, DEMO.grid) == ((14, 14), (13, 13), (14, 14))
+
+
+def test_a_stride_that_so_few_groups_do_not_reach_is_refused():
+    with pytest.raises(SopError, match="frame_stride=32 with frame_groups=3, expected at most 16"):
+        TINY.override({"frame_stride": "32", "frame_groups": "3"})
+
+
+def test_a_picture_that_is_no_multiple_of_a_cell_can_be_clicked():
+    torch.manual_seed(0)
+    scene = Scene(
+        SoundOfPixels(replace(TINY, image=36)).eval(), np.zeros((9, 36, 36, 3), np.uint8), np.ones(12_000, np.float32)
+    )
+    assert scene.grid == (5, 5) and scene.pixels.shape[1:3] == (5, 5) and scene.energy().shape == (5, 5)
+    assert scene.clusters().labels.shape[1:] == (5, 5)
+
+
+def test_a_profile_keeps_its_name_only_with_its_values():
+    music = Config().override({"profile": "sop2018"})
+    assert music.profile == "sop2018" and {k: getattr(music, k) for k in PROFILES["sop2018"]} == PROFILES["sop2018"]
+    assert music.override({"sources": "3", "channels": "16"}).profile == "sop2018"  # sizes are no part of it
+    other = Config().override({"profile": "sop2018", "warp": "mel", "share": "true"})
+    assert other.profile == "sop2018 with warp=mel, share=True" and other.stft_pad == "reflect"
+    assert other.override({"warp": "grid"}).profile == "sop2018 with share=True"
+    assert other.override({"warp": "grid", "share": "false"}) == music
+    assert Config.from_json(other.to_json(), "here") == other
+    for wrong in (
+        lambda: Config(profile="sop2018"),
+        lambda: replace(music, warp="mel"),
+        lambda: replace(other, warp="grid"),
+    ):
+        with pytest.raises(
+            SopError, match=r"profile='sop2018.*, but its values make it 'sop2018.*override\(\{'profile': 'sop2018'"
+        ):
+            wrong()
+    assert replace(music, sources=3).profile == "sop2018" and replace(MUSIC, warp="grid").profile == "default"
+    with pytest.raises(SopError, match="profile='sop', expected one of"):
+        MUSIC.override({"profile": "sop"})
+
+
+def test_configs_that_were_written_under_a_profile_that_they_are_not_are_read_under_their_own_name():
+    music = Config().override({"profile": "sop2018"})
+    old = json.dumps(asdict(music) | {"pool": 1.0, "channels": 16})
+    assert Config.from_json(old, "here").profile == "sop2018 with pool=1.0"
+    assert Config.from_json(json.dumps(asdict(music)), "here") == music
+    older = asdict(music) | {"profile": "sop2018"}
+    del older["precision"]  # of a time without this setting: the default's value is not the profile's
+    assert Config.from_json(json.dumps(older), "here").profile == "sop2018 with precision=auto"
