@@ -1,46 +1,75 @@
 """The command line: `python -m sop_core VERB`, thin over the functions that the notebooks call.
 
-Exit 0: the work is done. Exit 2: something the user can mend, in one line on stderr.
+Exit 0: the work is done. Exit 2: something the user can mend, in one line on stderr. Exit 130, 143: stopped by Ctrl-C, by SIGTERM.
 """
 
 import argparse
-import errno
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import __version__
 from .config import BASELINES, CKPT, DEMO, MUSIC, PRESETS, ROOT
-from .errors import SopError
+from .errors import SopError, Terminated, mend
+from .untrusted import lines, printable, write_table
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb; the exit code."""
     args = _parser().parse_args(arguments)
-    warnings.showwarning = lambda message, *_: print(f"note: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: _note(f"note: {message}")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may not have the letters of a name
     try:
-        args.run(args)
+        with _terminable():
+            args.run(args)
     except SopError as e:
         if _is_main():
-            print(f"sop {args.verb}: {' '.join(str(e).split())}", file=sys.stderr)
+            _note(f"sop {args.verb}: {e}")
         return 2
-    except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG):
-            raise
-        print(
-            f"sop {args.verb}: {e.filename or 'a file'}: {e.strerror.lower()}; make room, or choose another folder",
-            file=sys.stderr,
-        )
-        return 2
-    except KeyboardInterrupt:
-        print(f"sop {args.verb}: stopped; what was finished is kept", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as e:
+        _note(f"sop {args.verb}: stopped; what was finished is kept")
+        return 143 if isinstance(e, Terminated) else 130
     except BrokenPipeError:  # `sop ... | head`
         return 0
+    except (OSError, MemoryError) as e:
+        if not (hint := mend(e)):
+            raise
+        where, what = getattr(e, "filename", None) or "a file", getattr(e, "strerror", None)
+        _note(f"sop {args.verb}: {f'{where}: {what.lower()}' if what else 'out of memory'}; {hint}")
+        return 2
     return 0
+
+
+def _note(text: str) -> None:
+    """One line on stderr."""
+    print(printable(" ".join(text.split())), file=sys.stderr)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends what is done as Ctrl-C does, so that nothing half stays. A second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+
+    def stop(*_) -> None:
+        signal.signal(signal.SIGTERM, before)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop) or signal.SIG_DFL
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -231,7 +260,7 @@ def demo(args) -> None:
     videos = orchestra.render(data, seed=args.seed)
 
     def step(*words) -> None:  # as the user would type it, so that each step can be repeated alone
-        print(f"\n$ sop {' '.join(map(str, words))}", flush=True)
+        print(f"\n$ sop {printable(' '.join(map(str, words)))}", flush=True)
         args = _parser().parse_args([str(w) for w in words])
         args.run(args)
 
@@ -250,14 +279,14 @@ def collect(args) -> None:
 
     if args.kind == "silence":
         reports = [c.silence(photos, args.out, args.seconds, args.jobs) for photos in args.lists]
-        print("\n".join(map(c.summary, reports)))
+        print(lines("\n".join(map(c.summary, reports))))
         return
     if args.address and "{id}" not in args.address:
         raise SopError(f"--address {args.address}: expected {{id}} in it, where a video's id goes")
     videos = c.read_music(args.lists) if args.kind == "music" else c.read_vggsound(args.lists)
     how = c.How(args.jobs, args.retries, rate_limit=args.rate_limit, cookies=args.cookies, again=args.again,
                 address=args.address or c.YOUTUBE)  # fmt: skip
-    print(f"{c.summary(c.collect(videos, args.out, how))}\neach of them: {args.out / c.REPORT}")
+    print(lines(f"{c.summary(c.collect(videos, args.out, how))}\neach of them: {args.out / c.REPORT}"))
 
 
 def preprocess(args) -> None:
@@ -265,7 +294,7 @@ def preprocess(args) -> None:
 
     more = {key: getattr(args, key) for key in ("audio_format", "start", "duration", "short_side")}
     report = preprocess(args.videos, args.out, args.fps, args.rate, args.jobs, cluster=args.cluster, **more)
-    print(f"{(report.status != 'failed').sum()} of {len(report)} videos are in {args.out}")
+    print(f"{(report.status != 'failed').sum()} of {len(report)} videos are in {printable(args.out)}")
 
 
 def index(args) -> None:
@@ -289,17 +318,21 @@ def index(args) -> None:
         )
         for name, path in paths.items():
             clips = ix.read_index(path) if path.stat().st_size else []
-            print(f"{name:<5} {len(clips):>6} clips  {path}")
+            print(f"{name:<5} {len(clips):>6} clips  {printable(path)}")
     if args.check:
         found = ix.check(args.data, args.window, args.fps)
-        with media.whole(out / "index_check.csv") as part:
-            found.to_csv(part, index=False, errors="surrogateescape")
         for kind in ("missing", "invalid"):
             rows = found[found.problem == kind]
             print(f"{kind}: {rows['clip'].nunique()} clip(s)")
             for _, clip, reason in rows.head(20).itertuples(index=False):
-                print(f"  {clip}: {reason}".encode(errors="backslashreplace").decode())
-        print(f"all of them: {out / 'index_check.csv'}")
+                print(f"  {printable(clip)}: {printable(reason)}")
+        try:
+            with media.whole(out / "index_check.csv") as part:
+                write_table(part, found)
+        except OSError as e:  # a disk that is only read: what was asked for has been said
+            _note(f"sop index: {out / 'index_check.csv'}: not written ({e.strerror}); --out DIR puts it elsewhere")
+        else:
+            print(f"all of them: {printable(out / 'index_check.csv')}")
 
 
 def train(args) -> None:
@@ -332,7 +365,7 @@ def train(args) -> None:
             board.flush()
     if _is_main():
         path = folder / "visualization" / "index.html"
-        print(f"weights in {folder}\nlook and listen: {path if path.exists() else look()}")
+        print(lines(f"weights in {folder}\nlook and listen: {path if path.exists() else look()}"))
 
 
 def _tensorboard(folder: Path):
@@ -375,12 +408,13 @@ def evaluate(args) -> None:
     write_pairs(out.with_name(f"{out.stem}.pairs.csv"), pairs)
     ev.write_metrics(out, results)
     shutil.rmtree(notes, ignore_errors=True)
-    print(tables.text_results(results))
-    print(f"\nnumbers: {out}")
+    print(lines(tables.text_results(results)))
+    print(f"\nnumbers: {printable(out)}")
     if args.report:
         history = read_history(folder) if (folder / "history.csv").exists() else []
         shown = report.of_evaluation(model, pairs, duets, args.truth, results, scores)
-        print(f"look and listen: {report.write(args.report, model, history=history, results=results, **shown)}")
+        path = report.write(args.report, model, history=history, results=results, **shown)
+        print(f"look and listen: {printable(path)}")
 
 
 def _check_evaluation(args) -> None:
@@ -421,18 +455,20 @@ def separate(args) -> None:
     if args.all_sources is not None:
         table = s.write_all(scene, args.video, args.all_sources or None, args.out, whole=args.whole, **how)
         print("\n".join(f"{row.name:<20} {row.share:6.1%} of the energy" for row in table.itertuples(index=False)))
-        print(f"tracks and maps: {args.out}")
+        print(f"tracks and maps: {printable(args.out)}")
         return
     share = s.write(scene, args.video, cells, args.out, **how)
     where = "at the pixel" if args.pixel else "in the box"
     silent = f"; no instrument plays {where}, so the file is silent" if share < SILENT else ""
-    print(f"{args.out}: {len(scene.mixture) / scene.rate:.1f} s, {share:.1%} of the mixture's energy{silent}")
+    print(
+        f"{printable(args.out)}: {len(scene.mixture) / scene.rate:.1f} s, {share:.1%} of the mixture's energy{silent}"
+    )
 
 
 def weights(args) -> None:
     from .weights import fetch
 
-    print(f"the released model, profile sop2018: {fetch(args.out, args.url)}")
+    print(f"the released model, profile sop2018: {printable(fetch(args.out, args.url))}")
 
 
 def _cells(box: tuple[int, ...], video: Path, grid: tuple[int, int]) -> list[tuple[int, int]]:

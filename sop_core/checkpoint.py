@@ -42,13 +42,12 @@ class Record:
 
 def start(folder: Path, config: Config, clips: dict[str, list[Clip]], resume: bool) -> None:
     """Make the run's folder, or make sure that it holds the run to go on with. `clips`: its `train` and `val`, in their order."""
-    path = folder / "config.json"
+    for place in (folder, folder / "state") if resume or not _learned(folder) else ():
+        media.sweep(place)
     if resume:
-        for place in (folder, folder / "state"):
-            media.sweep(place)
-        if not path.is_file():
+        if not (folder / "config.json").is_file():
             raise SopError(f"{folder}: nothing to resume there; leave --resume out to start a new run")
-        old = asdict(Config.from_json(path.read_text(), str(path)))
+        old = asdict(read_config(folder))
         free = ("workers", "compile")  # change nothing in what is learned
         if changed := [
             f"{k}={old[k]} there, {v} now" for k, v in asdict(config).items() if v != old[k] and k not in free
@@ -61,7 +60,7 @@ def start(folder: Path, config: Config, clips: dict[str, list[Clip]], resume: bo
                 raise SopError(
                     f"{folder}: can't resume with other clips in {split} ({len(other)}: {', '.join(other[:4])})"
                 )
-    elif path.exists():
+    elif _learned(folder):
         raise SopError(f"{folder}: holds a run already; go on with --resume, or choose another --id, or delete it")
     else:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,6 +70,21 @@ def start(folder: Path, config: Config, clips: dict[str, list[Clip]], resume: bo
         ):
             csv.writer(f).writerows((split, c.name, c.video) for split, mine in clips.items() for c in mine)
         write_config(folder, config)
+
+
+def _learned(folder: Path) -> bool:
+    """Whether anything was learned in a run's folder: where a run ended before, another one may start."""
+    return any((folder / name).exists() for name in ("state/last.pt", "history.csv", "model.safetensors"))
+
+
+def read_config(folder: Path) -> Config:
+    """The config of a run's folder. Raises SopError where it can't be read."""
+    path = folder / "config.json"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise SopError(f"{path}: not a config that can be read ({e})") from None
+    return Config.from_json(text, str(path))
 
 
 def write_config(folder: Path, config: Config) -> None:
@@ -85,9 +99,14 @@ def read_clips(folder: Path) -> dict[str, list[tuple[str, str]]] | None:
     if not path.is_file():
         return None
     found = {"train": [], "val": []}
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as f:
-        for split, name, video in csv.reader(f):
-            found[split].append((name, video))
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as f:
+            for split, name, video in csv.reader(f):
+                found[split].append((name, video))
+    except (OSError, ValueError, KeyError, csv.Error):
+        raise SopError(
+            f"{path}: not a run's list of clips (train or val, name, video); put it back, or train anew"
+        ) from None
     return found
 
 
@@ -110,7 +129,13 @@ def write_state(folder: Path, state: dict) -> None:
 def read_state(folder: Path) -> dict | None:
     """The last state that was saved; None where a run was cut off before there was one: it starts over."""
     path = folder / "state" / "last.pt"
-    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+    except Exception as e:  # pickle, zip and torch raise many kinds
+        why = str(e).partition("\n")[0][:120]
+        raise SopError(
+            f"{path}: not a state that can be read ({why}); remove it, and --resume starts the run over"
+        ) from None
 
 
 def write_history(folder: Path, records: list[Record]) -> None:
@@ -128,7 +153,7 @@ def load_model(folder: Path, device: str | None = None) -> SoundOfPixels:
         raise SopError(
             f"{folder}: no checkpoint there, expected config.json and model.safetensors; train one with --id"
         )
-    config = Config.from_json((folder / "config.json").read_text(), str(folder / "config.json"))
+    config = read_config(folder)
     model = SoundOfPixels(config.override({"pretrained": "false"}))
     try:
         model.load_state_dict(load_file(weights))
@@ -143,5 +168,8 @@ def read_history(folder: Path) -> list[Record]:
     if not path.is_file():
         raise SopError(f"{path}: no history there; is {folder} the folder of a training?")
     kinds = {f.name: {"bool": lambda text: text == "True"}.get(f.type.__name__, f.type) for f in fields(Record)}
-    with path.open(newline="") as f:
-        return [Record(**{k: kinds[k](v) for k, v in row.items()}) for row in csv.DictReader(f)]
+    try:
+        with path.open(newline="", encoding="utf-8") as f:
+            return [Record(**{k: kinds[k](v) for k, v in row.items()}) for row in csv.DictReader(f)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
+        raise SopError(f"{path}: not the history of a training; remove it, and --resume writes it again") from None

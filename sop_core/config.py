@@ -190,13 +190,23 @@ class Config:
         for key, choices in CHOICES.items():
             if getattr(self, key) not in choices:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)!r}, expected one of {choices}")
-        least = {"sound_depth": 5, "workers": 0, "sources": 2, "n_fft": 2, "image": self.frame_stride, "fps": 0.01}
+        least = {
+            "seed": 0,
+            "sound_depth": 5,
+            "workers": 0,
+            "sources": 2,
+            "n_fft": 2,
+            "image": self.frame_stride,
+            "fps": 0.01,
+        }
         # Gradients of fewer are written beyond their memory by oneDNN's kernels for AVX2 (torch 2.14).
         least["frame_width"] = 8
         counts = "rate samples hop bins frames stride gain channels sound_width epochs epoch_size batch val_pairs"
         for key, value in (dict.fromkeys([*counts.split(), "remix", "accumulate"], 1) | least).items():
             if not getattr(self, key) >= value:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected at least {value}")
+        if self.seed >= 2**63:
+            raise SopError(f"config {self.name}: seed={self.seed}, expected less than 2 to the 63rd")
         for key in ("lr_sound", "lr_frame", "lr_fc", "weight_decay"):
             if not 0 <= getattr(self, key) < math.inf:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected a number from 0")

@@ -6,6 +6,7 @@ many machines (DDP). A batch is always the whole batch: `processes` times as man
 
 import ctypes
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from accelerate.utils import patch_environment
 from torch import Tensor, nn
 
 from .config import Config
-from .errors import SopError
+from .errors import SopError, Terminated
 
 
 def device_of(name: str | None = None) -> torch.device:
@@ -76,8 +77,6 @@ def accelerator(config: Config, device: str | None = None) -> Accelerator:
         )
     if found.device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # every batch has the same shape
-    else:
-        _keep_memory()
     return found
 
 
@@ -145,18 +144,30 @@ class _SyncBatchNorm(nn.BatchNorm2d):
         return centred * scale[:, None, None] + self.bias[:, None, None]
 
 
-def _keep_memory() -> None:
-    """Let glibc keep the memory of large tensors for the next ones, instead of giving it back and getting it zeroed again.
+@contextmanager
+def kept_memory(device: torch.device) -> Iterator[None]:
+    """On a CPU, let glibc keep the memory of large tensors for the next ones, instead of giving it back and getting it zeroed anew.
 
-    The steps of a training ask for the same sizes again and again. Does nothing where there is no glibc.
+    The steps of a training ask for the same sizes again and again. Afterwards glibc is as it becomes by itself where tensors are
+    large (its thresholds rise to 32 and 64 MB), and what was kept is given back. Does nothing where there is no glibc.
     """
     try:
-        libc = ctypes.CDLL("libc.so.6")
+        libc = ctypes.CDLL("libc.so.6") if device.type == "cpu" else None
     except OSError:
+        libc = None
+    if libc is None:
+        yield
         return
-    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
     libc.mallopt(M_MMAP_MAX, 0)
     libc.mallopt(M_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        libc.mallopt(M_MMAP_MAX, 65_536)
+        libc.mallopt(M_MMAP_THRESHOLD, 2**25)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**26)
+        libc.malloc_trim(0)
 
 
 @contextmanager
@@ -172,24 +183,51 @@ def enough_memory(where: str) -> Iterator[None]:
 
 
 @contextmanager
-def interruptible() -> Iterator[list]:
-    """Ctrl-C waits for the step to be finished: what is yielded is then no longer empty. A second one stops at once."""
+def readers(where: str) -> Iterator[None]:
+    """The loader's processes die, or have no room for what they read: one clear line."""
+    try:
+        yield
+    except RuntimeError as e:
+        if re.search(r"shared memory|</torch_", str(e)):
+            what = "too little shared memory (/dev/shm) for the processes that read clips"
+        elif "DataLoader worker" in str(e):
+            what = "a process that reads clips was killed, from outside or for want of memory (shared memory, in a container)"
+        else:
+            raise
+        hint = "--set workers=0 or fewer than now, or docker run --shm-size=2g"
+        raise SopError(f"{where}: {what}; the last saved state is kept: go on with --resume {hint}") from None
+
+
+@contextmanager
+def interruptible() -> Iterator[list[type[KeyboardInterrupt]]]:
+    """Ctrl-C and SIGTERM wait for the step to be finished: what is yielded then holds what to raise. A second one stops at once,
+    but under a launcher, which passes on what has reached its processes already.
+    """
     asked = []
     if threading.current_thread() is not threading.main_thread():
         yield asked  # signals are the main thread's
         return
 
-    def ask(*_) -> None:
-        asked.append(True)
-        signal.signal(signal.SIGINT, before)
+    def ask(number: int, _) -> None:
+        asked.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
+        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+            restore()
 
-    before = signal.signal(signal.SIGINT, ask)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, ask) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 def deaf(_worker: int = 0) -> None:
-    """A loader's process leaves Ctrl-C, which reaches it too, to the training."""
+    """A loader's process leaves Ctrl-C and SIGTERM, which may reach it too, to the training.
+
+    It obeys a second SIGTERM: torch sends them to one that doesn't end.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))

@@ -49,10 +49,10 @@ class Journal:
         """What earlier runs of any number of processes noted, as the first process reads it before anything is added."""
         found = {}
         for path in sorted(self.folder.glob("*.jsonl")) if self.folder and self.rank == 0 else []:
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     key, of, i, what = json.loads(line)
-                except ValueError:  # torn
+                except (ValueError, TypeError):  # torn
                     continue
                 if (key, of) == (self.key, name) and i < count:
                     found[i] = what

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from . import checkpoint, metrics
 from .checkpoint import Record
 from .config import Config
-from .engine import accelerator, deaf, enough_memory, interruptible, mean, synchronized
+from .engine import accelerator, deaf, enough_memory, interruptible, kept_memory, mean, readers, synchronized
 from .errors import SopError
 from .index import Clip
 from .mixing import Listed, Mixture, Training, draw_pairs, lit
@@ -36,32 +36,37 @@ def fit(
 ) -> Iterator[Record]:
     """Train for `config.epochs`, one record an epoch; `resume` goes on where the last state was saved.
 
-    Ctrl-C finishes the step, saves the state and raises KeyboardInterrupt. Under `accelerate launch` every process calls
-    this with the same arguments and gets the same records (but for times); the first one reads and writes the folder.
+    Ctrl-C finishes the step, saves the state and raises KeyboardInterrupt; so does SIGTERM (`Terminated`, which is one). Under
+    `accelerate launch` every process calls this with the same arguments and gets the same records (but for times); the first one
+    reads and writes the folder.
     Raises SopError where `folder` holds a run already (and `resume` is off), where the clips can't make mixtures, where
-    the config or the clips to resume with differ, where memory does not suffice, and where loss or gradient are no numbers.
+    the config or the clips to resume with differ, where memory does not suffice, where a process that reads clips is killed, and
+    where loss or gradient are no numbers.
     """
     config.check()
     engine = accelerator(config, device)
     data, pairs = Training(train, config), draw_pairs(val, config.val_pairs, config)
     state = _opened(folder, config, {"train": train, "val": val}, resume, engine)
-    with enough_memory("at the start"):
-        run = _Run(config, data, folder, state, engine)
-    sdr_mixture = run.history[0].val_sdr_mixture if run.history else validate(None, pairs, config, engine)
-    while len(run.history) < config.epochs:
-        with interruptible() as stop:
-            loss, skipped, rate = run.epoch(stop)
-            began = time.perf_counter()
-            with enough_memory(f"epoch {run.number}, validation"):
-                sdr = validate(run.model, pairs, config, engine)
-            seconds = run.at.seconds + time.perf_counter() - began + (run.history[-1].seconds if run.history else 0.0)
-            best = sdr > max((r.val_sdr for r in run.history), default=-math.inf)
-            run.history.append(Record(run.number, loss, sdr, sdr_mixture, best, rate, seconds, skipped))
-            run.at = Progress()
-            run.save()
-        yield run.history[-1]
-        if stop and len(run.history) < config.epochs:
-            raise KeyboardInterrupt
+    with kept_memory(engine.device):
+        with enough_memory("at the start"):
+            run = _Run(config, data, folder, state, engine)
+        sdr_mixture = run.history[0].val_sdr_mixture if run.history else validate(None, pairs, config, engine)
+        while len(run.history) < config.epochs:
+            with interruptible() as stop:
+                with readers(f"epoch {run.number}"):
+                    loss, skipped, rate = run.epoch(stop)
+                began = time.perf_counter()
+                with enough_memory(f"epoch {run.number}, validation"):
+                    sdr = validate(run.model, pairs, config, engine)
+                before = run.history[-1].seconds if run.history else 0.0
+                seconds = before + run.at.seconds + time.perf_counter() - began
+                best = sdr > max((r.val_sdr for r in run.history), default=-math.inf)
+                run.history.append(Record(run.number, loss, sdr, sdr_mixture, best, rate, seconds, skipped))
+                run.at = Progress()
+                run.save()
+            yield run.history[-1]
+            if stop and len(run.history) < config.epochs:
+                raise stop[0]
     engine.end_training()
 
 
@@ -166,7 +171,7 @@ class _Run:
                     saved = time.perf_counter()
                 if asked:
                     engine.wait_for_everyone()  # who ends first has the others killed
-                    raise KeyboardInterrupt
+                    raise next(iter(stop), KeyboardInterrupt)
         return at.loss / steps, at.skipped, (steps - done) * size / max(time.perf_counter() - began, 1e-9)
 
     def _step(self, batch: dict, steps: int, stop: list) -> tuple[float, int, bool]:

@@ -72,6 +72,8 @@ def test_tensorboard_gets_the_numbers_of_the_history(run):
 BAD = [
     "hop=0",
     "workers=-1",
+    "seed=-1",
+    "seed=99999999999999999999",
     "image=4",
     "frame_width=4",
     "lr_sound=nan",

@@ -194,7 +194,7 @@ def test_level_is_kept_by_the_published_logarithm():
 def test_the_profile_sets_its_flags_and_leaves_the_rest_to_be_set():
     config = MUSIC.override({"profile": "sop2018", "sources": "3", "warp": "bank"})
     assert (config.profile, config.sources, config.warp, config.target, config.share) == (
-        "sop2018",
+        "sop2018 with warp=bank",
         3,
         "bank",
         "half",

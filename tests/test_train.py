@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tiny import SETTINGS, TINY, write_clip
 from torch.utils.data import DataLoader, Dataset
 
-from sop_core import checkpoint, masks, objective, train
+from sop_core import checkpoint, engine, masks, objective, train
 from sop_core.errors import SopError
 from sop_core.index import write_index
 from sop_core.localize import Scene
@@ -121,7 +121,7 @@ def fit_apart(where, index, folder):
     return folder
 
 
-def train_apart(index, ckpt, name, *program):
+def train_apart(index, ckpt, name, *program, own_group=False, **more):
     """The verb `train` on the CPU in processes of its own."""
     words = [
         "train",
@@ -138,8 +138,10 @@ def train_apart(index, ckpt, name, *program):
         "--device",
         "cpu",
     ]
-    command = [sys.executable, *program, *words, "--set", *(f"{k}={v}" for k, v in SETTINGS.items())]
-    return subprocess.run(list(map(str, command)), env=ENVIRONMENT, capture_output=True, text=True)
+    command = [sys.executable, *program, *words, "--set", *(f"{k}={v}" for k, v in (SETTINGS | more).items())]
+    return subprocess.run(
+        list(map(str, command)), env=ENVIRONMENT, capture_output=True, text=True, start_new_session=own_group
+    )
 
 
 @pytest.fixture(scope="module")
@@ -382,6 +384,133 @@ class Broken(Dataset):
 
     def __getitem__(self, i):
         raise SopError("10 mixtures in a row could not be read; the last: a.mp3: no such file")
+
+
+class Dying(Dataset):
+    """A loader's processes that come to their end: `how` is a signal, or what torch says of too little shared memory."""
+
+    def __init__(self, how):
+        self.how = how
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        if isinstance(self.how, str):
+            raise RuntimeError(self.how)
+        os.kill(os.getpid(), self.how)
+
+
+SHARED_MEMORY = "unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left on device (28)"
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        (
+            signal.SIGKILL,
+            r"^epoch 3: a process that reads clips was killed.* state is kept: .* --resume --set workers=0",
+        ),
+        (signal.SIGBUS, r"^epoch 3: .*shared memory.* --shm-size=2g"),  # memory with no page behind it
+        (SHARED_MEMORY, r"^epoch 3: too little shared memory .* --resume --set workers=0 .* --shm-size=2g$"),
+    ],
+)
+def test_a_loader_that_dies_gets_one_clear_sentence(how, said):
+    with pytest.raises(SopError, match=said), engine.readers("epoch 3"):
+        list(train._read(DataLoader(Dying(how), 2, num_workers=1, worker_init_fn=engine.deaf)))
+    with pytest.raises(RuntimeError, match="another"), engine.readers("epoch 3"):
+        raise RuntimeError("another")
+
+
+def test_a_run_that_had_learned_nothing_does_not_block_the_next(tiny_clips, tmp_path, monkeypatch):
+    def die(*_):
+        raise RuntimeError(SHARED_MEMORY)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train._Run, "epoch", die)
+        with pytest.raises(SopError, match="epoch 1: .* shared memory"):
+            next(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
+    assert (tmp_path / "run" / "config.json").is_file()
+    with pytest.raises(SopError, match="batch=4 there, 8 now"):
+        next(train.fit(replace(TINY, batch=8), tiny_clips, tiny_clips, tmp_path / "run", resume=True))
+    other = replace(TINY, batch=8, epochs=1)
+    assert len(list(train.fit(other, tiny_clips[1:], tiny_clips, tmp_path / "run"))) == 1
+    assert checkpoint.read_config(tmp_path / "run") == other
+    assert len(checkpoint.read_clips(tmp_path / "run")["train"]) == len(tiny_clips) - 1
+    with pytest.raises(SopError, match="holds a run already"):
+        next(train.fit(other, tiny_clips[1:], tiny_clips, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("config.json", "not a config that can be read"),
+        ("clips.csv", "not a run's list of clips"),
+        ("history.csv", "not the history of a training; remove it"),
+        ("state/last.pt", "not a state that can be read .*remove it, and --resume starts the run over"),
+    ],
+)
+def test_a_file_of_a_run_that_is_something_else_gets_one_clear_sentence(run, tiny_clips, tmp_path, name, said):
+    shutil.copytree(run[0], tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(b"\xff\xfe\x00 no text, \x80 nor a state")
+    readers = [checkpoint.read_history] if name == "history.csv" else [
+        lambda folder: next(train.fit(TINY, tiny_clips, tiny_clips, folder, resume=True))
+    ]  # fmt: skip
+    for read in [*readers, *([checkpoint.load_model] if name == "config.json" else [])]:
+        with pytest.raises(SopError, match=f"{name}: {said}"):
+            read(tmp_path / "run")
+
+
+def test_memory_is_kept_for_as_long_as_a_training_and_no_longer(tiny_clips, tmp_path, monkeypatch):
+    """Also where it ends early: a notebook's kernel goes on to do other things."""
+    called = []
+
+    class Libc:
+        def mallopt(self, what, value):
+            called.append((what, value))
+
+        def malloc_trim(self, _):
+            called.append("given back")
+
+    monkeypatch.setattr(engine.ctypes, "CDLL", lambda _: Libc())
+    config = replace(TINY, epochs=3)
+    monkeypatch.setattr(train._Run, "epoch", lambda *_: (0.5, 0, 1.0))
+    training = train.fit(config, tiny_clips, tiny_clips, tmp_path / "closed", device="cpu")
+    assert not called and next(training) and called == [(-4, 0), (-1, -1)]
+    training.close()
+    assert called[2:] == [(-4, 65_536), (-3, 2**25), (-1, 2**26), "given back"]
+    called.clear()
+    monkeypatch.setattr(train._Run, "epoch", None)
+    with pytest.raises(TypeError):
+        next(train.fit(config, tiny_clips, tiny_clips, tmp_path / "broken", device="cpu"))
+    assert called[-1] == "given back"
+
+
+TERMINATED = """
+import os, signal, sys
+from sop_core import objective
+from sop_core.__main__ import main
+step, steps = objective.batch_loss, []
+def counted(*args):
+    steps.append(1)
+    if len(steps) == 1:
+        os.killpg(0, signal.SIGTERM)  # as Slurm does: the loader's processes get it too
+    return step(*args)
+objective.batch_loss = counted
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_sigterm_saves_as_ctrl_c_does(undisturbed, tmp_path):
+    index, folder = undisturbed
+    more = {"own_group": True, "workers": "2"}
+    done = train_apart(index, tmp_path, "run", "-c", TERMINATED, **more)
+    assert done.returncode == 143 and "Traceback" not in done.stderr, done.stderr[-1500:]
+    assert done.stderr.splitlines()[-1] == "sop train: stopped; what was finished is kept"
+    assert torch.load(tmp_path / "run" / "state" / "last.pt", weights_only=True)["at"]["step"] == 1
+    fit_apart("resume", index, tmp_path / "run")
+    rows = [[(r.epoch, r.loss, r.val_sdr) for r in checkpoint.read_history(f)] for f in (tmp_path / "run", folder)]
+    assert rows[0] == rows[1]
 
 
 def test_a_missing_or_broken_checkpoint_gets_one_clear_sentence(run, tmp_path):
