@@ -27,7 +27,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
-import av
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
@@ -35,7 +34,8 @@ from tqdm.auto import tqdm
 
 from .config import SILENCE
 from .errors import SopError
-from .media import sweep, whole, write_video
+from .media import sweep, video_seconds, whole, write_video
+from .untrusted import from_cell, write_table
 
 GONE = ("unavailable", "private")
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
@@ -204,7 +204,7 @@ def _all(
     def save() -> pd.DataFrame:
         report = pd.DataFrame([rows.get(key) or earlier.get(key) or _row(v) for key, v in wanted.items()])
         with whole(out / REPORT) as part:
-            pd.concat([pd.DataFrame(others), report]).to_csv(part, index=False, errors="backslashreplace")
+            write_table(part, pd.concat([pd.DataFrame(others), report]), errors="backslashreplace")
         return report
 
     for folder in (out, *out.glob("*/")):
@@ -307,7 +307,8 @@ def _earlier(out: Path) -> dict[tuple[str, str], dict]:
         rows = pd.read_csv(Path(out) / REPORT, keep_default_na=False, dtype={"id": str, "label": str}).to_dict(
             "records"
         )
-        return {(r["id"], r["label"]): r for r in rows if r["status"]}
+        rows = [r | {key: from_cell(r[key]) for key in ("id", "label")} for r in rows if r["status"]]
+        return {(r["id"], r["label"]): r for r in rows}
     except (ValueError, KeyError) as e:
         raise SopError(f"{Path(out) / REPORT}: not the report of an earlier run ({e}); put it out of the way") from None
 
@@ -385,14 +386,11 @@ class _Silent:
 
 
 def _seconds(path: Path) -> float:
-    """Length of a video. Raises SopError where it can't be opened, or has no picture or no sound."""
+    """Length of a video. Raises SopError where it can't be opened, or has no picture, no sound or no length."""
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video or not container.streams.audio:
-                raise SopError(f"no {'sound' if container.streams.video else 'picture'} in it")
-            return round((container.duration or 0) / av.time_base, 2)
-    except av.FFmpegError as e:
-        raise SopError(f"what came is no video ({e.strerror})") from None
+        return round(video_seconds(path), 2)
+    except SopError as e:
+        raise SopError(f"what came is no video to use: {str(e).removeprefix(f'{path}: ')}") from None
 
 
 def _yt_dlp():

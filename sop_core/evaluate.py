@@ -27,6 +27,7 @@ from .journal import Journal
 from .methods import score_pairs
 from .mixing import Mixture, Part, pairs_hash, repeats
 from .nets import SoundOfPixels
+from .untrusted import write_table
 
 
 def evaluate(
@@ -170,4 +171,4 @@ def write_metrics(path: Path, results: dict) -> None:
 def write_scores(path: Path, scores: pd.DataFrame) -> None:
     """The scores of every pair, source and method as csv, whole or not at all."""
     with media.whole(path) as tmp:
-        scores.round(4).to_csv(tmp, index=False, errors="surrogateescape")
+        write_table(tmp, scores.round(4))

@@ -27,6 +27,7 @@ from .collect import note_sections, read_sections, read_vggsound
 from .config import MUSIC, SILENCE
 from .errors import SopError
 from .media import CODEC_FRAMES, frame_path, read_frames, read_sound, sound_length, whole
+from .untrusted import from_cell
 
 SOUNDS = (".flac", ".wav", ".mp3")  # where an id has several, the first of these is taken
 SILENT = 1e-4  # of full scale: a sound that stays below is no sound (-80 dB)
@@ -413,7 +414,7 @@ def _labels(data: Path, found: list[Clip]) -> set[str]:
     if report.is_file():
         try:
             with report.open(newline="", encoding="utf-8", errors="surrogateescape") as f:
-                labels |= {row["label"] for row in csv.DictReader(f) if row.get("label")}
+                labels |= {from_cell(row["label"]) for row in csv.DictReader(f) if row.get("label")}
         except (OSError, csv.Error):
             pass  # only a hint
     return labels

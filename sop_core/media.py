@@ -8,6 +8,7 @@ Nothing half-written is ever seen: what is written here appears whole, or not at
 """
 
 import bisect
+import errno
 import hashlib
 import io
 import math
@@ -16,6 +17,7 @@ import platform
 import re
 import secrets
 import shutil
+import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -43,7 +45,7 @@ MP3_RUN_UP = 11_520  # samples: 10 frames or 20, more than an mp3 frame leans on
 JUMP = 0.05  # seconds: sound timestamps that are off by less are rounding, by more are a gap (or an overlap)
 PLAIN = {("fltp", "mono"), ("fltp", "stereo")}  # what aac, mp3 and opus decode to, mostly: mixed here
 SOUND_KINDS = ("mp3", "flac", "wav")
-MOST_PIXELS = 100_000_000  # of a jpg: a larger one is a trap for the memory
+MOST_PIXELS = 100_000_000  # of a jpg: a larger one is a trap for the memory; so is one of more bytes
 AHEAD = 100  # packets: pictures are stored at most 16 places from where they are shown, sound between them
 AAC_RATE = 44_100  # Hz: not every player takes 11 025
 LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file, not a quiet passage
@@ -69,7 +71,8 @@ def read_sound(
         `rate`: Hz; what was read is resampled to it, so L becomes about count * rate / the file's rate.
         `missing`: so many samples may be missing at the window's end, and are silence then.
     Shape: float32 (L,).
-    Raises SopError if the file can't be read, or is shorter than start + count - missing.
+    Raises SopError if the file can't be read, is shorter than start + count - missing, or holds what is no number (NaN, Inf)
+    there.
     """
     with _sound_file(path) as f:
         end = f.frames if count is None else start + count
@@ -85,12 +88,17 @@ def read_sound(
             sound = sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1)
     if len(sound) < end - start:  # the header promised more
         raise SopError(f"{path}: cut short, it ends after {(start + len(sound)) / own_rate:.2f} s; make it again")
+    if not np.isfinite(sound).all():
+        at = (start + np.isfinite(sound).argmin()) / own_rate
+        raise SopError(f"{path}: no number (NaN or Inf) at {at:.2f} s of its sound; make it again")
     sound = sound if wanted == len(sound) else np.pad(sound, (0, wanted - len(sound)))
     return sound if rate in (None, own_rate) else soxr.resample(sound, own_rate, rate)
 
 
 @contextmanager
 def _sound_file(path: Path) -> Iterator[soundfile.SoundFile]:
+    if not path.is_file():  # a pipe, say, would be waited for
+        raise SopError(f"{path}: {_why(path) or 'not a file'}")
     try:
         with soundfile.SoundFile(sf_name(path)) as f:
             yield f
@@ -109,8 +117,13 @@ def sound_writer(path: Path, rate: int) -> Iterator[Callable[[np.ndarray], None]
         with mp3.writer(path, rate) as write:
             yield lambda sound: write(np.clip(sound, -1, 1))
     else:
-        with soundfile.SoundFile(sf_name(path), "w", rate, 1, "PCM_16", format=kind.upper()) as f:
-            yield lambda sound: f.write(np.clip(sound, -1, 1))
+        try:
+            with soundfile.SoundFile(sf_name(path), "w", rate, 1, "PCM_16", format=kind.upper()) as f:
+                yield lambda sound: f.write(np.clip(sound, -1, 1))
+        except soundfile.LibsndfileError as e:
+            if e.code != 2:  # the system's error, whose number is lost
+                raise
+            raise OSError(errno.EIO, "can't be written, the disk may be full", str(path)) from e
 
 
 def sf_name(path: Path) -> bytes | str:
@@ -148,7 +161,7 @@ def read_frames(
 
 def _read_jpg(path: Path, size: tuple[int, int] | None, box: tuple[float, ...] | None) -> np.ndarray:
     try:
-        data = path.read_bytes()
+        data = _jpg(path)
         height, width, *_ = simplejpeg.decode_jpeg_header(data)
         if height * width > MOST_PIXELS:
             raise ValueError(f"{width} x {height} pixels")
@@ -163,10 +176,18 @@ def _read_jpg(path: Path, size: tuple[int, int] | None, box: tuple[float, ...] |
     return resize(picture[None], size)[0] if size else picture
 
 
+def _jpg(path: Path) -> bytes:
+    """What is in a picture's file. Raises ValueError where that would never end, or fill the memory."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_PIXELS:
+        raise ValueError(f"{found.st_size:,} bytes" if stat.S_ISREG(found.st_mode) else "not a file")
+    return path.read_bytes()
+
+
 def frame_size(folder: Path) -> tuple[int, int]:
     """(width, height) in pixels of a folder's first frame. Raises SopError if there is none that can be read."""
     try:
-        height, width, *_ = simplejpeg.decode_jpeg_header(frame_path(folder, 0).read_bytes())
+        height, width, *_ = simplejpeg.decode_jpeg_header(_jpg(frame_path(folder, 0)))
     except (OSError, ValueError) as e:
         raise SopError(f"{folder}: no frame 000001.jpg that can be read ({_last(e)})") from e
     return width, height
@@ -283,6 +304,16 @@ def sound_rate(path: Path) -> int:
         return _streams(path, container)[1].rate
 
 
+def video_seconds(path: Path) -> float:
+    """Length of a video in seconds, as it says itself. Raises SopError where it has no picture, no sound or no length."""
+    with _opened(path) as container:
+        _streams(path, container)
+        seconds = (container.duration or 0) / av.time_base
+    if not seconds > 0:
+        raise SopError(f"{path}: it doesn't say how long it is; convert it again")
+    return seconds
+
+
 class _Pictures:
     """Decoded pictures -> frames of the fps grid, each the picture that is on the screen at its instant."""
 
@@ -350,6 +381,10 @@ class _Sounds:
             self.resampler = soxr.ResampleStream(self.own_rate, self.rate, 1, dtype="float32")
             self.count = self.count if self.length is None else round(self.length * self.own_rate)
         sound = self._mono(frame)
+        if frame.format.name[:3] in ("flt", "dbl") and not np.isfinite(frame.to_ndarray()).all():
+            raise SopError(
+                f"{self.path}: no number (NaN or Inf) at {self.seconds:.1f} s of its sound; convert it again"
+            )
         skew = 0 if at is None else round(at * self.own_rate) - self.taken  # samples missing before this frame
         if skew > LONGEST_GAP * self.own_rate:
             raise SopError(f"{self.path}: its sound jumps by {skew / self.own_rate:.0f} s in time; convert it again")

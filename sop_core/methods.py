@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 from . import masks, metrics, tables
 from .baselines import nmf
 from .config import Config
+from .errors import SopError
 from .journal import Journal
 from .mixing import Listed, Mixture
 from .nets import SoundOfPixels
@@ -74,7 +75,10 @@ def score_pairs(
     random = _untrained(model.config).to(device) if "random" in baselines else None
 
     def measure(i: int) -> list[dict]:
-        item = data[i]
+        try:
+            item = data[i]
+        except SopError as e:
+            raise SopError(f"row {i + 1} ({' + '.join(part.clip.name for part in pairs[i])}): {e}") from None
         sounds, frames = item["sounds"].to(device), item["frames"].to(device)
         found = estimates(model, sounds, frames)
         if random:

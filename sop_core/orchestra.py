@@ -23,7 +23,6 @@ from pathlib import Path
 import av
 import joblib
 import numpy as np
-import soundfile
 from PIL import Image, ImageChops
 from scipy.signal import fftconvolve, lfilter
 from tqdm.auto import tqdm
@@ -31,7 +30,7 @@ from tqdm.auto import tqdm
 from . import stage
 from .config import SILENCE
 from .errors import SopError
-from .media import whole
+from .media import sound_writer, sweep, whole
 
 VERSION = 3  # of the clips: a folder made by another one is refused, not mixed
 RATE = 44_100  # samples a second
@@ -463,8 +462,8 @@ def render_clip(out: Path, labels: tuple[str, ...], k: int, seed: int = 0) -> Pa
         write_video(path, clip.pictures(), clip.stems.sum(0))
     if len(labels) > 1:
         for i, stem in enumerate(clip.stems):
-            with whole(truth.with_name(f"{name}_{i}.flac")) as path:
-                soundfile.write(path, stem, RATE, subtype="PCM_16", format="FLAC")
+            with whole(truth.with_name(f"{name}_{i}.flac")) as path, sound_writer(path, RATE) as write:
+                write(stem)
     with whole(truth) as path:
         path.write_text(json.dumps(describe(clip, name, video.relative_to(out).as_posix())))
     return video
@@ -525,7 +524,12 @@ def render(
     missing = [clip for clip in clips if not clip_files(out, *clip)[-1]]
     work = joblib.Parallel(n_jobs=(jobs or -1) if missing else 1, return_as="generator_unordered")
     made = work(joblib.delayed(render_clip)(out, labels, k, seed) for labels, k in clips)
-    for _ in tqdm(made, total=len(clips), desc="the orchestra plays", unit="clip", disable=not progress):
-        pass
+    try:
+        for _ in tqdm(made, total=len(clips), desc="the orchestra plays", unit="clip", disable=not progress):
+            pass
+    finally:
+        made.close()  # ends the processes, where there are any
+        for folder in (*out.glob("videos/*"), out / "truth"):
+            sweep(folder)
     (out / "videos").mkdir(exist_ok=True)
     return out / "videos"

@@ -18,9 +18,10 @@ import simplejpeg
 from tqdm.auto import tqdm
 
 from .collect import note_sections, read_sections
-from .errors import SopError
+from .errors import SopError, mend
 from .media import SOUND_KINDS, frame_path, frames_within, sound_length, sound_writer, stream, sweep, whole
 from .mp3 import BIT_RATES
+from .untrusted import printable, write_table
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
 QUALITY = 90  # of the jpgs
@@ -78,30 +79,49 @@ def preprocess(
     Returns the report, a row per video, also written to `out/preprocess_report.csv`: id, label, status (`ok`: made now,
         `present`: was there already, `failed`), reason, frames, seconds (of sound).
     Raises SopError if an option can't be, there is no such folder, there are no videos in it, none of them could be used,
-        `out` was made with other options, or the cluster can't be reached.
+        `out` was made with other options, or the cluster can't be reached; and at the end, when all that could be done is done,
+        if some failed for the machine's sake: a full disk, no memory, no permission, a worker that died.
     """
     options = Options(float(fps), int(rate), **more).check()
     videos, out = Path(videos), Path(out)
     found = find_videos(videos)
     _same_options(out, options)
     note_sections(out, read_sections(videos))
-    for folder in (out, *out.glob("audio/*"), *out.glob("frames/*")):
-        sweep(folder)
+    _sweep(out)
     work = [(video, out, options, refusal) for video, refusal in found]
     rows = _on_cluster(cluster, work) if cluster else _here(jobs or joblib.cpu_count(), work)
-    rows = _all_of(work, tqdm(rows, total=len(found), unit="video", desc="preprocess", disable=not progress))
-    report = pd.DataFrame(rows).sort_values(["label", "id"], ignore_index=True)
-    with whole(out / "preprocess_report.csv") as part:
-        report.to_csv(part, index=False, errors="surrogateescape")
+    try:
+        done = _all_of(work, tqdm(rows, total=len(found), unit="video", desc="preprocess", disable=not progress))
+    finally:
+        rows.close()  # ends the processes, where there are any
+        _sweep(out)
+    told = pd.DataFrame(done).sort_values(["label", "id"], ignore_index=True)
+    report, lacking = told.drop(columns="mend"), told[told.mend != ""]
+    try:
+        with whole(out / "preprocess_report.csv") as part:
+            write_table(part, report)
+    except OSError:
+        if lacking.empty:  # else it is the same, and said below
+            raise
+    if len(lacking):
+        first = lacking.iloc[0]
+        raise SopError(
+            f"{out}: {len(lacking)} of {len(report)} videos failed for this machine's sake, not for theirs; the first, "
+            f"{first.label}/{first.id}: {first.reason}; {first.mend}, and run again"
+        )
     failed = report[report.status == "failed"]
     if len(failed) == len(report):
         first = f"{failed.label[0]}/{failed.id[0]}: {failed.reason[0]}"
         raise SopError(f"{videos}: none of its {len(report)} videos can be used; the first, {first}")
     if progress and len(failed):
-        lines = "\n".join(f"  {r.label}/{r.id}: {r.reason}" for r in failed.itertuples())
-        lines = lines.encode(errors="backslashreplace").decode()  # a name needn't be valid UTF-8, what is printed must
+        lines = "\n".join(printable(f"  {r.label}/{r.id}: {r.reason}") for r in failed.itertuples())
         print(f"{len(failed)} of {len(report)} videos left out:\n{lines}")
     return report
+
+
+def _sweep(out: Path) -> None:
+    for folder in (out, *out.glob("audio/*"), *out.glob("frames/*")):
+        sweep(folder)
 
 
 def _all_of(work: list[tuple], rows: Iterable[dict]) -> list[dict]:
@@ -117,9 +137,8 @@ def _all_of(work: list[tuple], rows: Iterable[dict]) -> list[dict]:
         came = {(row["label"], row["id"]) for row in done}
         for video, *_ in work:
             if (video.parent.name, video.stem) not in came:
-                done.append(
-                    _failed(video, f"the worker that had it, or its batch, died ({type(e).__name__}); run again")
-                )
+                reason = f"the worker that had it, or its batch, died ({type(e).__name__})"
+                done.append(_failed(video, reason) | {"mend": "free memory, or take fewer processes (--jobs)"})
     return done
 
 
@@ -173,7 +192,7 @@ def find_videos(videos: Path) -> list[tuple[Path, str]]:
 def _same_options(out: Path, options: Options) -> None:
     """Remember the options in `out`, or raise SopError if clips there were made with others: the two never mix."""
     place, now = out / "preprocess.json", asdict(options)
-    if place.exists() and any(out.glob("frames/*/*")):
+    if place.exists() and any(out.glob("frames/*/[!.]*")):
         try:
             before = BEFORE | json.loads(place.read_text())
         except (ValueError, TypeError):
@@ -197,6 +216,7 @@ def _failed(video: Path, reason: str) -> dict:
         "reason": reason,
         "frames": 0,
         "seconds": 0.0,
+        "mend": "",
     }
 
 
@@ -216,7 +236,7 @@ def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
     except SopError as e:
         return row | {"reason": str(e).removeprefix(f"{video}: ")}
     except Exception as e:  # a video that breaks a library must not stop the other 1,499
-        return row | {"reason": f"{type(e).__name__}: {e}"}
+        return row | {"reason": f"{type(e).__name__}: {e}", "mend": mend(e)}
     status = "present" if present else "ok"
     return row | {"status": status, "frames": count, "seconds": round(samples / own_rate, 2)}
 

@@ -36,6 +36,6 @@ def from_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and LIVE.match(text) else text
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """A table as csv, for people and their spreadsheets. Names needn't be valid UTF-8."""
-    table.map(cell).to_csv(path, index=False, errors="surrogateescape")
+def write_table(path: Path, table: pd.DataFrame, errors: str = "surrogateescape") -> None:
+    """A table as csv, for people and their spreadsheets. Names needn't be valid UTF-8: `errors` says how they are written."""
+    table.map(cell).to_csv(path, index=False, errors=errors)

@@ -34,7 +34,7 @@ def fetch(out: Path, url: str | None = None) -> Path:
     if (out / "config.json").exists() and not place.exists():
         raise SopError(f"{out}: holds another run; choose another --out")
     note = place / "sha256.json"
-    known = json.loads(note.read_text()) if note.is_file() else {}
+    known = _noted(note) if note.is_file() else {}
     paths = {part: _get(source, name, place, known.get(name)) for part, name in FILES.items()}
     try:
         model = _model(paths)
@@ -50,6 +50,17 @@ def fetch(out: Path, url: str | None = None) -> Path:
     return out
 
 
+def _noted(note: Path) -> dict[str, str]:
+    """The checksums of the three files, by name."""
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+        return {name: str(known[name]) for name in FILES.values()}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SopError(
+            f"{note}: not the checksums of {', '.join(FILES.values())}; remove it, and the files beside it are taken as they are"
+        ) from None
+
+
 def _get(source: str, name: str, place: Path, known: str | None) -> Path:
     """One file in `place`, from a folder or from the net."""
     if "://" not in source:
@@ -58,8 +69,8 @@ def _get(source: str, name: str, place: Path, known: str | None) -> Path:
             raise SopError(f"{path}: no such file; expected {', '.join(FILES.values())} in {source}")
         with whole(place / name) as part:
             part.write_bytes(path.read_bytes())
-        if known and sha256(place / name) != known:
-            raise SopError(f"{path}: not the file that was there the first time (sha256 {known[:10]}...)")
+            if known and sha256(part) != known:
+                raise SopError(f"{path}: not the file that was there the first time (sha256 {known[:10]}...)")
         return place / name
     try:
         return Path(pooch.retrieve(f"{source}/{name}", known and f"sha256:{known}", name, place, progressbar=True))

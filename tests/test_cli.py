@@ -330,3 +330,24 @@ def test_a_full_or_closed_disk_gets_one_line(tmp_path, capsys, monkeypatch, code
     assert main(["index", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"{tmp_path / 'there'}: " in said and "choose another folder" in said
+
+
+def test_a_check_is_told_where_it_cannot_be_written(tmp_path, capsys):
+    write_clip(tmp_path, "red", 0)
+    bad = write_clip(tmp_path, "red", 1)
+    sound, rate = soundfile.read(bad.sound, dtype="float32")
+    sound[rate] = np.nan
+    bad.sound.unlink()
+    soundfile.write(bad.sound.with_suffix(".wav"), sound, rate, subtype="FLOAT")
+    (tmp_path / "file").write_text("no folder")
+    assert main(["index", str(tmp_path), "--check", "--window", "1", "--out", str(tmp_path / "file")]) == 0
+    told = capsys.readouterr()
+    assert "invalid: 1 clip(s)\n  red/red_1: no number (NaN or Inf) at 1.00 s of its sound" in told.out
+    assert told.err.splitlines()[-1].startswith(f"sop index: {tmp_path / 'file' / 'index_check.csv'}: not written (")
+
+
+def test_what_a_message_quotes_does_nothing_to_the_terminal(tmp_path, capsys):
+    assert main(["index", str(tmp_path / "a\x1b[2J\x9bm\u202e"), "--check"]) == 2
+    said = capsys.readouterr().err
+    assert r"a\x1b[2J\x9bm\u202e: no such folder" in said or r"a\x1b[2J\x9bm\u202e" in said
+    assert said.count("\n") == 1 and said.strip().isprintable()

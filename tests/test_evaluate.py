@@ -8,7 +8,9 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from tiny import SETTINGS, TINY, write_clip
 
@@ -207,3 +209,23 @@ def test_nothing_but_silence_is_told_without_numbers(world, tmp_path):
 
 def test_the_settings_of_the_tiny_world_are_the_config_of_its_models(world):
     assert checkpoint.load_model(world[0] / "one").config == TINY and SETTINGS["name"] == TINY.name
+
+
+def test_a_sound_of_no_numbers_is_named_with_its_row_and_never_scored(tmp_path, eyes):
+    clips = [write_clip(tmp_path, label, n) for n in range(2) for label in ("red", "blue")]
+    sound, rate = soundfile.read(clips[3].sound, dtype="float32")
+    sound[rate] = np.inf
+    clips[3].sound.unlink()
+    broken = index.Clip(clips[3].sound.with_suffix(".wav"), clips[3].frames, clips[3].n_frames)
+    soundfile.write(broken.sound, sound, rate, subtype="FLOAT")
+    pairs = [
+        (mixing.Part(clips[0], 0), mixing.Part(clips[1], 0)),
+        (mixing.Part(clips[2], 0), mixing.Part(broken, rate - 100)),
+    ]
+    with pytest.raises(
+        SopError, match=r"^row 2 \(red/red_1 \+ blue/blue_1\): .*blue_1\.wav: no number \(NaN or Inf\) at 1\.00 s"
+    ):
+        methods.score_pairs(eyes, pairs)
+    item = mixing.Training([*clips[:3], broken], replace(TINY, seed=1))
+    told = "".join(item[i]["skipped"] for i in range(12))
+    assert "blue_1.wav: no number" in told and all(item[i]["sounds"].isfinite().all() for i in range(12))

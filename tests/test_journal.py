@@ -71,3 +71,10 @@ def test_with_no_folder_nothing_is_kept():
     done, measure = squares()
     journal = Journal()
     assert len(journal.each("work", 2, measure)) == 2 and done == [0, 1]
+
+
+def test_bytes_that_are_no_text_are_no_note(tmp_path):
+    Journal(tmp_path).each("work", 2, lambda i: [i])
+    with (tmp_path / "0.jsonl").open("ab") as f:
+        f.write(b"\xff\xfe\x80\n3\n")
+    assert Journal(tmp_path).each("work", 3, lambda i: [10 * i]) == [[0], [1], [20]]

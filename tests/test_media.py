@@ -1,6 +1,7 @@
 """Files in and out: alignment and level against signals known beforehand, and a sentence for every broken file."""
 
 import io
+import os
 import struct
 import tracemalloc
 from fractions import Fraction
@@ -588,3 +589,45 @@ def test_sweep_takes_what_the_dead_left_and_nothing_else(tmp_path):
         assert media.sweep(tmp_path) == 1
         assert not (tmp_path / dead).exists() and part.exists()
     assert len(list(Path(tmp_path).iterdir())) == 3
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_window_that_holds_no_number_is_refused_and_no_other(tmp_path, bad):
+    sound = tone(440, 2, RATE).astype(np.float32)
+    sound[RATE] = bad
+    soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")
+    for start, count in ((0, None), (RATE, 1), (100, RATE)):
+        with pytest.raises(SopError, match=r"a\.wav: no number \(NaN or Inf\) at 1\.00 s of its sound"):
+            media.read_sound(tmp_path / "a.wav", start, count, rate=8_000)
+    assert (
+        len(media.read_sound(tmp_path / "a.wav", RATE + 1, 100))
+        == len(media.read_sound(tmp_path / "a.wav", 0, 100))
+        == 100
+    )
+
+
+def test_what_is_no_file_or_too_large_is_not_read(tmp_path, monkeypatch):
+    frame, pipe = media.frame_path(tmp_path, 0), tmp_path / "a.wav"
+    os.mkfifo(pipe)
+    with pytest.raises(SopError, match="not a file"):  # and not waited for
+        media.sound_length(pipe)
+    frame.symlink_to("/dev/zero")
+    for read in (media.frame_size, lambda folder: media.read_frames(folder, [0])):
+        with pytest.raises(SopError, match="not a file"):
+            read(tmp_path)
+    frame.unlink()
+    with frame.open("wb") as f:
+        f.truncate(media.MOST_PIXELS + 1)  # a hole: takes no room
+    monkeypatch.setattr(type(frame), "read_bytes", None)
+    for read in (media.frame_size, lambda folder: media.read_frames(folder, [0])):
+        with pytest.raises(SopError, match="100,000,001 bytes"):
+            read(tmp_path)
+
+
+def test_the_length_of_a_video_is_told_of_videos_alone(tmp_path):
+    assert media.video_seconds(plain_video(tmp_path / "a.mp4", 2.0)) == pytest.approx(2.0, abs=0.05)
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    with pytest.raises(SopError, match="not a video file"):
+        media.video_seconds(tmp_path / "list.mp4")
+    with pytest.raises(SopError, match="no sound stream"):
+        media.video_seconds(plain_video(tmp_path / "b.mp4", sound=False))

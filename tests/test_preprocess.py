@@ -1,6 +1,8 @@
 """Videos -> frames and sound: everything arrives, nothing half, nothing twice; what can't be used is named."""
 
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import av
 import joblib
 import numpy as np
 import pandas as pd
@@ -16,7 +19,9 @@ import simplejpeg
 import soundfile
 from test_media import BROKEN, flash_and_beep, level, make_video, plain_video, tone
 
-from sop_core import media
+from sop_core import index, media
+from sop_core import preprocess as preprocess_module
+from sop_core.__main__ import main
 from sop_core.errors import SopError
 from sop_core.preprocess import preprocess
 
@@ -293,3 +298,113 @@ def test_every_real_clip_goes_through(tmp_path):
         assert rate == 11_025 and samples / rate == pytest.approx(row.seconds, abs=0.01)
         frame = media.read_frames(tmp_path / "d" / "frames" / row.label / f"{row.id}.mp4", [row.frames - 1])
         assert min(frame.shape[1:3]) <= 256 and frame.std() > 5
+
+
+def float_video(path, bad, seconds=2.0):
+    """A mov whose sound is floats, some of them no numbers; bad: what is at second 1."""
+    sound = tone(440, seconds, 44_100)
+    sound[44_100] = bad
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", format="mov") as out:
+        video, audio = out.add_stream("libx264", rate=10), out.add_stream("pcm_f32le", rate=44_100, layout="mono")
+        video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
+        for _ in range(round(10 * seconds)):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        frame = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), format="flt", layout="mono")
+        frame.sample_rate = 44_100
+        for stream, last in ((audio, frame), (audio, None), (video, None)):
+            out.mux(stream.encode(last))
+
+
+def test_a_sound_of_no_numbers_is_named(tmp_path):
+    for name, bad in (("nan", np.nan), ("inf", -np.inf), ("good", 0.0)):
+        float_video(tmp_path / "v" / "cello" / f"{name}.mov", bad)
+    report = run(tmp_path / "v", tmp_path / "d").set_index("id")
+    assert report.status.to_dict() == {"nan": "failed", "inf": "failed", "good": "ok"}
+    assert all(report.reason[k].startswith("no number (NaN or Inf) at ") for k in ("nan", "inf"))
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("mp3", 12_000), ("wav", 60_000)])
+def test_a_full_disk_is_not_the_videos_fault(tmp_path, capsys, kind, limit):
+    """What fits is made, the rest is named, and no script takes it for done."""
+    for name, seconds in (("a", 0.8), ("b", 6.0), ("c", 0.8)):
+        plain_video(tmp_path / "v" / "cello" / f"{name}.mp4", seconds)
+    (tmp_path / "v" / "cello" / "d.mp4").write_text("no video")
+    words = ["preprocess", str(tmp_path / "v"), "--out", str(tmp_path / "d"), "--jobs", "1", "--audio-format", kind]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        code = main(words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert code == 2 and "1 of 4 videos failed for this machine's sake" in said and "cello/b: OSError" in said
+    assert "make room, or choose another folder, and run again" in said
+    report = pd.read_csv(tmp_path / "d" / "preprocess_report.csv", keep_default_na=False)
+    assert report.status.tolist() == ["ok", "failed", "ok", "failed"] and report.columns[-1] == "seconds"
+    assert not list(tmp_path.rglob(".part-*"))
+    assert main(words) == 0  # what is left is done, and a video that is none costs nothing
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), PermissionError(errno.EACCES, "Permission denied"), OSError(errno.EMFILE, "Too many")]
+)
+def test_what_else_a_machine_may_lack_ends_with_an_error_after_all_is_done(tmp_path, monkeypatch, error):
+    for name in "ab":
+        plain_video(tmp_path / "v" / "cello" / f"{name}.mp4", 0.6)
+    clip = preprocess_module._clip
+    monkeypatch.setattr(preprocess_module, "_clip", lambda v, *rest: clip(v, *rest) if v.stem == "b" else fail(error))
+    with pytest.raises(SopError, match=f"1 of 2 videos .* cello/a: {type(error).__name__}.*run again"):
+        run(tmp_path / "v", tmp_path / "d")
+    assert media.frame_path(tmp_path / "d" / "frames" / "cello" / "b.mp4", 0).is_file()
+
+
+def fail(error):
+    raise error
+
+
+def test_what_a_killed_process_left_is_no_clip(tmp_path):
+    plain_video(tmp_path / "v" / "cello" / "a.mp4", 0.6)
+    (tmp_path / "d" / "frames" / "cello" / ".part-elsewhere-1-00000000.mp4").mkdir(parents=True)
+    (tmp_path / "d" / "preprocess.json").write_text('{"fps": 1.0}')
+    assert run(tmp_path / "v", tmp_path / "d", fps=4).frames[0] == 2
+
+
+def test_names_reach_neither_the_terminal_nor_a_spreadsheet_alive(tmp_path, capsys):
+    evil = "=1+cmd \x1b[2J\u202e"
+    (tmp_path / "v" / evil).mkdir(parents=True)
+    (tmp_path / "v" / evil / "a\x1b]0;x\x07.mp4").write_text("no video")
+    plain_video(tmp_path / "v" / "cello" / "a.mp4", 0.6)
+    run(tmp_path / "v", tmp_path / "d", progress=True)
+    said = capsys.readouterr().out
+    assert r"=1+cmd \x1b[2J\u202e/a\x1b]0;x\x07: not a video file" in said and said.replace("\n", "").isprintable()
+    assert f"'{evil}" in (tmp_path / "d" / "preprocess_report.csv").read_text()
+    assert evil in index._labels(tmp_path / "d", [])
+
+
+TERMINATED = """
+import os, signal, sys, time
+import simplejpeg
+from sop_core.__main__ import main
+encode, seen = simplejpeg.encode_jpeg, []
+def stop_at_the_fifth(*args):
+    seen.append(1)
+    if len(seen) == 5:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return encode(*args)
+simplejpeg.encode_jpeg = stop_at_the_fifth
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_sigterm_ends_with_143_and_nothing_half(tmp_path):
+    for name in "ab":
+        plain_video(tmp_path / "v" / "音" / f"{name}.mp4", 2.0)
+    words = ["preprocess", tmp_path / "v", "--out", tmp_path / "d", "--jobs", "1"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run([sys.executable, "-c", TERMINATED, *words], capture_output=True, env=environment)
+    assert done.returncode == 143 and done.stderr.splitlines()[-1].startswith(b"sop preprocess: stopped;")
+    assert not list(tmp_path.rglob(".part-*")) and not clips_of(tmp_path / "d")
+    (tmp_path / "v" / "音" / "c.mp4").write_text("no video")  # named to a terminal that doesn't have its letters
+    done = subprocess.run([sys.executable, "-m", "sop_core", *words], capture_output=True, env=environment)
+    assert done.returncode == 0 and rb"\u97f3/c: not a video file" in done.stdout, done.stderr[-500:]

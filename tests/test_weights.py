@@ -112,3 +112,20 @@ def test_the_verb(released, tmp_path, capsys):
     (tmp_path / "run" / "config.json").write_text("{}")
     assert main(["weights", "--url", str(released[0]), "--out", str(tmp_path / "run")]) == 2
     assert "holds another run" in capsys.readouterr().err
+
+
+def test_what_is_refused_leaves_the_files_that_are_kept_as_they_were(released, tmp_path):
+    weights.fetch(tmp_path / "sop", str(released[0]))
+    before = {p.name: p.read_bytes() for p in (tmp_path / "sop" / "released").iterdir()}
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in released[0].glob("*.pth"):
+        (other / path.name).write_bytes(b"something else")
+    with pytest.raises(SopError, match="not the file that was there the first time"):
+        weights.fetch(tmp_path / "sop", str(other))
+    assert {p.name: p.read_bytes() for p in (tmp_path / "sop" / "released").iterdir()} == before
+    note = tmp_path / "sop" / "released" / "sha256.json"
+    for torn in (note.read_bytes()[:40], b"\xff\xfe", b"[]", b"{}"):
+        note.write_bytes(torn)
+        with pytest.raises(SopError, match=r"sha256\.json: not the checksums of .*; remove it"):
+            weights.fetch(tmp_path / "sop", str(released[0]))
