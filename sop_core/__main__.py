@@ -348,8 +348,13 @@ def train(args) -> None:
     folder, val = args.ckpt / args.id, read_index(args.val)
     shown, board = draw_pairs(val, 6, config), None
 
-    def look() -> Path:
-        return report.write(folder / "visualization", load_model(folder, args.device), shown, read_history(folder))
+    path = folder / "visualization" / "index.html"
+
+    def look() -> None:
+        try:
+            report.write(path.parent, load_model(folder, args.device), shown, read_history(folder))
+        except SopError as e:  # a frame of a validation clip that is broken, say: no reason to stop learning
+            _note(f"note: no report of this epoch: {e}")
 
     for r in fit(config, read_index(args.train), val, folder, args.resume, args.device):
         if not _is_main():
@@ -364,8 +369,9 @@ def train(args) -> None:
                 board.add_scalar(name, getattr(r, name), r.epoch)
             board.flush()
     if _is_main():
-        path = folder / "visualization" / "index.html"
-        print(lines(f"weights in {folder}\nlook and listen: {path if path.exists() else look()}"))
+        if not path.exists():
+            look()
+        print(lines(f"weights in {folder}" + (f"\nlook and listen: {path}" if path.exists() else "")))
 
 
 def _tensorboard(folder: Path):

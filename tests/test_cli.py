@@ -12,9 +12,10 @@ import pytest
 import soundfile
 from tiny import SETTINGS, TINY, write_clip, write_film
 
-from sop_core import index, media
+from sop_core import index, media, report
 from sop_core.__main__ import main
 from sop_core.checkpoint import read_history
+from sop_core.errors import SopError
 
 SMALL = [f"{k}={v}" for k, v in SETTINGS.items()]
 
@@ -351,3 +352,15 @@ def test_what_a_message_quotes_does_nothing_to_the_terminal(tmp_path, capsys):
     said = capsys.readouterr().err
     assert r"a\x1b[2J\x9bm\u202e: no such folder" in said or r"a\x1b[2J\x9bm\u202e" in said
     assert said.count("\n") == 1 and said.strip().isprintable()
+
+
+def test_a_report_that_cannot_be_made_stops_no_training(run, data, tmp_path, capsys, monkeypatch):
+    def broken(*_):
+        raise SopError("a.mp4/000001.jpg: cut short\x1b[2J")
+
+    monkeypatch.setattr(report, "write", broken)
+    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run", "--ckpt", str(tmp_path)]
+    assert main(["train", "--preset", "demo", *words, "--set", *SMALL, "epochs=1"]) == 0
+    told = capsys.readouterr()
+    assert r"note: no report of this epoch: a.mp4/000001.jpg: cut short\x1b[2J" in told.err
+    assert f"weights in {tmp_path / 'run'}" in told.out and "look and listen" not in told.out
