@@ -459,16 +459,15 @@ def separate(args) -> None:
     scene = Scene.from_video(model, args.video, args.cache)
     how = {"source_rate": args.rate == "source", "full_band": args.full_band}
     if args.all_sources is not None:
-        table = s.write_all(scene, args.video, args.all_sources or None, args.out, whole=args.whole, **how)
+        table = s.write_all(
+            scene, args.video, args.all_sources or None, args.out, whole=args.whole, run=args.ckpt, **how
+        )
         print("\n".join(f"{row.name:<20} {row.share:6.1%} of the energy" for row in table.itertuples(index=False)))
         print(f"tracks and maps: {printable(args.out)}")
         return
     share = s.write(scene, args.video, cells, args.out, **how)
-    where = "at the pixel" if args.pixel else "in the box"
-    silent = f"; no instrument plays {where}, so the file is silent" if share < SILENT else ""
-    print(
-        f"{printable(args.out)}: {len(scene.mixture) / scene.rate:.1f} s, {share:.1%} of the mixture's energy{silent}"
-    )
+    silent = "; so the file is silent" if share < SILENT else ""
+    print(printable(f"{args.out}: {len(scene.mixture) / scene.rate:.1f} s, {s.told(share, args.ckpt)}{silent}"))
 
 
 def weights(args) -> None:

@@ -18,7 +18,7 @@ from .errors import SopError
 from .features import Channels
 from .nets import SoundOfPixels
 
-SILENT = 0.01  # the share of a mixture's energy under which a region holds no instrument that plays
+SILENT = 0.01  # the share of a mixture's energy under which a region counts as silent
 BINS = 1024  # at which masks are compared
 # Cosine distance of two clusters' masks, on average, under which they are one. On the demo: the two halves of a solo's pixels
 # are 0.01 to 0.10 apart, the two instruments of a duet 0.24 to 0.62 (and, where the model takes them for each other, 0.04).

@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from . import media, show
+from . import checkpoint, media, show
 from .band import Source
 from .clusters import SILENT
+from .config import SILENCE
 from .errors import SopError
 from .localize import Cell, Scene
 from .untrusted import write_table
 
 FPS = 25.0  # of an mp4
+NAMED = 12  # labels that a sentence lists at most
 LINE = 1 / 120  # of the picture's height: half of an outline's width
 
 
@@ -36,7 +38,8 @@ def write(
 ) -> float:
     """The sound of a region into `out`, .wav or .mp4; gives its share of the mixture's energy.
 
-    Where that is under `SILENT` no instrument plays there, and the file is as silent: what leaks into a region is not its sound.
+    Where that is under `SILENT` the file is silent: what leaks into a region is not its sound. What that says of the video hangs
+    on the model: see `told`.
 
     Args: `source_rate`: a wav at the video's own rate rather than the model's.
         `full_band`: the mask goes on above the model's band, on the video's own sound, at its rate.
@@ -65,18 +68,19 @@ def write_all(
     source_rate: bool = False,
     full_band: bool = False,
     whole: bool = False,
+    run: Path | None = None,
 ) -> pd.DataFrame:
     """All instruments of a scene into a folder: `1_left.wav`, ..., `rest.wav`, a map of each as png, and `tracks.csv`.
 
     The wavs add up to the video's sound. Args: `count`: how many to find (None: as many as differ).
-        `whole`: as in `Scene.tracks`. Others as in `write`.
-    Gives what `tracks.csv` says: name, share (of the mixture's energy), cells (of the grid, in all windows).
-    Raises SopError where fewer are found.
+        `whole`: as in `Scene.tracks`. `run`: the model's folder, whose labels an error names. Others as in `write`.
+    Gives what `tracks.csv` says: name, share (of the mixture's energy), cells (of the grid, that belong to it at any time; one of
+    an instrument that makes way for another belongs to both). Raises SopError where fewer are found, or none at all.
     """
     check_out(out, folder=True)
     found = scene.clusters(count)
     if not found.names:
-        raise SopError(f"{video}: no instrument plays: no pixel's own sound has {100 * SILENT:.0f} % of the energy")
+        raise SopError(f"{video}: no pixel's own sound has {100 * SILENT:.0f} % of the energy{_by_model(run)}")
     names = [f"{k}_{name.replace(' ', '_')}" for k, name in enumerate(found.names, 1)] + ["rest"]
     rate, energy = _rate(scene, video, source_rate, full_band), np.zeros(len(names) + 1)
     with media.whole(out) as part:
@@ -89,11 +93,30 @@ def write_all(
                     put(sound)
         for k, name in enumerate(names[:-1]):
             (part / f"{name}.png").write_bytes(show.figure_png(show.cluster(scene, found, k)))
-        cells = [int(region.sum()) for region in found.regions]
+        cells = [int(region.any(0).sum()) for region in found.regions]
         told = {"name": names, "share": energy[:-1] / max(energy[-1], 1e-12), "cells": [*cells, 0]}
         table = pd.DataFrame(told)
         write_table(part / "tracks.csv", table)
     return table
+
+
+def told(share: float, run: Path | None = None) -> str:
+    """What is known of a region by its share of the energy, in words; `run`: the model's folder.
+
+    A model hears what it has learned to hear: where it hears nothing, something else may well play. So what it learned from is
+    said too, where the folder knows.
+    """
+    return f"{'under 1' if share < SILENT else round(100 * share)} % of the sound{_by_model(run)}"
+
+
+def _by_model(run: Path | None) -> str:
+    clips = checkpoint.read_clips(run) if run else None
+    labels = sorted({name.rpartition("/")[0] for name, _ in clips["train"]} - {SILENCE}) if clips else []
+    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+    plain = (
+        "".join(c if c.isprintable() else "?" for c in label) for label in labels[:NAMED]
+    )  # a folder's name, to a terminal
+    return " by this model" + (f", which learned from: {', '.join(plain)}{more}" if labels else "")
 
 
 def outlined(pictures: Iterable[np.ndarray], region: list[Cell], grid: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -64,6 +64,48 @@ def test_where_no_instrument_plays_the_file_is_silent_and_what_leaks_in_is_not_i
         assert len(sound) == len(scene.mixture) and not sound.any()
 
 
+def run_of(folder, *labels):
+    rows = [f"train,{label}/{n},{n}" for n, label in enumerate(labels)]
+    (folder / "clips.csv").write_text("\n".join([*rows, "val,harp/1,1", ""]))
+    return folder
+
+
+def test_a_share_is_said_with_what_the_model_learned_from(tmp_path):
+    """No model knows that nothing plays: only that nothing does that it has learned to hear."""
+    assert (
+        separate.told(0.009, tmp_path) == "under 1 % of the sound by this model"
+    )  # no clips.csv: the released weights
+    assert separate.told(0.009) == "under 1 % of the sound by this model"
+    known = run_of(tmp_path, "tuba", "silence", "cello", "tuba")
+    assert separate.told(0.5143, known) == "51 % of the sound by this model, which learned from: cello, tuba"
+    assert separate.told(0.0, known) == "under 1 % of the sound by this model, which learned from: cello, tuba"
+    many = separate.told(0.5, run_of(tmp_path, *(f"l{n:02d}" for n in range(30))))
+    assert many.endswith("l10, l11 and 18 more")
+    assert "\x1b" not in separate.told(0.5, run_of(tmp_path, "\x1b[31mred"))
+
+
+def test_where_nothing_is_found_it_is_said_what_the_model_learned_from(eyes, tmp_path):
+    grey = np.full((48, 60, 80, 3), 90, np.uint8)
+    media.write_video(tmp_path / "wall.mp4", grey, 8, np.float32(0.1 * np.sin(np.arange(66_150) / 5)), 11_025)
+    scene, why = (
+        Scene.from_video(eyes, tmp_path / "wall.mp4"),
+        "no pixel's own sound has 1 % of the energy by this model",
+    )
+    with pytest.raises(SopError, match=f"wall.mp4: {why}, which learned from: cello$"):
+        separate.write_all(scene, tmp_path / "wall.mp4", None, tmp_path / "all", run=run_of(tmp_path, "cello"))
+
+
+def test_tracks_count_the_cells_of_the_grid_at_whatever_time(scene, video, eyes, tmp_path):
+    """In a film of several windows, too: each square covers four of the 16 cells, or its half; walking, it covers both sides."""
+    walking = write_film(tmp_path / "walk.mp4", walk=True)
+    for one, film, most in ((scene, video, 8), (Scene.from_video(eyes, walking), walking, 16)):
+        table = separate.write_all(one, film, 2, tmp_path / f"{film.stem}.tracks")
+        found = one.clusters(2)
+        labels = found.labels  # picture by picture, as the player shows them
+        seen = [int((labels == k).any(0).sum()) for k in (0, 1)]
+        assert len(one.channels.windows) > 1 and table.cells.tolist() == [*seen, 0] and max(seen) <= most
+
+
 def test_all_sources_are_a_folder_of_tracks_that_add_up_with_maps(scene, video, tmp_path):
     table = separate.write_all(scene, video, None, tmp_path / "all")
     names = sorted(p.name for p in (tmp_path / "all").iterdir())
