@@ -52,11 +52,16 @@ def picture(rgb: np.ndarray, form: str = "png") -> bytes:
     return out.getvalue()
 
 
+def figure_file(fig: Figure, form: str) -> bytes:
+    """A figure as a picture file, a png or a jpeg."""
+    out = io.BytesIO()
+    fig.savefig(out, format=form, dpi=90, pil_kwargs={"quality": 80} if form == "jpeg" else {})
+    return out.getvalue()
+
+
 def figure_png(fig: Figure) -> bytes:
     """A figure as a png file."""
-    out = io.BytesIO()
-    fig.savefig(out, format="png", dpi=90)
-    return out.getvalue()
+    return figure_file(fig, "png")
 
 
 def player(sound: np.ndarray, rate: int) -> Audio:
@@ -88,7 +93,7 @@ def sound(samples: np.ndarray, mags: dict[str, np.ndarray], rate: int) -> Figure
     axes[0, 0].set(xlim=(0, seconds), ylabel="amplitude", title="waveform")
     for ax, (name, mag) in zip(axes[1:, 0], mags.items(), strict=True):
         ax.imshow(decibels(mag, mag.max()), origin="lower", aspect="auto", cmap=SOUND, extent=(0, seconds, 0, len(mag)))
-        ax.set(ylabel="bin", title=f"{name}: {mag.shape[0]} bins x {mag.shape[1]} frames")
+        ax.set(ylabel="frequency bin", title=f"{name}: {mag.shape[0]} bins x {mag.shape[1]} frames")
     axes[-1, 0].set_xlabel("seconds")
     return fig
 
@@ -109,14 +114,17 @@ def example(one: Example) -> Figure:
     n, loudest = len(one.names), one.mixture_mag.max()
     fig, axes = _grid(n, 6, (2.4, 2.2))
     for row, ax in enumerate(axes):
-        sdr = "silent" if one.sdr is None else f"{one.sdr[row]:.1f} dB (mixture {one.sdr_mixture[row]:.1f})"
+        told = "separated" if one.sdr is None else f"separated: SDR {one.sdr[row]:.1f} dB"
+        told += (
+            "\n(no SDR: a source is silent)" if one.sdr is None else f"\n(the mixture's: {one.sdr_mixture[row]:.1f} dB)"
+        )
         ax[0].imshow(one.frames[row])
         pictures = [
             ("mixture", decibels(one.mixture_mag, loudest), SOUND),
             ("mask, ideal", one.true_masks[row], MASK),
             ("mask, predicted", one.found_masks[row], MASK),
             ("sound, true", decibels(one.true_mags[row], loudest), SOUND),
-            (f"separated, {sdr}", decibels(one.found_mags[row], loudest), SOUND),
+            (told, decibels(one.found_mags[row], loudest), SOUND),
         ]
         ax[0].set_title(_plain(one.names[row]), fontsize=9)
         for a, (title, values, colours) in zip(ax[1:], pictures, strict=True):
@@ -135,7 +143,7 @@ def history(records: list[Record]) -> Figure:
     axes[0, 1].plot(epochs, [r.val_sdr_mixture for r in records], "k--", label="mixture")
     kept = max(records, key=lambda r: r.val_sdr)
     axes[0, 1].plot(kept.epoch, kept.val_sdr, "*", ms=14, color="tab:orange", label="kept")
-    axes[0, 1].set(xlabel="epoch", ylabel="dB", title="SDR on validation mixtures")
+    axes[0, 1].set(xlabel="epoch", ylabel="SDR, dB", title="validation mixtures")
     axes[0, 1].legend(frameon=False)
     for ax in axes[0]:
         ax.xaxis.get_major_locator().set_params(integer=True)
@@ -190,7 +198,7 @@ def alignment(pictures: np.ndarray, samples: np.ndarray, fps: float, rate: int) 
     at = (np.arange(len(pictures)) + 0.5) / fps
     ax.vlines(np.arange(len(pictures) + 1) / fps, -1, 1, color="0.9", lw=0.6, zorder=0)
     ax.plot(at, pictures.mean((1, 2, 3)) / 255, "o", color="tab:orange", label="brightness of each frame")
-    ax.set(xlabel="seconds", xlim=(0, len(samples) / rate))
+    ax.set(xlabel="seconds", ylabel="share of the sound's peak,\nof white", xlim=(0, len(samples) / rate))
     ax.legend(frameon=False, loc="lower left")
     return fig
 
@@ -262,7 +270,7 @@ def confusion(rows: list[dict]) -> Figure:
     ax.set_xticks(range(len(names)), [*map(_plain, names)], rotation=45, ha="right")
     ax.set_yticks(range(len(names)), [*map(_plain, names)])
     ax.set(xlabel="mixed with", ylabel="source", title="came out as more of what it was mixed with (SIR below 0 dB)")
-    fig.colorbar(shown, ax=ax, label="share of sources", shrink=0.8)
+    fig.colorbar(shown, ax=ax, label="share of these sources", shrink=0.8)
     return fig
 
 
@@ -276,7 +284,7 @@ def finds(scene: Scene, sources: dict[str, tuple[np.ndarray, Box]]) -> Figure:
         shown = _energy(ax, scene.frame, scene.hearing(own).energy())
         ax.set_title(f"who sounds like the {_plain(name)}?", fontsize=10)
         _box(ax, box, name, (w, h))
-    fig.colorbar(shown, ax=axes[0, -1], label="share of its energy")
+    fig.colorbar(shown, ax=axes[0, -1], label="share of that instrument's energy")
     for ax in axes[0]:
         ax.set_xticks([]), ax.set_yticks([])
     return fig
@@ -290,11 +298,22 @@ def energy(scene: Scene, boxes: dict[str, Box] | None = None) -> Figure:
     axes[0, 0].set_title("the frame")
     shown = _energy(axes[0, 1], scene.frame, scene.energy())
     axes[0, 1].set_title("energy of each cell's own sound")
-    fig.colorbar(shown, ax=axes[0, 1], label="share of the mixture's")
+    fig.colorbar(shown, ax=axes[0, 1], label="share of the mixture's energy")
     for ax in axes[0]:
         ax.set_xticks([]), ax.set_yticks([])
         for name, box in (boxes or {}).items():
             _box(ax, box, name, (w, h))
+    return fig
+
+
+def still(frame: np.ndarray, energy: np.ndarray, words: str) -> Figure:
+    """One picture with the share of the energy that each of its cells claims, under some words. Shape: (h, w, 3), (H, W)"""
+    h, w = frame.shape[:2]
+    fig, axes = _grid(1, 1, (6.4, 5.4 * h / w + 0.4))
+    shown = _energy(axes[0, 0], frame, energy)
+    axes[0, 0].set(xticks=[], yticks=[])
+    fig.suptitle(words, fontsize=9)
+    fig.colorbar(shown, ax=axes[0, 0], label="share of the mixture's energy")
     return fig
 
 
@@ -306,7 +325,7 @@ def pixels(scene: Scene, cells: dict[str, tuple[int, int] | list[tuple[int, int]
     for ax, (name, mag) in zip(axes[0], mags.items(), strict=True):
         shown = decibels(mag, mags["mixture"].max())
         ax.imshow(shown, origin="lower", aspect="auto", cmap=SOUND, vmin=0, vmax=1)
-        ax.set(title=f"{name}, RMS {rms(sounds[name]):.3f}", xticks=[], yticks=[])
+        ax.set(title=f"{name}: RMS amplitude {rms(sounds[name]):.3f}", xticks=[], yticks=[])
     return fig
 
 
@@ -319,20 +338,23 @@ def moments(scene: Scene, times: list[float]) -> Figure:
         k = min(int(time * scene.fps), len(pictures) - 1)
         shown = _energy(ax, pictures[k], energies[k])
         ax.set(title=f"{time:.1f} s", xticks=[], yticks=[])
-    fig.colorbar(shown, ax=axes, label="share of it all", aspect=12)
+    fig.colorbar(shown, ax=axes, label="share of the\nmoment's energy", aspect=12)
     return fig
 
 
 def clusters(scene: Scene, found: Clusters) -> Figure:
     """The frame with the pixels that sound alike in one colour; the spectrograms of the mixture, each cluster, and the rest."""
     sounds = [scene.mixture, *scene.tracks(found.regions)] if found.names else [scene.mixture]
-    names = ["mixture", *(f"{n}, {s:.0%}" for n, s in zip(found.names, found.shares, strict=True)), "the rest"]
+    told = (f"{n}:\n{s:.0%} of the energy" for n, s in zip(found.names, found.shares, strict=True))
+    names = ["mixture", *told, "the rest"]
     h, w = scene.frame.shape[:2]
     fig = Picture(figsize=(11, 11 * 0.4 * h / w + 0.4), layout="constrained")
     left, right = fig.subfigures(1, 2, width_ratios=(2, 3))
     ax = left.subplots()
     ax.imshow(scene.frame, alpha=0.75)
     ax.set_xticks([]), ax.set_yticks([])
+    if sum(found.shares) >= 1.005:
+        ax.set_xlabel(f"{sum(found.shares):.0%} together: what two of them claim counts twice", fontsize=9)
     shown = found.labels[len(found.labels) // 2]
     for k, colour in zip(range(len(found.names)), PALETTE, strict=False):
         layer = np.zeros((*scene.grid, 4))

@@ -10,6 +10,7 @@ Conventions:
 """
 
 import asyncio
+import base64
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,6 +23,7 @@ import simplejpeg
 import torch
 import traitlets
 
+from . import show
 from .errors import SopError
 
 STATIC = Path(__file__).parent / "static"
@@ -32,6 +34,7 @@ TRACKS = 30  # at most: browsers mix 32 channels, the mixture and the rest among
 LOUDEST = 1.5  # times as it is: what a track may be turned up to
 PEACE = 0.1  # s that the page has for itself to start a sound, before its picture is made
 LONGEST = 30.0  # seconds that a page is given at once: 7 MB
+STILL = "A picture of the player: to click it, open the notebook in JupyterLab and run it"  # where no widget runs
 DARKEST = 60  # dB below the mixture's loudest bin: black in a spectrogram's picture
 WIDEST = 640  # columns of that picture
 
@@ -118,7 +121,7 @@ class PixelPlayer(anywidget.AnyWidget):
 
         player = PixelPlayer(scene)
         player                       # show it: click, drag, shift-click; or Tab, arrow keys, Enter
-        player.pixel = 3, 9          # a click from Python
+        player.pixel = 3, 9          # a click from Python: heard at once where the page's player was used before
         player.regions = [[(3, 9)], scene.cells_in((0, 0, 0.5, 1))]   # two tracks
         player.samples               # (L,) float32, what the mixer plays
 
@@ -206,6 +209,16 @@ class PixelPlayer(anywidget.AnyWidget):
     def __repr__(self) -> str:  # anywidget's own holds an address, which differs from run to run
         rows, columns = self.grid
         return f"{type(self).__name__}({rows} x {columns} cells, {self.seconds:.2f} s at {self.rate} Hz, pixel={self.pixel})"
+
+    def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
+        """The player, and a picture for pages without a kernel: nbconvert's, GitHub's. It is as small as it can be: 30 kB."""
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        k = len(self.frame_sizes) // 2
+        begin = sum(self.frame_sizes[:k])
+        frame = simplejpeg.decode_jpeg(self.frames[begin : begin + self.frame_sizes[k]])
+        energy = np.frombuffer(self.energy, "<f4").reshape(self.grid)
+        file = show.figure_file(show.still(frame, energy, STILL), "jpeg")
+        return data | {"image/jpeg": base64.b64encode(file).decode()}, metadata
 
     @property
     def pixel(self) -> tuple[int, int] | None:

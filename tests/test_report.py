@@ -3,15 +3,17 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
-from tiny import TINY, TONES, write_clip
+from tiny import TINY, TONES, write_clip, write_film
 
 from sop_core import checkpoint, evaluate, media, methods, mixing, report, show
 from sop_core.checkpoint import Record
+from sop_core.localize import Scene
 from sop_core.nets import SoundOfPixels
 
 
@@ -110,6 +112,25 @@ def test_figures_can_be_drawn(tiny_clips):
     assert len(show.example(one).axes) == 2 * 6
     assert len(show.maps({"a": one.mixture_mag, "b": one.true_mags[0]}, {"c": one.weight}).axes) == 3
     assert show.figure_png(show.lengths({"train": tiny_clips, "val": tiny_clips[:2]}, 8.0)).startswith(b"\x89PNG")
+
+
+def test_a_scale_says_what_it_is_a_share_of_and_shares_of_more_than_all_are_explained(eyes, tmp_path):
+    scene = Scene.from_video(eyes, write_film(tmp_path / "film.mp4", seconds=1.5))
+    found, boxes = scene.clusters(), {"red": (scene.mixture, (0, 0, 0.5, 1))}
+    for fig in (
+        show.energy(scene),
+        show.moments(scene, [0.5]),
+        show.finds(scene, boxes),
+        show.cluster(scene, found, 0),
+        show.still(scene.frame, scene.energy(), "a picture"),
+    ):
+        label = fig.axes[-1].get_ylabel()  # the colour bar's
+        assert label.startswith("share of") and label.endswith("energy")
+    picture, mixture, *tracks, rest = show.clusters(scene, found).axes
+    assert [ax.get_ylabel() for ax in (mixture, rest)] == ["mixture", "the rest"] and not picture.get_xlabel()
+    assert all(ax.get_ylabel().endswith("% of the energy") for ax in tracks) and len(tracks) == 2
+    picture = show.clusters(scene, replace(found, shares=[0.7, 0.4])).axes[0]
+    assert picture.get_xlabel() == "110% together: what two of them claim counts twice"
 
 
 def test_names_are_drawn_as_they_are(tiny_clips):

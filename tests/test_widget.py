@@ -1,5 +1,6 @@
 """The player, seen from Python: traits in, tracks out. What the page does is in tests/browser, its arithmetic in node."""
 
+import base64
 import io
 import shutil
 import subprocess
@@ -373,6 +374,20 @@ def test_repr_is_stable(player):
     player.pixel = np.int64(3), np.int64(9)
     assert repr(player) == "PixelPlayer(9 x 14 cells, 2.00 s at 11025 Hz, pixel=(3, 9))"
     assert player._repr_mimebundle_()[0]["text/plain"] == repr(player)
+
+
+def test_a_picture_of_the_player_is_seen_where_no_widget_runs():
+    """As small as a notebook can bear, and of the scene: its loudest cells are at the bottom right."""
+    scene = ToneScene()
+    scene.pictures = lambda: np.full((20, 180, 320, 3), 128, np.uint8)
+    data, _ = PixelPlayer(scene)._repr_mimebundle_()
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"]
+    file = base64.b64decode(data["image/jpeg"])
+    shown = np.asarray(Image.open(io.BytesIO(file)).convert("RGB")).astype(int)
+    colourful = np.ptp(shown, 2) > 60  # the energy, on a grey picture; and its scale, at the right
+    rows, columns = np.nonzero(colourful[:, : int(0.8 * shown.shape[1])])
+    assert len(file) < 60_000 and min(shown.shape[:2]) > 250
+    assert rows.mean() > 0.5 * shown.shape[0] and colourful.any()
 
 
 def test_two_players_are_independent():
