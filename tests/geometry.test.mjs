@@ -6,7 +6,7 @@ import test from "node:test";
 // As a data: URL, since without a package.json an older node takes a .js file for CommonJS.
 const source = readFileSync(new URL("../sop_core/static/geometry.js", import.meta.url), "utf8");
 const {
-  cellAt, cellRect, cellsBetween, cellsOf, clock, clusterMap, colour, colourOf, describe, fileName, frameAt, heatmap, keyOf,
+  cellAt, cellRect, cellsBetween, cellsOf, clock, clusterMap, clusterUnder, colour, colourOf, describe, excess, fileName, frameAt, heatmap, keyOf,
   nameOf, outline, paint, percent, same, samplesOf, spectrogramPixels, step, timeOf, waveform, wav,
 } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
 
@@ -107,8 +107,8 @@ test("words", () => {
   assert.equal(nameOf([3, 9], [3, 9]), "row 3, column 9");
   assert.equal(nameOf([3, 9], [1, 9]), "rows 1 to 3, column 9");
   assert.equal(describe([{ name: "row 3, column 9", share: 0.42 }]), "row 3, column 9: 42 % of the energy");
-  assert.equal(describe([{ name: "left", share: 0.009 }]), "left: silent here");
-  assert.equal(describe([{ name: "left", share: 0.42 }, { name: "b", share: 0 }]), "left: 42 % + b: silent here");
+  assert.equal(describe([{ name: "left", share: 0.009 }]), "left: nearly silent");
+  assert.equal(describe([{ name: "left", share: 0.42 }, { name: "b", share: 0 }]), "left: 42 % + b: silent");
 });
 
 test("a file name has no folder, isn't hidden, and is never empty", () => {
@@ -162,6 +162,32 @@ test("a track keeps its colour, a cluster has its own, no two are alike", () => 
   assert.equal(next.get("4"), 4);
   assert.equal(new Set(next.values()).size, 3);
   assert.deepEqual([...paint([a, 0], first)], [[name(a), 1], ["0", 0]]); // gives way
+});
+
+test("a region lies on the cluster that most of its cells belong to, over all pictures", () => {
+  const labels = new Uint8Array(2 * 2 * 3).fill(255); // two pictures of 2 rows and 3 columns
+  [labels[0], labels[6], labels[1], labels[6 + 5]] = [4, 4, 2, 0]; // cells 0,0 twice; 0,1 and 1,2 once
+  assert.equal(clusterUnder([[0, 0], [0, 1]], labels, [2, 3]), 4);
+  assert.equal(clusterUnder([[0, 1], [1, 0]], labels, [2, 3]), 2);
+  assert.equal(clusterUnder([[1, 2]], labels, [2, 3]), 0);
+  assert.equal(clusterUnder([[0, 2], [1, 0], [1, 1]], labels, [2, 3]), undefined);
+});
+
+test("a region has the colour of the cluster that it lies on; a second one there, and one on none, a colour that is no cluster's", () => {
+  const a = [[3, 9]], b = [[8, 2]], c = [[0, 0]], on = new Map([[keyOf(a), 1], [keyOf(b), 1]]);
+  const tints = (regions, before) => [...paint(regions, before, 2, (region) => on.get(keyOf(region))).values()];
+  assert.deepEqual(tints([a]), [1]);
+  assert.deepEqual(tints([c]), [2]);
+  assert.deepEqual(tints([a, b, c]), [1, 2, 3]);
+  assert.deepEqual(tints([b], new Map([[keyOf(b), 2]])), [2]); // what is there keeps its own
+  assert.deepEqual(tints([a, 1], new Map([[keyOf(a), 1]])), [2, 1]); // the cluster itself has the older right
+  const many = Array.from({ length: 30 }, (_, i) => [[0, i]]); // more than there are colours, and all the same no two numbers alike
+  assert.equal(new Set(paint(many, new Map(), 7, () => 3).values()).size, 30);
+});
+
+test("shares that are more than everything are explained", () => {
+  assert.equal(excess([0.68, 0.39]), "107 % together: what two of them claim counts twice");
+  for (const shares of [[], [0.5, 0.5], [0.504, 0.497], [0.2]]) assert.equal(excess(shares), "");
 });
 
 test("a spectrogram's low frequencies are at the bottom, time runs to the right", () => {

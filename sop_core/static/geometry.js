@@ -59,6 +59,17 @@ export function cellsOf(cluster, labels, k, [rows, columns]) {
   return cells;
 }
 
+/** The cluster that a region's cells belong to most, over all pictures; undefined where none of them ever sounds. */
+export function clusterUnder(region, labels, [rows, columns]) {
+  const counts = new Map();
+  for (const [row, column] of region) {
+    for (let i = row * columns + column; i < labels.length; i += rows * columns) {
+      if (labels[i] !== 255) counts.set(labels[i], (counts.get(labels[i]) ?? 0) + 1);
+    }
+  }
+  return [...counts].sort(([a, n], [b, m]) => m - n || a - b)[0]?.[0];
+}
+
 /** Regions, answers and their like are small and plain: equal where they read the same. */
 export const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
@@ -89,9 +100,15 @@ export function nameOf(a, b) {
 }
 
 /** "42 %"; what can hardly be heard says so, lest it be taken for a fault. */
-export const loudness = (share) => (share < 0.01 ? "silent here" : percent(share));
+export const loudness = (share) => (share >= 0.01 ? percent(share) : share > 0 ? "nearly silent" : "silent");
 
-/** "row 3, column 9: 42 % of the energy", "left: 42 % + right: silent here" */
+/** Why shares add up to more than everything, where they do. */
+export function excess(shares) {
+  const sum = shares.reduce((a, b) => a + b, 0);
+  return sum < 1.005 ? "" : `${percent(sum)} together: what two of them claim counts twice`;
+}
+
+/** "row 3, column 9: 42 % of the energy", "left: 42 % + right: silent" */
 export function describe(tracks) {
   const words = tracks.map(({ name, share }) => `${name}: ${loudness(share)}`).join(" + ");
   return tracks.length === 1 && tracks[0].share >= 0.01 ? `${words} of the energy` : words;
@@ -155,16 +172,18 @@ export const colourOf = (k) => PALETTE[k % PALETTE.length];
 
 export const keyOf = (region) => JSON.stringify(region);
 
-/** A number of a colour for every region, by `keyOf`: a cluster's own; all others keep theirs, or get the first that is free. */
-export function paint(regions, before = new Map()) {
+/** A number of a colour for every region, by `keyOf`. A cluster has its own; all others keep theirs. A new one gets that of the
+ *  cluster it lies on (`under(region)`, if any), else, or if that is taken, one that isn't any of the `clusters`'. */
+export function paint(regions, before = new Map(), clusters = 0, under = () => undefined) {
   const kept = (region) => {
     const k = typeof region === "number" ? region : before.get(keyOf(region));
     return k !== region && regions.includes(k) ? undefined : k; // a cluster that came later has the older right
   };
   const taken = new Set(regions.map(kept));
+  const nobodys = [...PALETTE.keys()].slice(clusters);
   const first = (k) => (taken.has(k) ? first(k + 1) : k);
   return new Map(regions.map((region) => {
-    const k = kept(region) ?? first(0);
+    const k = kept(region) ?? [under(region), ...nobodys].find((k) => k !== undefined && !taken.has(k)) ?? first(0);
     taken.add(k);
     return [keyOf(region), k];
   }));

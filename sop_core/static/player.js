@@ -16,9 +16,10 @@ const HELP = {
   ", and .": "one picture back, one on",
   L: "over and over, or once",
   "M, S, Delete": "in a track: mute it, solo, remove it",
+  Z: "undo: the tracks as they were, with their names and levels; with Shift: redo",
 };
 const WELCOME = "What you click becomes a track here, with a level, mute and solo of its own. Shift-click for more of them.";
-const UNANSWERED = "Python hasn't answered yet: is a cell still running? After a kernel restart, run this cell again.";
+const UNANSWERED = "Python hasn't answered yet: is a cell still running? After a kernel restart, run all cells down to this one again.";
 
 // === DOM SETUP ===
 
@@ -26,6 +27,7 @@ const ICONS = {
   play: "M4.5 2.5v11l9-5.5z",
   pause: "M4.2 3h2v10h-2zM9.8 3h2v10h-2z",
   loop: "M3 7.5V6a2 2 0 0 1 2-2h7.5M10.3 1.6 12.7 4l-2.4 2.4M13 8.5V10a2 2 0 0 1-2 2H3.5M5.7 9.6 3.3 12l2.4 2.4",
+  undo: "M5.8 3 2.8 6l3 3M2.8 6h7a3.5 3.5 0 0 1 0 7H5.5",
   save: "M8 2.5v7.5M4.8 7 8 10.2 11.2 7M3 13.5h10",
   remove: "M4.2 4.2l7.6 7.6M11.8 4.2l-7.6 7.6",
 };
@@ -79,6 +81,7 @@ function build(el, [rows, columns], seconds, fps) {
   const slider = element("input", "slider", transport, { type: "range", max: seconds, step: 1 / fps, value: 0, ariaLabel: "Time" });
   const time = element("span", "time", transport), loop = button("loop", transport, {}, "loop");
   label(loop, "Over and over");
+  const undo = button("undo", transport, { title: "Undo: the tracks as they were (key Z)", ariaLabel: "Undo" }, "undo");
 
   const bar = element("div", "bar", left), choice = element("div", "choice", bar, { role: "group", ariaLabel: "What is heard" });
   const a = button("a", choice, { textContent: "A mixture", title: "Everything together (key A)" });
@@ -98,7 +101,7 @@ function build(el, [rows, columns], seconds, fps) {
   }
   const tracks = element("div", "tracks", body, { role: "group", ariaLabel: "Tracks" });
   return {
-    root, stage, picture, heat, marks, badges, play, slider, time, loop, a, b, overlay, legend, caption, probe, error, help, tracks,
+    root, stage, picture, heat, marks, badges, play, slider, time, loop, undo, a, b, overlay, legend, caption, probe, error, help, tracks,
   };
 }
 
@@ -111,7 +114,7 @@ function buildRow(parent, { name, badge, tint, share, mixed, removable }, act) {
   if (mixed) {
     row.name = element("input", "name", head, { maxLength: 80, spellcheck: false, ariaLabel: "Name of the track" });
     row.name.oninput = () => act("name", row.name.value);
-    element("span", "share", head, { textContent: loudness(share), title: "Share of the mixture's energy" });
+    element("span", "share", head, { textContent: loudness(share), title: "Share of the mixture's energy, from beginning to end" });
   } else element("span", "name", head, { textContent: name });
   const controls = element("div", "controls", head);
   if (mixed) {
@@ -222,6 +225,7 @@ function render({ model, el }) {
   let cursor = null, anchor = null, drag = null; // cells: where mouse or keys are, where their rectangle began; a drag's beginning
   let accepted = null, mixer = [], colours = new Map(), rows = []; // the answer that is shown: its tracks, colours, rows
   let asked = null, turn = null, timers = [], waits = false, lost = false, file = ""; // turn: the view of this scene that was used last; waits: see HOLD
+  const past = [], future = []; // regions and their mixers that can be gone back to, and on to again; the nearest last
   const late = new Map(); // what was done to tracks while an answer was on its way
 
   const on = (node, name, handler, capture = false) => node.addEventListener(name, handler, { signal: gone.signal, capture });
@@ -229,6 +233,7 @@ function render({ model, el }) {
   const part = (values) => values.subarray(frame * grid[0] * grid[1], (frame + 1) * grid[0] * grid[1]); // of this picture
   const cellsIn = (region) => (typeof region === "number" ? cellsOf(region, labels, frame, grid) : region);
   const trackOf = (i) => keyOf(accepted.regions[i] ?? "the rest");
+  const tints = (regions) => paint(regions, colours, legend.length, (region) => clusterUnder(region, labels, grid));
   const put = (name, value) => {
     model.set(name, value);
     model.save_changes();
@@ -304,6 +309,16 @@ function render({ model, el }) {
     }
   }
 
+  /** To the nearest of `from`, whose tracks come back as they were; those that are here stay as they are. */
+  function travel(from, to) {
+    if (!from.length || busy()) return;
+    const { regions, mixer: then } = from.at(-1), here = new Set(accepted.regions.map(keyOf));
+    const again = new Map(regions.map((region, i) => [keyOf(region), then[i]]).filter(([key]) => !here.has(key)));
+    if (again.size === regions.length) again.set(keyOf("the rest"), then.at(-1));
+    ask(regions, false);
+    asked.travel = { from, to, again };
+  }
+
   function edit(i, change) {
     mixer = mixer.map((track, k) => (k === i ? { ...track, ...change } : track));
     if (busy()) late.set(trackOf(i), { ...late.get(trackOf(i)), ...change }); // Python has another list by now
@@ -337,10 +352,21 @@ function render({ model, el }) {
 
   function accept(answer) {
     const began = performance.now(), mine = asked && same(asked.regions, answer.regions);
-    const first = !accepted, aloud = !first && (mine ? asked.aloud : !turn || turn === ui.root);
+    // What Python has clicked is heard where somebody listens, and nowhere before somebody did: "run all cells" is no wish to hear.
+    const first = !accepted, aloud = !first && (mine ? asked.aloud : turn === ui.root), travelled = mine ? asked.travel : null;
+    const before = { regions: accepted?.regions, mixer };
+    if (travelled) {
+      travelled.from.pop();
+      travelled.to.push(before);
+      asked.travel = null;
+    } else if (!first) {
+      past.push(before);
+      future.length = 0;
+    }
+    blocked = !mine && !turn && answer.tracks.length > 0;
     accepted = answer;
-    mixer = model.get("mixer").map((track, i) => ({ ...track, ...late.get(trackOf(i)) }));
-    if (aloud || first || !mixer.length) hears = mixer.length ? "selection" : "mixture";
+    mixer = model.get("mixer").map((track, i) => ({ ...track, ...travelled?.again.get(trackOf(i)), ...late.get(trackOf(i)) }));
+    if (aloud || first || blocked || !before.mixer.length || !mixer.length) hears = mixer.length ? "selection" : "mixture";
     sounds.load(answer.tracks.slice(0, -1).map(samplesOf));
     sounds.set(gains(mixer, hears));
     if (aloud && mixer.length) play();
@@ -348,7 +374,7 @@ function render({ model, el }) {
     const now = performance.now();
     Object.assign(ui.root.dataset, { pageMs: now - began, clickMs: mine && aloud ? now - asked.since : "" });
     drawRows();
-    if (late.size) put("mixer", mixer);
+    if (late.size || travelled) put("mixer", mixer);
     late.clear();
     complain(model.get("error"));
   }
@@ -407,8 +433,10 @@ function render({ model, el }) {
     ui.overlay.value = kind;
     ui.stage.classList.toggle("sop-muted", kind === "now" || kind === "clip");
     ui.legend.replaceChildren();
-    if (kind === "clusters") legend.forEach(drawChip);
-    else if (kind !== "none") {
+    if (kind === "clusters") {
+      legend.forEach(drawChip);
+      ui.legend.append(excess(legend.map(({ share }) => share)));
+    } else if (kind !== "none") {
       const stops = Array.from({ length: 13 }, (_, i) => colour(i / 12)).map(([r, g, b, a]) => `rgb(${r} ${g} ${b} / ${a / 255})`);
       ui.legend.append("0 %");
       const scale = element("span", "scale", ui.legend);
@@ -428,7 +456,7 @@ function render({ model, el }) {
 
   function drawMarks() {
     const regions = model.get("regions");
-    colours = paint(regions, colours);
+    colours = tints(regions);
     ui.marks.replaceChildren();
     ui.badges.replaceChildren();
     regions.forEach((region, i) => {
@@ -445,7 +473,7 @@ function render({ model, el }) {
 
   function drawRows() {
     const held = rows.findIndex(({ root }) => root.contains(root.getRootNode().activeElement));
-    colours = paint(accepted.regions, colours);
+    colours = tints(accepted.regions);
     const tracks = accepted.tracks.map((track, i) => {
       const region = accepted.regions[i], removable = region !== undefined; // not the rest
       const tint = removable ? colourOf(colours.get(keyOf(region))) : GREY;
@@ -505,6 +533,7 @@ function render({ model, el }) {
     ui.a.ariaPressed = hears === "mixture";
     ui.b.ariaPressed = hears === "selection";
     ui.b.disabled = !mixer.length;
+    ui.undo.ariaDisabled = !past.length; // and not disabled, which would give the keys back to JupyterLab
   }
 
   function complain(text) {
@@ -554,6 +583,7 @@ function render({ model, el }) {
   });
   on(ui.play, "click", toggle);
   on(ui.loop, "click", () => put("loop", !model.get("loop")));
+  on(ui.undo, "click", () => travel(past, future));
   on(ui.slider, "input", () => seek(Number(ui.slider.value)));
   on(ui.a, "click", () => hear("mixture"));
   on(ui.b, "click", () => hear("selection"));
@@ -573,6 +603,7 @@ function render({ model, el }) {
       a: () => hear("mixture"),
       b: () => hear("selection"),
       l: () => ui.loop.click(),
+      z: () => (event.shiftKey ? travel(future, past) : travel(past, future)),
       ",": () => seek(timeOf(frame - 1, fps)),
       ".": () => seek(timeOf(frame + 1, fps)),
       "?": () => { ui.help.open = !ui.help.open; },
@@ -595,7 +626,8 @@ function render({ model, el }) {
 
   // On the window, before JupyterLab: its own keys are caught on the document, and some of them delete cells.
   on(window, "keydown", (event) => {
-    if (!event.composedPath().includes(ui.root) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const command = event.ctrlKey || event.metaKey, typing = event.target.matches?.("input.sop-name"); // its own undo is the browser's
+    if (!event.composedPath().includes(ui.root) || event.altKey || (command && (typing || event.key.toLowerCase() !== "z"))) return;
     event.stopImmediatePropagation(); // as long as the focus is in here, plain keys are the player's
     const use = useOf(event), held = event.repeat && !/^(Arrow|[,.])/.test(event.key);
     if (!use) return;

@@ -41,6 +41,15 @@ EXECUTE = """async code => {
     await future.done;
     return text;
 }"""
+WAITS = (
+    "e.dataset.state === 'paused' && e.querySelector('.sop-caption').textContent.endsWith('(press play to hear it)')"
+)
+# The share of track 1's cells that its number lies over
+COVERED = """(() => {
+    const [number, cells] = ['.sop-badges .sop-badge', '.sop-region path'].map(s => e.querySelector(s).getBoundingClientRect());
+    const both = (low, high) => Math.max(0, Math.min(number[high], cells[high]) - Math.max(number[low], cells[low]));
+    return both('left', 'right') * both('top', 'bottom') / (cells.width * cells.height);
+})()"""
 CLEAR = "() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
 LABS_STATE = """() => {
     const { content } = window.jupyterapp.shell.currentWidget;
@@ -389,6 +398,46 @@ def test_a_track_is_downloaded_as_it_is(player, tmp_path):
     np.testing.assert_allclose(samples, tone, atol=1e-4)
 
 
+def test_undo_brings_back_what_a_click_took_away_with_its_name_and_level(player):
+    page, undo = player.page, player.button("Undo")
+    lab = page.evaluate(LABS_STATE)[2]
+    assert undo.get_attribute("aria-disabled") == "true"
+    player.click(3, 9)
+    player.hears((3, 9))
+    player.click(8, 2, shift=True)
+    player.names(3)
+    player.root.get_by_label("Name of the track").first.fill("cello")
+    player.root.get_by_label("Level of cello").fill("0.5")
+    player.button("Mute row 8, column 2").click()
+    before = python(page, "print(player.mixer)")
+    player.click(0, 0)  # plain: a mistake
+    assert player.names(2) == ["row 0, column 0", "the rest"]
+    player.keys("z")
+    assert player.names(3) == ["cello", "row 8, column 2", "the rest"]
+    player.wait("e.querySelector('.sop-loud').textContent === '50 %'")
+    assert python(page, "print(player.mixer)") == before
+    player.keys("Shift+z")
+    assert player.names(2) == ["row 0, column 0", "the rest"]
+    undo.click()
+    player.names(3)
+    player.root.get_by_label("Name of the track").nth(1).fill("flute")  # what is there keeps its newest name
+    player.button("Remove cello").click()
+    assert player.names(2) == ["flute", "the rest"]
+    player.stage.focus()
+    player.keys("Control+z")  # JupyterLab's own, elsewhere
+    assert player.names(3) == ["cello", "flute", "the rest"]
+    python(page, "player.pixel = 1, 1")  # Python's clicks, too
+    player.names(2)
+    player.keys("z")
+    assert player.names(3) == ["cello", "flute", "the rest"]
+    for count in (2, 0):
+        player.keys("z")
+        player.names(count)
+    player.wait("e.querySelector('.sop-undo').ariaDisabled === 'true'")
+    player.keys("z")
+    assert page.evaluate(LABS_STATE)[2] == lab
+
+
 # --- keys
 
 
@@ -501,8 +550,14 @@ def test_a_kernel_that_is_busy_is_named_and_only_the_newest_click_is_played(play
 
 
 def test_a_pixel_set_in_python_is_a_click_and_an_impossible_one_is_shown(player):
-    python(player.page, "player.pixel = 6, 1")
+    python(player.page, "player.pixel = 6, 1")  # nobody has used the page's player: it is shown, and keeps quiet
+    player.caption("row 6, column 1: ")
+    player.wait(WAITS)
+    assert player.names(2) == ["row 6, column 1", "the rest"]
+    player.button("Play").click()
     player.hears((6, 1))
+    python(player.page, "player.pixel = 6, 2")
+    player.hears((6, 2))
     assert "9 rows and 14 columns" in python(player.page, "player.pixel = 99, 99")
     player.root.get_by_role("alert").wait_for()
     assert "9 rows and 14 columns" in player.root.get_by_role("alert").inner_text()
@@ -517,11 +572,14 @@ def test_views_and_players_do_not_disturb_one_another(lab, page):
         player.caption("row 5, column 5: ")
         assert player.names(2) == ["row 5, column 5", "the rest"]
         assert player.eval("[e.dataset.state, e.dataset.hears].join()") == "paused,selection"
-    page.evaluate("() => { window.unused = true; }")
     python(page, "player.pixel = 6, 1")
-    view.wait(
-        "e.dataset.state === 'paused' && e.querySelector('.sop-caption').textContent.endsWith('(press play to hear it)')"
-    )
+    for player in (view, again):
+        player.caption("row 6, column 1: ")
+        player.wait(WAITS)
+    page.evaluate("() => { window.unused = true; }")
+    view.button("Play").click()
+    view.wait("e.dataset.state === 'playing'")
+    view.wait(WAITS)
     page.evaluate("() => { window.unused = false; }")
     view.button("Play").click()
     view.hears((6, 1))
@@ -576,6 +634,7 @@ def test_dark_theme_and_narrow_pages(lab, player):
             player.wait("e.scrollWidth <= e.clientWidth && e.getBoundingClientRect().right <= window.innerWidth")
             w, h = player.eval("[e.querySelector('.sop-picture')].map(p => [p.clientWidth, p.clientHeight])[0]")
             assert w / h == pytest.approx(320 / 180, rel=0.01)
+            assert player.eval(COVERED) < 0.25  # one cell, and it is still to be seen
             stage, tracks = player.stage.bounding_box(), player.tracks.first.bounding_box()
             beside = tracks["x"] >= stage["x"] + stage["width"]
             assert beside == (width == 1280) and (beside or tracks["y"] >= stage["y"] + stage["height"])
@@ -607,6 +666,9 @@ def test_the_workbooks_picture_sounds_different_where_it_looks_different(lab, pa
     assert len(boxes) >= 2, boxes
 
     player, sounds = Player(page), {}
+    player.caption("Click the picture to hear what sounds there.")  # as it was shown: later cells have left it alone
+    assert python(page, "print(player.regions)") == "[]" and player.names(0) == []
+    assert player.eval("[e.dataset.state, e.querySelector('.sop-error').hidden].join()") == "paused,true"
     for name in list(boxes)[:2]:
         x0, y0, x1, y1 = boxes[name]
         before, box = python(page, "print(player.regions)"), player.stage.bounding_box()
