@@ -13,10 +13,11 @@ import pandas as pd
 import torch
 
 from . import media, metrics
+from .clusters import SILENT
 from .errors import SopError
 from .index import Clip
 from .journal import Journal
-from .localize import Scene
+from .localize import Cell, Scene
 from .methods import oracles, score
 from .mixing import same_rate
 from .nets import SoundOfPixels
@@ -81,7 +82,8 @@ class Duets:
     scores: pd.DataFrame
     # One row an instrument that sounds: clip, label, own and other (correlations of its box's sound with its stem and with the
     # nearest other one), right, chance (of that), sdr (dB, of that sound), pointed and ciou (of its own sound's map), area
-    # (of its box).
+    # (of its box); cells (that lie in its box and in no other), sounding (those of them that have a sound of their own in the
+    # duet) and cells_right (those of these that sound more like its stem than like any other).
     placed: pd.DataFrame
     # One row an instrument and a sound that its picture was given instead of the duet: clip, label, sound, peak, mean.
     claimed: pd.DataFrame
@@ -126,8 +128,13 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path, journal: J
             who = {"clip": clip.name, "label": sources[n].label}
             maps = {name: _claim(scene, sound, stems[n]) for name, sound in _sounds(known, i, n, stems, scene.rate)}
             claimed += [who | {"sound": k, "peak": float(m.max()), "mean": float(m.mean())} for k, m in maps.items()]
+            alone = [cell for cell in regions[n] if sum(cell in region for region in regions) == 1]
             placed.append(
-                who | _place(n, found[n], stems) | _find(maps["own"], sources[n].box) | {"sdr": rows[n]["sdr"]}
+                who
+                | _place(n, found[n], stems)
+                | _find(maps["own"], sources[n].box)
+                | _ask(scene, n, alone, stems)
+                | {"sdr": rows[n]["sdr"]}
             )
         return {"scores": rows, "placed": placed, "claimed": claimed}
 
@@ -142,6 +149,18 @@ def _place(n: int, found: np.ndarray, stems: np.ndarray) -> dict:
     to = [metrics.correlation(found, stem) for stem in stems]
     other = max(c for m, c in enumerate(to) if m != n)
     return {"own": to[n], "other": other, "right": bool(to[n] > other), "chance": 1 / len(to)}
+
+
+def _ask(scene: Scene, n: int, cells: list[Cell], stems: np.ndarray) -> dict:
+    """How many of instrument n's cells sound, each by itself, and how many of these are nearest to its stem. Shape: (N, L)"""
+    energy = scene.energy()
+    loud = [cell for cell in cells if energy[cell] >= SILENT]
+    sounds = scene.sounds([[cell] for cell in loud])[:, : stems.shape[1]] if loud else []
+    return {
+        "cells": len(cells),
+        "sounding": len(loud),
+        "cells_right": sum(_place(n, sound, stems)["right"] for sound in sounds),
+    }
 
 
 def _find(energy: np.ndarray, box: metrics.Box) -> dict:

@@ -96,9 +96,11 @@ def localization(placed: pd.DataFrame) -> dict:
 
     share_right: their box sounds more like their own stem than like another's. pointing: the peak of the map of their own sound
     lies in their box. ciou_30, ciou_50: the map's cIoU reaches 0.3, 0.5; auc: over all thresholds. pointing_chance: the boxes'
-    mean area; ciou_all, the mean cIoU of a map that says "everywhere".
+    mean area; ciou_all, the mean cIoU of a map that says "everywhere". share_cells_sounding: of the cells in all boxes, those
+    whose own sound is not silent; share_cells_right: of these, those that sound more like their box's stem than like another's
+    (None where none sounds); n_cells: in all boxes.
     """
-    means = placed.mean(numeric_only=True).round(4)
+    means, cells = placed.mean(numeric_only=True).round(4), placed[["cells", "sounding", "cells_right"]].sum()
     return {
         "n_instruments": len(placed),
         "share_right": float(means.right),
@@ -113,6 +115,9 @@ def localization(placed: pd.DataFrame) -> dict:
         "ciou_30": float((placed.ciou >= 0.3).mean().round(4)),
         "ciou_50": float((placed.ciou >= 0.5).mean().round(4)),
         "auc": round(metrics.auc(placed.ciou), 4),
+        "n_cells": int(cells.cells),
+        "share_cells_sounding": round(cells.sounding / max(cells.cells, 1), 4),
+        "share_cells_right": round(cells.cells_right / cells.sounding, 4) if cells.sounding else None,
     }
 
 
@@ -185,6 +190,7 @@ def text_localization(where: dict) -> str:
     """What was found of the instruments of duets, in words."""
     share = {k: f"{100 * v:.0f} %" for k, v in where.items() if v is not None}
     sdr = "-" if where["sdr"] is None else f"{where['sdr']:.2f}"
+    right = share.get("share_cells_right", "-")
     return "\n".join(
         (
             f"localization of {where['n_instruments']} instruments:",
@@ -193,6 +199,8 @@ def text_localization(where: dict) -> str:
             f"  {share['pointing']} have the peak of their own sound's map in their box (by chance {share['pointing_chance']})",
             f"  cIoU {where['ciou']:.2f} (of the whole picture {where['ciou_all']:.2f}): {share['ciou_30']} reach 0.3, "
             f"{share['ciou_50']} reach 0.5; AUC {where['auc']:.2f}",
+            f"  {share['share_cells_sounding']} of the {where['n_cells']} cells in their boxes sound, each by itself; "
+            f"{right} of these more like their box's stem than another's",
         )
     )
 

@@ -195,3 +195,37 @@ def test_a_silent_stem_is_nowhere(eyes, duet, tmp_path):
     soundfile.write(tmp_path / "d_0.flac", 0 * sound, rate)
     with pytest.raises(SopError, match="not one of the stems"):
         duets.score_duets(eyes, [clip], tmp_path)
+
+
+def test_it_is_counted_which_pixels_of_a_box_sound_and_which_are_right(eyes, duet, tmp_path):
+    """4 x 4 cells, columns 0 and 1 in red's box, 2 and 3 in blue's: half of red's see red, and one of them sees blue."""
+    clip, truth = duet
+    frames = tmp_path / "d.mp4"
+    frames.mkdir()
+    picture = np.full((60, 100, 3), 100, np.uint8)
+    picture[:28, 5:45], picture[48:, 2:22], picture[:, 55:95] = (220, 30, 30), (30, 60, 220), (30, 60, 220)
+    for k in range(24):
+        Image.fromarray(picture).save(frames / f"{k + 1:06d}.jpg")
+    placed = duets.score_duets(eyes, [Clip(clip.sound, frames, 24)], truth).placed.set_index("label")
+    assert placed.loc["red", ["cells", "sounding", "cells_right"]].tolist() == [8, 5, 4]
+    assert placed.loc["blue", ["cells", "sounding", "cells_right"]].tolist() == [8, 8, 8]
+    where = tables.localization(placed)
+    assert (where["n_cells"], where["share_cells_sounding"], where["share_cells_right"]) == (16, 0.8125, 0.9231)
+    told = "81 % of the 16 cells in their boxes sound, each by itself; 92 % of these more like their box's stem than another's"
+    assert told in tables.text_localization(where)
+
+
+def test_a_pixel_of_two_boxes_counts_for_neither_and_none_that_sounds_is_no_share(eyes, duet, tmp_path):
+    clip, truth = duet
+    told = json.loads((truth / "d.json").read_text())
+    told["sources"][1]["box_xyxy"][0] = 30  # over column 1, too
+    (tmp_path / "d.json").write_text(json.dumps(told))
+    for i in (0, 1):
+        (tmp_path / f"d_{i}.flac").write_bytes((truth / f"d_{i}.flac").read_bytes())
+    placed = duets.score_duets(eyes, [clip], tmp_path).placed
+    assert placed.cells.tolist() == [4, 8]
+    where = tables.localization(placed.assign(sounding=0, cells_right=0))
+    assert where["share_cells_sounding"] == 0 and where["share_cells_right"] is None
+    assert "0 % of the 12 cells" in tables.text_localization(where) and "; - of these" in tables.text_localization(
+        where
+    )
