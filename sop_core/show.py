@@ -325,7 +325,7 @@ def pixels(scene: Scene, cells: dict[str, tuple[int, int] | list[tuple[int, int]
     for ax, (name, mag) in zip(axes[0], mags.items(), strict=True):
         shown = decibels(mag, mags["mixture"].max())
         ax.imshow(shown, origin="lower", aspect="auto", cmap=SOUND, vmin=0, vmax=1)
-        ax.set(title=f"{name}: RMS amplitude {rms(sounds[name]):.3f}", xticks=[], yticks=[])
+        ax.set(title=f"{name}\nRMS amplitude {rms(sounds[name]):.3f}", xticks=[], yticks=[])
     return fig
 
 
