@@ -539,7 +539,9 @@ def test_a_kernel_that_is_busy_is_named_and_only_the_newest_click_is_played(play
     player.click(1, 1)
     player.caption("on its way")
     player.click(2, 2)
-    player.caption("Python hasn't answered yet")
+    player.caption(
+        "Python hasn't answered yet: is a cell still running? After a kernel restart, run all cells down to this one"
+    )
     assert player.eval("e.dataset.busy") == "true"
     page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.interrupt()")
     player.hears((2, 2))  # though the click before it failed
