@@ -18,7 +18,7 @@ from .clusters import SILENT
 from .config import SILENCE
 from .errors import SopError
 from .localize import Cell, Scene
-from .untrusted import write_table
+from .untrusted import printable, write_table
 
 FPS = 25.0  # of an mp4
 NAMED = 12  # labels that a sentence lists at most
@@ -113,10 +113,7 @@ def _by_model(run: Path | None) -> str:
     clips = checkpoint.read_clips(run) if run else None
     labels = sorted({name.rpartition("/")[0] for name, _ in clips["train"]} - {SILENCE}) if clips else []
     more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
-    plain = (
-        "".join(c if c.isprintable() else "?" for c in label) for label in labels[:NAMED]
-    )  # a folder's name, to a terminal
-    return " by this model" + (f", which learned from: {', '.join(plain)}{more}" if labels else "")
+    return " by this model" + (f", which learned from: {', '.join(map(printable, labels[:NAMED]))}{more}" if labels else "")
 
 
 def outlined(pictures: Iterable[np.ndarray], region: list[Cell], grid: tuple[int, int]) -> Iterator[np.ndarray]:
