@@ -4,14 +4,13 @@ Overtones go on above what the model hears: what has the top of its band has wha
 """
 
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from . import media
-from .config import Config
+from .config import AnyPath, Config
 from .errors import SopError
 
 
@@ -21,7 +20,7 @@ class Source:
     The STFT's window and hop last as long as the model's, so its lowest bins are the model's, and frames are the same moments.
     """
 
-    def __init__(self, config: Config, path: Path):
+    def __init__(self, config: Config, path: AnyPath):
         """Raises SopError where the file can't be read, or its rate is none that sound has."""
         rate = media.sound_rate(path)
         if not 1_000 <= rate <= 384_000:

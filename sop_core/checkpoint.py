@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from . import media
-from .config import Config
+from .config import AnyPath, Config
 from .engine import device_of
 from .errors import SopError
 from .index import Clip
@@ -40,12 +40,13 @@ class Record:
         return str(timedelta(seconds=round((epochs - self.epoch) * self.seconds / self.epoch)))
 
 
-def start(folder: Path, config: Config, clips: dict[str, list[Clip]], resume: bool) -> None:
+def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume: bool) -> None:
     """Make the run's folder, or make sure that it holds the run to go on with. `clips`: its `train` and `val`, in their order."""
-    for place in (folder, folder / "state") if resume or not _learned(folder) else ():
+    folder = Path(folder)
+    for place in (folder, Path(folder, "state")) if resume or not _learned(folder) else ():
         media.sweep(place)
     if resume:
-        if not (folder / "config.json").is_file():
+        if not (Path(folder, "config.json")).is_file():
             raise SopError(f"{folder}: nothing to resume there; leave --resume out to start a new run")
         old = asdict(read_config(folder))
         free = ("workers", "compile")  # change nothing in what is learned
@@ -65,7 +66,7 @@ def start(folder: Path, config: Config, clips: dict[str, list[Clip]], resume: bo
     else:
         folder.mkdir(parents=True, exist_ok=True)
         with (
-            media.whole(folder / "clips.csv") as part,
+            media.whole(Path(folder, "clips.csv")) as part,
             part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
         ):
             csv.writer(f).writerows((split, c.name, c.video) for split, mine in clips.items() for c in mine)
@@ -77,9 +78,9 @@ def _learned(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("state/last.pt", "history.csv", "model.safetensors"))
 
 
-def read_config(folder: Path) -> Config:
+def read_config(folder: AnyPath) -> Config:
     """The config of a run's folder. Raises SopError where it can't be read."""
-    path = folder / "config.json"
+    path = Path(folder, "config.json")
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
@@ -87,15 +88,15 @@ def read_config(folder: Path) -> Config:
     return Config.from_json(text, str(path))
 
 
-def write_config(folder: Path, config: Config) -> None:
+def write_config(folder: AnyPath, config: Config) -> None:
     """`config.json`, which makes the folder a run's."""
-    with media.whole(folder / "config.json") as part:
+    with media.whole(Path(folder, "config.json")) as part:
         part.write_text(config.to_json())
 
 
-def read_clips(folder: Path) -> dict[str, list[tuple[str, str]]] | None:
+def read_clips(folder: AnyPath) -> dict[str, list[tuple[str, str]]] | None:
     """`train` and `val` of a run: name and video of each clip; None where the run doesn't say (the released weights, say)."""
-    path = folder / "clips.csv"
+    path = Path(folder, "clips.csv")
     if not path.is_file():
         return None
     found = {"train": [], "val": []}
@@ -110,25 +111,25 @@ def read_clips(folder: Path) -> dict[str, list[tuple[str, str]]] | None:
     return found
 
 
-def write_model(folder: Path, model: SoundOfPixels) -> None:
+def write_model(folder: AnyPath, model: SoundOfPixels) -> None:
     """The weights, beside the config that they belong to."""
     weights = save({k: v.contiguous() for k, v in model.state_dict().items()})
-    with media.whole(folder / "model.safetensors") as part:
+    with media.whole(Path(folder, "model.safetensors")) as part:
         part.write_bytes(weights)  # Python's own writing: a full disk is an OSError
 
 
-def write_state(folder: Path, state: dict) -> None:
+def write_state(folder: AnyPath, state: dict) -> None:
     """All that a resumed training needs: tensors, numbers and text."""
     out = io.BytesIO()
     torch.save(state, out)
-    (folder / "state").mkdir(exist_ok=True)
-    with media.whole(folder / "state" / "last.pt") as part:
+    (Path(folder, "state")).mkdir(exist_ok=True)
+    with media.whole(Path(folder, "state", "last.pt")) as part:
         part.write_bytes(out.getbuffer())
 
 
-def read_state(folder: Path) -> dict | None:
+def read_state(folder: AnyPath) -> dict | None:
     """The last state that was saved; None where a run was cut off before there was one: it starts over."""
-    path = folder / "state" / "last.pt"
+    path = Path(folder, "state", "last.pt")
     try:
         return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
     except Exception as e:  # pickle, zip and torch raise many kinds
@@ -138,18 +139,18 @@ def read_state(folder: Path) -> dict | None:
         ) from None
 
 
-def write_history(folder: Path, records: list[Record]) -> None:
+def write_history(folder: AnyPath, records: list[Record]) -> None:
     """`history.csv`, a row an epoch."""
-    with media.whole(folder / "history.csv") as part, part.open("w", newline="") as f:
+    with media.whole(Path(folder, "history.csv")) as part, part.open("w", newline="") as f:
         table = csv.DictWriter(f, [field.name for field in fields(Record)])
         table.writeheader()
         table.writerows(asdict(r) for r in records)
 
 
-def load_model(folder: Path, device: str | None = None) -> SoundOfPixels:
+def load_model(folder: AnyPath, device: str | None = None) -> SoundOfPixels:
     """The best model of a run's folder, ready to separate. Raises SopError where there is none, or it can't be read."""
-    weights = folder / "model.safetensors"
-    if not (folder / "config.json").is_file() or not weights.is_file():
+    weights = Path(folder, "model.safetensors")
+    if not (Path(folder, "config.json")).is_file() or not weights.is_file():
         raise SopError(
             f"{folder}: no checkpoint there, expected config.json and model.safetensors; train one with --id"
         )
@@ -162,9 +163,9 @@ def load_model(folder: Path, device: str | None = None) -> SoundOfPixels:
     return model.eval().to(device_of(device))
 
 
-def read_history(folder: Path) -> list[Record]:
+def read_history(folder: AnyPath) -> list[Record]:
     """The records of `history.csv`. Raises SopError where there is none."""
-    path = folder / "history.csv"
+    path = Path(folder, "history.csv")
     if not path.is_file():
         raise SopError(f"{path}: no history there; is {folder} the folder of a training?")
     kinds = {f.name: {"bool": lambda text: text == "True"}.get(f.type.__name__, f.type) for f in fields(Record)}

@@ -32,7 +32,7 @@ import pandas as pd
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from .config import SILENCE
+from .config import SILENCE, AnyPath
 from .errors import SopError
 from .media import sweep, video_seconds, whole, write_video
 from .untrusted import from_cell, write_table
@@ -78,12 +78,12 @@ class How:
     pause: float = 1.0  # seconds before the first of them
     timeout: float = 30.0  # seconds without an answer
     rate_limit: int | None = None  # bytes a second, each video
-    cookies: Path | None = None  # a cookies.txt
+    cookies: AnyPath | None = None  # a cookies.txt
     address: str = YOUTUBE  # with {id} in it: a mirror of your own
     again: bool = False  # ask again for what was gone the last time
 
 
-def read_music(paths: Iterable[Path]) -> list[Video]:
+def read_music(paths: Iterable[AnyPath]) -> list[Video]:
     """MUSIC's lists: `{"videos": {"<label>": ["<youtube id>", ...]}}`, a duet's label is its two with a blank between.
 
     Raises SopError naming the file where one isn't that.
@@ -103,7 +103,7 @@ def read_music(paths: Iterable[Path]) -> list[Video]:
     return _some(found, paths)
 
 
-def read_vggsound(paths: Iterable[Path]) -> list[Video]:
+def read_vggsound(paths: Iterable[AnyPath]) -> list[Video]:
     """VGGSound's list: rows `youtube_id,start_seconds,label,split`, no header. Raises SopError naming file and row."""
     found = {}
     for path in paths:
@@ -125,7 +125,7 @@ def _some(found: dict, paths: Iterable[Path]) -> list[Video]:
     return list(found)
 
 
-def collect(videos: list[Video], out: Path, how: How | None = None, progress: bool = True) -> pd.DataFrame:
+def collect(videos: list[Video], out: AnyPath, how: How | None = None, progress: bool = True) -> pd.DataFrame:
     """Fetch what is missing of `videos` into `out/<label>/<id>.mp4`, several at a time, at most 360 pixels high.
 
     Returns the report, a row a video: id, label, status (`ok`, `unavailable`, `private`, `failed`), reason, seconds, bytes;
@@ -143,12 +143,12 @@ def collect(videos: list[Video], out: Path, how: How | None = None, progress: bo
         return _all(videos, Path(out), how.jobs, progress, lambda v, before: _fetched(v, Path(out), how, before))
 
 
-def read_sections(folder: Path) -> dict[str, str]:
+def read_sections(folder: AnyPath) -> dict[str, str]:
     """`sections.csv` of a folder: `label/id` of each clip that is a section -> its video. Empty where there is none.
 
     Raises SopError naming the row where one isn't that.
     """
-    path, found = folder / SECTIONS, {}
+    path, found = Path(folder, SECTIONS), {}
     if not path.is_file():
         return found
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as f:
@@ -159,19 +159,19 @@ def read_sections(folder: Path) -> dict[str, str]:
     return found
 
 
-def note_sections(folder: Path, sections: dict[str, str]) -> None:
+def note_sections(folder: AnyPath, sections: dict[str, str]) -> None:
     """Add to `sections.csv` of a folder; what it says already of other clips stays."""
     known = read_sections(folder)
     if sections.items() <= known.items():
         return
     with (
-        whole(folder / SECTIONS) as part,
+        whole(Path(folder, SECTIONS)) as part,
         part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
     ):
         csv.writer(f, lineterminator="\n").writerows(sorted((known | sections).items()))
 
 
-def silence(photos: Path, out: Path, seconds: float = 24.0, jobs: int = 4, progress: bool = True) -> pd.DataFrame:
+def silence(photos: AnyPath, out: AnyPath, seconds: float = 24.0, jobs: int = 4, progress: bool = True) -> pd.DataFrame:
     """Photos of places where nothing plays -> still videos with silence, `out/silence/<name>.mp4`, 24 s of each.
 
     For training alone: their mask should be empty. Photos are looked for in `photos` and in all the folders in it.

@@ -15,6 +15,7 @@ from .errors import SopError
 ROOT = Path(os.environ.get("SOP_ROOT", Path(__file__).resolve().parents[1]))  # the workbook's own folder
 DATA = ROOT / "data"
 CKPT = ROOT / "ckpt"
+AnyPath = str | os.PathLike  # what public functions take for a file or a folder
 SILENCE = "silence"  # the label of clips in which nothing is to be heard or seen to sound: for training only
 BASELINES = ("nmf", "random")  # of an evaluation, by choice: they take longer, or say less
 ACTIVATIONS = ("none", "sigmoid", "softmax", "relu", "tanh")

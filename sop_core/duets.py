@@ -14,6 +14,7 @@ import torch
 
 from . import media, metrics
 from .clusters import SILENT
+from .config import AnyPath
 from .errors import SopError
 from .index import Clip
 from .journal import Journal
@@ -35,8 +36,9 @@ class Source:
     stem: Path
 
 
-def read_truth(folder: Path, id: str) -> list[Source] | None:
+def read_truth(folder: AnyPath, id: str) -> list[Source] | None:
     """The sources of clip `id` by `folder/<id>.json`; None where there is no such file. Raises SopError where it is broken."""
+    folder = Path(folder)
     path = folder / f"{id}.json"
     if not path.is_file():
         return None
@@ -58,7 +60,7 @@ def read_truth(folder: Path, id: str) -> list[Source] | None:
         ) from None
 
 
-def heard(model: SoundOfPixels, clip: Clip, truth: Path) -> tuple[Scene, dict[str, tuple[np.ndarray, metrics.Box]]]:
+def heard(model: SoundOfPixels, clip: Clip, truth: AnyPath) -> tuple[Scene, dict[str, tuple[np.ndarray, metrics.Box]]]:
     """A duet as a scene, and each instrument's own sound and box, by its label (and number, where two share one)."""
     scene, sources = Scene.from_clip(model, clip), read_truth(truth, clip.id)
     alike = len({s.label for s in sources}) < len(sources)
@@ -68,7 +70,7 @@ def heard(model: SoundOfPixels, clip: Clip, truth: Path) -> tuple[Scene, dict[st
     }
 
 
-def with_truth(clips: list[Clip], truth: Path) -> list[tuple[Clip, list[Source]]]:
+def with_truth(clips: list[Clip], truth: AnyPath) -> list[tuple[Clip, list[Source]]]:
     """The clips of which there is truth, with it."""
     return [(clip, sources) for clip in clips if (sources := read_truth(truth, clip.id))]
 
@@ -89,7 +91,7 @@ class Duets:
     claimed: pd.DataFrame
 
 
-def score_duets(model: SoundOfPixels, clips: list[Clip], truth: Path, journal: Journal | None = None) -> Duets:
+def score_duets(model: SoundOfPixels, clips: list[Clip], truth: AnyPath, journal: Journal | None = None) -> Duets:
     """Duets against their stems and boxes; shows a progress bar.
 
     Each instrument's sound is what its box sounds like. Where a sound comes from is asked with each instrument's own stem beside

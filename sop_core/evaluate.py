@@ -20,6 +20,7 @@ import torch
 from accelerate import Accelerator
 
 from . import __version__, checkpoint, media, tables
+from .config import AnyPath
 from .duets import CLAIM, Source, score_duets, with_truth
 from .errors import SopError
 from .index import Clip
@@ -32,14 +33,14 @@ from .untrusted import write_table
 
 def evaluate(
     model: SoundOfPixels,
-    folder: Path,
+    folder: AnyPath,
     pairs: list[Mixture],
     duets: list[Clip] = (),
-    truth: Path | None = None,
+    truth: AnyPath | None = None,
     baselines: Iterable[str] = (),
-    others: Iterable[Path] = (),
+    others: Iterable[AnyPath] = (),
     allow_leaks: bool = False,
-    notes: Path | None = None,
+    notes: AnyPath | None = None,
     engine: Accelerator | None = None,
 ) -> tuple[dict, pd.DataFrame]:
     """What `metrics.json` holds, and the scores behind its rows, as `tables` tells them.
@@ -111,7 +112,7 @@ def _state(path: Path) -> tuple[str, int, int] | str:
 
 def protocol(
     model: SoundOfPixels,
-    folder: Path,
+    folder: AnyPath,
     pairs: list[Mixture],
     sources: int,
     leaked: list[tuple[str, str]] | None,
@@ -135,12 +136,12 @@ def protocol(
         "share": config.share,
         "metric": "BSS Eval v3, 512 taps, no permutation, mean over sources",
         "leaked": None if rows is None else len(rows),
-        "checkpoint": media.sha256(folder / "model.safetensors")[:10],
+        "checkpoint": media.sha256(Path(folder, "model.safetensors"))[:10],
         "versions": {"sop_core": __version__, "torch": torch.__version__.split("+")[0]},
     }
 
 
-def leaks(folder: Path, pairs: list[Mixture], duets: list[Clip] = ()) -> list[tuple[str, str]] | None:
+def leaks(folder: AnyPath, pairs: list[Mixture], duets: list[Clip] = ()) -> list[tuple[str, str]] | None:
     """What is measured (`row 3`, `duet 1`; from 1) whose clip is of a video that the run in `folder` was trained on, and that clip.
 
     None where the folder doesn't say what it was trained on.
@@ -162,13 +163,13 @@ def _refuse(folder: Path, leaked: list[tuple[str, str]], count: int) -> None:
     )
 
 
-def write_metrics(path: Path, results: dict) -> None:
+def write_metrics(path: AnyPath, results: dict) -> None:
     """`metrics.json`, whole or not at all."""
     with media.whole(path) as tmp:
         tmp.write_text(json.dumps(results, indent=1))
 
 
-def write_scores(path: Path, scores: pd.DataFrame) -> None:
+def write_scores(path: AnyPath, scores: pd.DataFrame) -> None:
     """The scores of every pair, source and method as csv, whole or not at all."""
     with media.whole(path) as tmp:
         write_table(tmp, scores.round(4))

@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from . import __version__, media
+from .config import AnyPath
 from .errors import SopError
 from .film import Film
 from .mixing import frame_indices
@@ -132,21 +133,22 @@ class Channels:
 # ---- beside the video
 
 
-def folder(video: Path) -> Path:
+def folder(video: AnyPath) -> Path:
     """Where a video's features are kept: `clip.mp4.sop`."""
+    video = Path(video)
     return video.with_name(f"{video.name}.sop")
 
 
-def key(model: SoundOfPixels, video: Path) -> str:
+def key(model: SoundOfPixels, video: AnyPath) -> str:
     """What features depend on: the weights, the config, the video's size and time, this version."""
-    digest, state = hashlib.sha256(), video.stat()
+    digest, state = hashlib.sha256(), Path(video).stat()
     digest.update(f"{__version__} {state.st_size} {state.st_mtime_ns} {model.config.to_json()}".encode())
     for name, values in model.state_dict().items():
         digest.update(name.encode() + values.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
-def save(video: Path, key: str, sound: np.ndarray, pixels: Tensor, channels: Channels) -> None:
+def save(video: AnyPath, key: str, sound: np.ndarray, pixels: Tensor, channels: Channels) -> None:
     """Keep a video's features; channel images as float16. Raises SopError where the folder can't be written."""
     longest = max(w.last - w.first for w in channels.windows)
     try:
@@ -165,7 +167,7 @@ def save(video: Path, key: str, sound: np.ndarray, pixels: Tensor, channels: Cha
         raise SopError(f"{folder(video)}: features can't be kept there ({e.strerror or e}); go on without cache") from e
 
 
-def load(video: Path, key: str) -> tuple[np.ndarray, Tensor, np.ndarray] | None:
+def load(video: AnyPath, key: str) -> tuple[np.ndarray, Tensor, np.ndarray] | None:
     """The sound, the pixels' numbers and the stored channel images of a video; None where others or none are kept."""
     here = folder(video)
     try:

@@ -6,13 +6,12 @@ Conventions: a frame index counts at the rate that the nets look (the config's f
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from . import media
-from .config import Config
+from .config import AnyPath, Config
 from .errors import SopError
 from .index import Clip
 
@@ -62,7 +61,7 @@ class Video:
 
     fps = SHOWN
 
-    def __init__(self, path: Path, config: Config):
+    def __init__(self, path: AnyPath, config: Config):
         self.path, self.config = path, config
 
     def at(self, indices: list[int]) -> Iterator[np.ndarray]:

@@ -24,7 +24,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .collect import note_sections, read_sections, read_vggsound
-from .config import MUSIC, SILENCE
+from .config import MUSIC, SILENCE, AnyPath
 from .errors import SopError
 from .media import CODEC_FRAMES, frame_path, read_frames, read_sound, sound_length, whole
 from .untrusted import from_cell
@@ -45,7 +45,7 @@ class Clip:
     n_frames: int
     _video: str
 
-    def __init__(self, sound: Path | str, frames: Path | str, n_frames: int, video: str = ""):
+    def __init__(self, sound: AnyPath, frames: AnyPath, n_frames: int, video: str = ""):
         """`video`: of which it is a section, if it is one."""
         object.__setattr__(self, "_sound", os.fspath(sound))
         object.__setattr__(self, "_frames", os.fspath(frames))
@@ -85,7 +85,7 @@ class Clip:
         return len(words) == 2 and all(words) and not self._video
 
 
-def read_index(path: Path) -> list[Clip]:
+def read_index(path: AnyPath) -> list[Clip]:
     """The clips of an index, each of them there.
 
     Raises SopError, with file and row, on a missing or empty index, a row that isn't sound,frames,number, and sound or
@@ -162,7 +162,7 @@ def _told(path: Path, number: int, row: list[str]) -> str:
     return f"{path} row {number} ({Path(row[0]).parent.name}/{Path(row[0]).stem})"
 
 
-def write_index(path: Path, clips: Iterable[Clip]) -> None:
+def write_index(path: AnyPath, clips: Iterable[Clip]) -> None:
     """Write clips as an index, with paths relative to its folder, whole or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def _relative_folder(place: str, folder: Path) -> str:
     return Path(os.path.relpath(place.parent.resolve() / place.name, folder)).as_posix()
 
 
-def find_clips(data: Path) -> list[Clip]:
+def find_clips(data: AnyPath) -> list[Clip]:
     """All clips under `data` that have sound and frames, by label and id, whatever the file system's order."""
     return _complete(_halves(Path(data)), read_sections(Path(data)))
 
@@ -231,7 +231,7 @@ def _count_jpgs(folder: str) -> int:
     return sum(e.name.endswith(".jpg") for e in _entries(folder))
 
 
-def read_splits(path: Path) -> dict[str, str]:
+def read_splits(path: AnyPath) -> dict[str, str]:
     """A data set's own splits, from VGGSound's list (`youtube_id,start_seconds,label,split`): clip's id -> train, val or test.
 
     Raises SopError where the list can't be read, or says two things of one clip.
@@ -305,14 +305,14 @@ def _lacking(videos: dict[str, set[str]], place: dict[str, str], fixed: set[str]
 
 
 def build_index(
-    data: Path,
-    out: Path | None = None,
+    data: AnyPath,
+    out: AnyPath | None = None,
     min_frames: int = 0,
     val_ratio: float = 0.2,
     test_ratio: float = 0.0,
     seed: int = 0,
     duet: str = "test",
-    splits: Path | None = None,
+    splits: AnyPath | None = None,
     sections: bool = False,
 ) -> dict[str, Path]:
     """Index a data folder: `train.csv`, `val.csv`, `test.csv` and `all.csv` in `out` (None: in `data` itself).
@@ -438,7 +438,7 @@ def _nothing(data: Path, found: list[Clip], min_frames: int) -> str:
 
 
 def check(
-    where: Path,
+    where: AnyPath,
     seconds: float = MUSIC.seconds,
     fps: float | None = None,
     jobs: int | None = None,

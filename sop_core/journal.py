@@ -12,15 +12,16 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from tqdm.auto import tqdm
 
+from .config import AnyPath
 from .errors import SopError
 
 
 class Journal:
     """What was found so far. With no folder nothing is kept; with no engine there is one process."""
 
-    def __init__(self, folder: Path | None = None, key: str = "", engine: Accelerator | None = None):
+    def __init__(self, folder: AnyPath | None = None, key: str = "", engine: Accelerator | None = None):
         """key: tells this work from any other: notes under another one don't count."""
-        self.folder, self.key, self.engine = folder, key, engine
+        self.folder, self.key, self.engine = folder and Path(folder), key, engine
         self.rank, self.ranks = (engine.process_index, engine.num_processes) if engine else (0, 1)
 
     def each(self, name: str, count: int, measure: Callable[[int], list | dict], unit: str = "it") -> list:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from . import clusters, features, media
 from .band import Source, extended
-from .config import Config
+from .config import AnyPath, Config
 from .errors import SopError
 from .features import Channels
 from .film import Film, Frames, Stills, Video
@@ -71,14 +71,14 @@ class Scene:
         self.pixels = pixels.to(self.device)  # (W, H, W, K)
 
     @classmethod
-    def from_video(cls, model: SoundOfPixels, path: Path, cache: bool = False) -> "Scene":
+    def from_video(cls, model: SoundOfPixels, path: AnyPath, cache: bool = False) -> "Scene":
         """A video file, whole, of any length; shows progress bars if it is a long one.
 
         One that is shorter than the model's window is seen with silence after it; its sounds are as long as it is.
         With `cache`, what the nets say of it is kept in a folder beside it, `NAME.sop`, and read from there the next time (its
         channel images as float16). Raises SopError where the file can't be read, or has no picture or no sound.
         """
-        film, key = Video(path, model.config), features.key(model, path) if cache and path.is_file() else ""
+        film, key = Video(path, model.config), features.key(model, path) if cache and Path(path).is_file() else ""
         if key and (found := features.load(path, key)):
             return cls(model, film, *found)
         scene = cls(model, film, np.concatenate(list(media.stream_sound(path, model.config.rate))))

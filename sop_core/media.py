@@ -31,6 +31,7 @@ import soundfile
 import soxr
 
 from . import mp3
+from .config import AnyPath
 from .errors import SopError
 
 # What a file from the net may make libav open: no playlists, which name other files, and no protocols.
@@ -56,14 +57,14 @@ CODEC_FRAMES = 0.1
 # ---- sound in
 
 
-def sound_length(path: Path) -> tuple[int, int]:
+def sound_length(path: AnyPath) -> tuple[int, int]:
     """(samples, rate in Hz) of a sound file, from its header. Raises SopError if it can't be read."""
     with _sound_file(path) as f:
         return f.frames, f.samplerate
 
 
 def read_sound(
-    path: Path, start: int = 0, count: int | None = None, rate: int | None = None, missing: int = 0
+    path: AnyPath, start: int = 0, count: int | None = None, rate: int | None = None, missing: int = 0
 ) -> np.ndarray:
     """A window of a wav, flac or mp3 file; only the window is read. Channels are averaged.
 
@@ -97,6 +98,7 @@ def read_sound(
 
 @contextmanager
 def _sound_file(path: Path) -> Iterator[soundfile.SoundFile]:
+    path = Path(path)
     if not path.is_file():  # a pipe, say, would be waited for
         raise SopError(f"{path}: {_why(path) or 'not a file'}")
     try:
@@ -107,12 +109,12 @@ def _sound_file(path: Path) -> Iterator[soundfile.SoundFile]:
 
 
 @contextmanager
-def sound_writer(path: Path, rate: int) -> Iterator[Callable[[np.ndarray], None]]:
+def sound_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], None]]:
     """A mono sound file to write by pieces: yields the function that takes them, float32 (l,), clipped at +-1.
 
     The name says the kind: one of `SOUND_KINDS`; wav and flac hold 16 bits, mp3 has the bit rates of `mp3.BIT_RATES` (Hz).
     """
-    kind = path.suffix[1:].lower()
+    kind = Path(path).suffix[1:].lower()
     if kind == "mp3":
         with mp3.writer(path, rate) as write:
             yield lambda sound: write(np.clip(sound, -1, 1))
@@ -126,7 +128,7 @@ def sound_writer(path: Path, rate: int) -> Iterator[Callable[[np.ndarray], None]
             raise OSError(errno.EIO, "can't be written, the disk may be full", str(path)) from e
 
 
-def sf_name(path: Path) -> bytes | str:
+def sf_name(path: AnyPath) -> bytes | str:
     """A path as soundfile takes it: a name on a disk needn't be valid UTF-8, and soundfile insists on it for text."""
     return os.fsencode(path) if os.name == "posix" else str(path)
 
@@ -134,13 +136,13 @@ def sf_name(path: Path) -> bytes | str:
 # ---- frames in
 
 
-def frame_path(folder: Path, index: int) -> Path:
+def frame_path(folder: AnyPath, index: int) -> Path:
     """File of frame `index` (from 0): `000001.jpg` is frame 0."""
-    return folder / f"{index + 1:06d}.jpg"
+    return Path(folder, f"{index + 1:06d}.jpg")
 
 
 def read_frames(
-    folder: Path,
+    folder: AnyPath,
     indices: Iterable[int],
     size: tuple[int, int] | None = None,
     box: tuple[float, float, float, float] | None = None,
@@ -184,7 +186,7 @@ def _jpg(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def frame_size(folder: Path) -> tuple[int, int]:
+def frame_size(folder: AnyPath) -> tuple[int, int]:
     """(width, height) in pixels of a folder's first frame. Raises SopError if there is none that can be read."""
     try:
         height, width, *_ = simplejpeg.decode_jpeg_header(_jpg(frame_path(folder, 0)))
@@ -210,7 +212,7 @@ def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def read_video(
-    path: Path,
+    path: AnyPath,
     fps: float,
     rate: int,
     start: float = 0.0,
@@ -239,7 +241,7 @@ def frames_within(seconds: float, fps: float) -> int:
 
 
 def stream(
-    path: Path,
+    path: AnyPath,
     fps: float,
     rate: int,
     start: float = 0.0,
@@ -278,7 +280,7 @@ def stream(
         _check_length(path, container, zero + max(pictures.end, sounds.seconds), zero + (duration or math.inf))
 
 
-def stream_sound(path: Path, rate: int) -> Iterator[np.ndarray]:
+def stream_sound(path: AnyPath, rate: int) -> Iterator[np.ndarray]:
     """The sound that `stream` gives, without decoding a picture: float32 (l,), one piece after the other.
 
     Raises SopError with the reason if the file is empty, no video, cut short, or has no sound or no picture.
@@ -298,13 +300,13 @@ def stream_sound(path: Path, rate: int) -> Iterator[np.ndarray]:
         _check_length(path, container, max(end, zero + sounds.seconds), math.inf)
 
 
-def sound_rate(path: Path) -> int:
+def sound_rate(path: AnyPath) -> int:
     """Hz of a video's own sound. Raises SopError with the reason if the file has no sound or no picture."""
     with _opened(path) as container:
         return _streams(path, container)[1].rate
 
 
-def video_seconds(path: Path) -> float:
+def video_seconds(path: AnyPath) -> float:
     """Length of a video in seconds, as it says itself. Raises SopError where it has no picture, no sound or no length."""
     with _opened(path) as container:
         _streams(path, container)
@@ -498,6 +500,7 @@ def _decode(packet: av.Packet) -> list:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[av.container.InputContainer]:
+    path = Path(path)
     if reason := _why(path):
         raise SopError(f"{path}: {reason}")
     try:
@@ -553,14 +556,14 @@ def wav_bytes(sound: np.ndarray, rate: int) -> bytes:
     return out.getvalue()
 
 
-def write_wav(path: Path, sound: np.ndarray, rate: int) -> None:
+def write_wav(path: AnyPath, sound: np.ndarray, rate: int) -> None:
     """A wav file (16 bit PCM). `sound`: (L,), clipped at +-1; `rate`: Hz."""
     with whole(path) as part:
         part.write_bytes(wav_bytes(sound, rate))
 
 
 def write_video(
-    path: Path, frames: Iterable[np.ndarray], fps: float, sound: np.ndarray | Iterable[np.ndarray], rate: int
+    path: AnyPath, frames: Iterable[np.ndarray], fps: float, sound: np.ndarray | Iterable[np.ndarray], rate: int
 ) -> None:
     """An mp4 (h264, aac) that every browser plays, in memory that doesn't grow with it.
 
@@ -617,7 +620,7 @@ PART = re.compile(r"\.part-(.*)-(\d+)-[0-9a-f]{8}(\..*)?")  # host, process
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: AnyPath) -> Iterator[Path]:
     """A name beside `path`, same suffix, to write a file or a folder to; it becomes `path` when the block ends well.
 
     When the block raises, `path` is as it was and what was written is gone; when the process is killed, a hidden file
@@ -641,9 +644,9 @@ def whole(path: Path) -> Iterator[Path]:
         _remove(part)
 
 
-def sweep(folder: Path) -> int:
+def sweep(folder: AnyPath) -> int:
     """Remove what killed processes of this machine left of `whole` right in `folder`. Returns how many."""
-    left = [p for p in folder.glob(".part-*") if _orphan(p)]
+    left = [p for p in Path(folder).glob(".part-*") if _orphan(p)]
     for p in left:
         _remove(p)
     return len(left)
@@ -662,9 +665,9 @@ def _orphan(part: Path) -> bool:
     return False
 
 
-def sha256(path: Path) -> str:
+def sha256(path: AnyPath) -> str:
     """A file's checksum, in hexadecimal."""
-    with path.open("rb") as f:
+    with Path(path).open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 

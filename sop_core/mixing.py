@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from . import media
-from .config import SILENCE, Config
+from .config import SILENCE, AnyPath, Config
 from .errors import SopError
 from .index import Clip
 
@@ -287,13 +287,13 @@ def _crop(size: tuple[int, int], least: float, rng: Generator) -> tuple[float, f
 # --- the manifest of an evaluation -----------------------------------------------------------------------------------
 
 
-def write_pairs(path: Path, mixtures: list[Mixture]) -> None:
+def write_pairs(path: AnyPath, mixtures: list[Mixture]) -> None:
     """A csv with one mixture a row: `clip,start,clip,start,...`; a clip is `label/id`, a start is in samples."""
     with media.whole(path) as tmp, tmp.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
         csv.writer(f).writerows(_rows(mixtures))
 
 
-def read_pairs(path: Path, clips: list[Clip], config: Config) -> list[Mixture]:
+def read_pairs(path: AnyPath, clips: list[Clip], config: Config) -> list[Mixture]:
     """The mixtures of a manifest, of any numbers of sources; or those of a published list, whose rows are an index's columns
     (`AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`) N times: its clips are known by the `label/id` that its paths end in, whatever
     folder they name, and give the middle of their sound.
@@ -303,7 +303,7 @@ def read_pairs(path: Path, clips: list[Clip], config: Config) -> list[Mixture]:
     """
     known = {c.name: c for c in clips}
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
+        with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
             rows = list(csv.reader(f))
     except (OSError, csv.Error) as e:
         raise SopError(f"{path}: the manifest of pairs can't be read ({e})") from None

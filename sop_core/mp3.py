@@ -18,6 +18,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 
+from .config import AnyPath
+
 # Hz -> bits a second: the most that the format has at low rates, transparent at the others
 BIT_RATES = {8_000: 64_000, 11_025: 64_000, 12_000: 64_000, 16_000: 128_000, 22_050: 128_000, 24_000: 128_000,
              32_000: 192_000, 44_100: 192_000, 48_000: 192_000}  # fmt: skip
@@ -45,13 +47,13 @@ class Plan(NamedTuple):
     skip: int  # samples before the sound's first one
 
 
-def window(path: Path, start: int, count: int) -> np.ndarray | None:
+def window(path: AnyPath, start: int, count: int) -> np.ndarray | None:
     """`count` samples of an mp3 file from sample `start` on, both within it; channels are averaged.
 
     Shape: float32 (L,); the same to 1e-5 as that stretch of the whole file, decoded.
     None where frames can't be found by arithmetic (no constant bit rate, no tag that says so, damage): then seek and search.
     """
-    with path.open("rb") as f:
+    with Path(path).open("rb") as f:
         if (plan := _plan(f)) is None:
             return None
         frame = max(0, (start + plan.skip) // plan.samples - plan.run_up)
@@ -119,7 +121,7 @@ def _plan(f) -> Plan | None:
 
 
 @contextmanager
-def writer(path: Path, rate: int) -> Iterator:
+def writer(path: AnyPath, rate: int) -> Iterator:
     """Write a mono mp3 by pieces, float32 (l,): yields the function that takes them. Constant bit rate, no reservoir.
 
     `rate`: Hz, one of `BIT_RATES`.

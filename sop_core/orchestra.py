@@ -28,7 +28,7 @@ from scipy.signal import fftconvolve, lfilter
 from tqdm.auto import tqdm
 
 from . import stage
-from .config import SILENCE
+from .config import SILENCE, AnyPath
 from .errors import SopError
 from .media import sound_writer, sweep, whole
 
@@ -401,7 +401,7 @@ def play(labels: tuple[str, ...], rng: np.random.Generator) -> Performance:
 # ------------------------------------------------------------------------------------------------------ the files
 
 
-def write_video(path: Path, pictures: Iterator[np.ndarray], sound: np.ndarray):
+def write_video(path: AnyPath, pictures: Iterator[np.ndarray], sound: np.ndarray):
     """An mp4 at FPS and RATE from pictures (240, 320, 3), each shown for STILL frames, and sound (L,)."""
     with av.open(str(path), "w", format="mp4") as out:
         # One thread: processes don't fight for cores, and the same clip gives the same bytes. (Nearly: of some 400
@@ -440,15 +440,15 @@ def describe(clip: Performance, name: str, video: str) -> dict:
     return {**head, "frame_size": list(SIZE), "sample_rate": RATE, "sources": sources}
 
 
-def clip_files(out: Path, labels: tuple[str, ...], k: int) -> tuple[str, Path, Path, bool]:
+def clip_files(out: AnyPath, labels: tuple[str, ...], k: int) -> tuple[str, Path, Path, bool]:
     """The id of clip k of its kind, its video, its truth, and whether it is complete."""
     label = " ".join(labels) or SILENCE
     name = f"{('duet', 'trio')[len(labels) - 2] if len(labels) > 1 else label}_{k:03d}"
-    video, truth = out / "videos" / label / f"{name}.mp4", out / "truth" / f"{name}.json"
+    video, truth = Path(out, "videos", label, f"{name}.mp4"), Path(out, "truth", f"{name}.json")
     return name, video, truth, truth.exists() and video.exists()  # the json comes last: where it is, the stems are
 
 
-def render_clip(out: Path, labels: tuple[str, ...], k: int, seed: int = 0) -> Path:
+def render_clip(out: AnyPath, labels: tuple[str, ...], k: int, seed: int = 0) -> Path:
     """Clip k of its kind (empty stage, solo, duet, trio) as files under `out`; returns the video. One that is complete is kept.
 
     Raises SopError on labels that `play` refuses.
@@ -479,9 +479,9 @@ def pairs(n: int, seed: int) -> list[tuple[str, str]]:
     return [rounds[i % len(rounds)] for i in range(n)]
 
 
-def claim(out: Path, counts: dict[str, int], seed: int):
+def claim(out: AnyPath, counts: dict[str, int], seed: int):
     """Write OUT/orchestra.json, or raise SopError if the folder holds another orchestra or can't be written."""
-    sign = out / "orchestra.json"
+    sign = Path(out, "orchestra.json")
     try:
         old = json.loads(sign.read_text()) if sign.exists() else {}
         if old and (old["version"], old["seed"]) != (VERSION, seed):
@@ -499,7 +499,7 @@ def claim(out: Path, counts: dict[str, int], seed: int):
 
 
 def render(
-    out: Path,
+    out: AnyPath,
     n_solos: int = 60,
     n_duets: int = 12,
     n_empty: int = 8,

@@ -18,6 +18,7 @@ import simplejpeg
 from tqdm.auto import tqdm
 
 from .collect import note_sections, read_sections
+from .config import AnyPath
 from .errors import SopError, mend
 from .media import SOUND_KINDS, frame_path, frames_within, sound_length, sound_writer, stream, sweep, whole
 from .mp3 import BIT_RATES
@@ -61,8 +62,8 @@ class Options:
 
 
 def preprocess(
-    videos: Path,
-    out: Path,
+    videos: AnyPath,
+    out: AnyPath,
     fps: float = 8.0,
     rate: int = 11_025,
     jobs: int | None = None,
@@ -166,11 +167,12 @@ def _on_cluster(address: str, work: list[tuple]) -> Iterator[dict]:
         yield from joblib.Parallel(return_as="generator_unordered")(joblib.delayed(_row)(*one) for one in work)
 
 
-def find_videos(videos: Path) -> list[tuple[Path, str]]:
+def find_videos(videos: AnyPath) -> list[tuple[Path, str]]:
     """The videos `VIDEOS/<label>/<id>.mp4|webm|...`, each with why it can't be used ("" if nothing is against it yet).
 
     Raises SopError if there is no such folder, or no videos in it.
     """
+    videos = Path(videos)
     if not videos.is_dir():
         raise SopError(f"{videos}: no such folder; expected videos as {videos}/<label>/<id>.mp4")
     root, taken, found = videos.resolve(), set(), []

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from . import __version__, media, show, tables
 from .checkpoint import Record
-from .config import Config
+from .config import AnyPath, Config
 from .duets import heard, with_truth
 from .index import Clip
 from .methods import Example, example
@@ -23,7 +23,7 @@ TEMPLATE = Path(__file__).parent / "static" / "report.html"
 
 
 def write(
-    folder: Path,
+    folder: AnyPath,
     model: SoundOfPixels,
     pairs: list[Mixture] | dict[str, list[Mixture]],
     history: list[Record] = (),
@@ -53,8 +53,7 @@ def write(
         pictures={title: _uri(png, "image/png") for title, png in (pictures or {}).items()},
         examples=examples,
     )
-    path = folder / "index.html"
-    folder.mkdir(parents=True, exist_ok=True)
+    path = Path(folder, "index.html")
     with media.whole(path) as tmp:
         tmp.write_text(html, encoding="utf-8", errors="backslashreplace")
     return path
@@ -64,7 +63,7 @@ def of_evaluation(
     model: SoundOfPixels,
     pairs: list[Mixture],
     duets: list[Clip],
-    truth: Path | None,
+    truth: AnyPath | None,
     results: dict,
     scores: pd.DataFrame,
     count: int = 5,

@@ -15,7 +15,7 @@ from scipy import ndimage
 from . import checkpoint, media, show
 from .band import Source
 from .clusters import SILENT
-from .config import SILENCE
+from .config import SILENCE, AnyPath
 from .errors import SopError
 from .localize import Cell, Scene
 from .untrusted import printable, write_table
@@ -25,8 +25,9 @@ NAMED = 12  # labels that a sentence lists at most
 LINE = 1 / 120  # of the picture's height: half of an outline's width
 
 
-def check_out(out: Path, folder: bool = False) -> None:
+def check_out(out: AnyPath, folder: bool = False) -> None:
     """Raises SopError where `write` (`folder`: `write_all`) could not write there: to be asked before the nets run."""
+    out = Path(out)
     if folder and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SopError(f"{out}: there already; give the name of a new folder")
     if not folder and (out.suffix not in (".wav", ".mp4") or out.is_dir()):
@@ -34,7 +35,7 @@ def check_out(out: Path, folder: bool = False) -> None:
 
 
 def write(
-    scene: Scene, video: Path, region: list[Cell], out: Path, source_rate: bool = False, full_band: bool = False
+    scene: Scene, video: AnyPath, region: list[Cell], out: AnyPath, source_rate: bool = False, full_band: bool = False
 ) -> float:
     """The sound of a region into `out`, .wav or .mp4; gives its share of the mixture's energy.
 
@@ -49,7 +50,7 @@ def write(
     own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
     share, rate = float(own / max(mixture, 1e-12)), _rate(scene, video, source_rate, full_band)
     sounds = (piece[0] * (share >= SILENT) for piece in _tracks(scene, video, [region], rate, full_band))
-    if out.suffix == ".mp4":
+    if Path(out).suffix == ".mp4":
         pictures = (part for kind, part in media.stream(video, FPS, scene.rate, max_side=720) if kind == "frame")
         pictures = islice(pictures, media.frames_within(len(scene.mixture) / scene.rate, FPS))
         media.write_video(out, outlined(pictures, region, scene.grid), FPS, sounds, rate)
@@ -62,13 +63,13 @@ def write(
 
 def write_all(
     scene: Scene,
-    video: Path,
+    video: AnyPath,
     count: int | None,
-    out: Path,
+    out: AnyPath,
     source_rate: bool = False,
     full_band: bool = False,
     whole: bool = False,
-    run: Path | None = None,
+    run: AnyPath | None = None,
 ) -> pd.DataFrame:
     """All instruments of a scene into a folder: `1_left.wav`, ..., `rest.wav`, a map of each as png, and `tracks.csv`.
 
@@ -100,7 +101,7 @@ def write_all(
     return table
 
 
-def told(share: float, run: Path | None = None) -> str:
+def told(share: float, run: AnyPath | None = None) -> str:
     """What is known of a region by its share of the energy, in words; `run`: the model's folder.
 
     A model hears what it has learned to hear: where it hears nothing, something else may well play. So what it learned from is
@@ -113,7 +114,9 @@ def _by_model(run: Path | None) -> str:
     clips = checkpoint.read_clips(run) if run else None
     labels = sorted({name.rpartition("/")[0] for name, _ in clips["train"]} - {SILENCE}) if clips else []
     more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
-    return " by this model" + (f", which learned from: {', '.join(map(printable, labels[:NAMED]))}{more}" if labels else "")
+    return " by this model" + (
+        f", which learned from: {', '.join(map(printable, labels[:NAMED]))}{more}" if labels else ""
+    )
 
 
 def outlined(pictures: Iterable[np.ndarray], region: list[Cell], grid: tuple[int, int]) -> Iterator[np.ndarray]:

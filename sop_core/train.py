@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from . import checkpoint, metrics
 from .checkpoint import Record
-from .config import Config
+from .config import AnyPath, Config
 from .engine import accelerator, deaf, enough_memory, interruptible, kept_memory, mean, readers, synchronized
 from .errors import SopError
 from .index import Clip
@@ -32,7 +32,7 @@ SAVE_EVERY = 600.0  # seconds: what a power cut may cost of a long epoch
 
 
 def fit(
-    config: Config, train: list[Clip], val: list[Clip], folder: Path, resume: bool = False, device: str | None = None
+    config: Config, train: list[Clip], val: list[Clip], folder: AnyPath, resume: bool = False, device: str | None = None
 ) -> Iterator[Record]:
     """Train for `config.epochs`, one record an epoch; `resume` goes on where the last state was saved.
 
@@ -44,6 +44,7 @@ def fit(
     where loss or gradient are no numbers.
     """
     config.check()
+    folder = Path(folder)
     engine = accelerator(config, device)
     data, pairs = Training(train, config), draw_pairs(val, config.val_pairs, config)
     state = _opened(folder, config, {"train": train, "val": val}, resume, engine)
@@ -70,7 +71,9 @@ def fit(
     engine.end_training()
 
 
-def fit_on_gpus(config: Config, train: list[Clip], val: list[Clip], folder: Path, resume: bool = False) -> list[Record]:
+def fit_on_gpus(
+    config: Config, train: list[Clip], val: list[Clip], folder: AnyPath, resume: bool = False
+) -> list[Record]:
     """`fit`, from a notebook, on as many GPUs of this machine as can share a batch evenly; all its records.
 
     The notebook must not have used a GPU before: its processes are forks of the kernel.

@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
-from pathlib import Path
 
 import pandas as pd
+
+from .config import AnyPath
 
 JOINERS = "\u200c\u200d"  # parts of words and of emoji
 # What a spreadsheet takes for a formula. An id of YouTube may begin with a dash: with nothing but letters after it it is harmless.
@@ -36,6 +37,6 @@ def from_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and LIVE.match(text) else text
 
 
-def write_table(path: Path, table: pd.DataFrame, errors: str = "surrogateescape") -> None:
+def write_table(path: AnyPath, table: pd.DataFrame, errors: str = "surrogateescape") -> None:
     """A table as csv, for people and their spreadsheets. Names needn't be valid UTF-8: `errors` says how they are written."""
     table.map(cell).to_csv(path, index=False, errors=errors)

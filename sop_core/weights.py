@@ -10,7 +10,7 @@ import pooch
 import torch
 
 from .checkpoint import write_config, write_model
-from .config import MUSIC, Config
+from .config import MUSIC, AnyPath, Config
 from .errors import SopError
 from .media import sha256, whole
 from .nets import SoundOfPixels
@@ -22,7 +22,7 @@ RELEASE = (
 FILES = {"sound": "sound_best.pth", "frame": "frame_best.pth", "synthesizer": "synthesizer_best.pth"}
 
 
-def fetch(out: Path, url: str | None = None) -> Path:
+def fetch(out: AnyPath, url: str | None = None) -> Path:
     """Get the three files from `url` (None: the authors' release; or a folder), and write the checkpoint `out`.
 
     A file that is there already isn't fetched again. The checksums are noted in `out/released/sha256.json` the first time,

@@ -1,0 +1,108 @@
+"""Every public function takes a path as text (the other tests give them as `Path`)."""
+
+import importlib
+import inspect
+import re
+
+from test_layout import ORDER, PACKAGE
+from tiny import TINY, write_film
+
+from sop_core import (
+    checkpoint,
+    collect,
+    duets,
+    evaluate,
+    features,
+    index,
+    journal,
+    media,
+    mixing,
+    orchestra,
+    preprocess,
+    report,
+    separate,
+    train,
+)  # fmt: skip
+from sop_core.film import Video
+from sop_core.localize import Scene
+
+
+def public():
+    """Every public function and method of the package, with its name."""
+    for name in ORDER:
+        if name in ("__main__",) or not (PACKAGE / f"{name}.py").exists():
+            continue
+        module = importlib.import_module(f"sop_core.{name}")
+        for owner in [module, *(c for c in vars(module).values() if inspect.isclass(c))]:
+            if getattr(owner, "__module__", owner.__name__) != module.__name__ or owner.__name__.startswith("_"):
+                continue
+            if hasattr(owner, "__dataclass_params__") and owner.__dataclass_params__.init:
+                continue  # a record: what is in it, we have put there
+            for key, value in vars(owner).items():
+                value = getattr(value, "__func__", value)  # of a classmethod
+                ours = inspect.isfunction(value) and value.__module__ == module.__name__
+                if ours and (not key.startswith("_") or key == "__init__"):
+                    yield f"{name}.{owner.__name__.rpartition('.')[2]}.{key}", value
+
+
+def test_no_public_function_insists_on_a_path():
+    found = dict(public())
+    assert len(found) > 150 and "localize.Scene.from_video" in found
+    for name, function in found.items():
+        for parameter in inspect.signature(function).parameters.values():
+            told = inspect.formatannotation(parameter.annotation)
+            assert not re.search(r"\bPath\b", told.replace("str | os.PathLike", "")), f"{name}({parameter})"
+
+
+def test_the_whole_road_by_names_of_files(tmp_path):
+    for label in ("red", "blue"):
+        write_film(tmp_path / "videos" / label / f"{label}.mp4")
+        write_film(tmp_path / "videos" / label / f"{label}2.mp4")
+    videos, data, run = (str(tmp_path / name) for name in ("videos", "data", "run"))
+    assert len(preprocess.find_videos(videos)) == 4
+    preprocess.preprocess(videos, data, jobs=1, progress=False)
+    collect.note_sections(data, {"red/red": "one"})
+    assert collect.read_sections(data) == {"red/red": "one"} and len(index.find_clips(data)) == 4
+    paths = index.build_index(data, str(tmp_path / "index"), val_ratio=0.4)
+    assert index.check(data, 1.0, jobs=1, progress=False).empty
+    clips = index.read_index(str(paths["all"]))
+    index.write_index(str(tmp_path / "again.csv"), clips)
+    list(train.fit(TINY, clips, clips, run))
+    model = checkpoint.load_model(run)
+    assert checkpoint.read_history(run) and checkpoint.read_clips(run)["train"] and checkpoint.read_state(run)
+    pairs = mixing.draw_pairs(clips, 2, TINY)
+    mixing.write_pairs(str(tmp_path / "pairs.csv"), pairs)
+    assert mixing.read_pairs(str(tmp_path / "pairs.csv"), clips, TINY) == pairs
+    results, scores = evaluate.evaluate(
+        model, run, pairs, allow_leaks=True, notes=str(tmp_path / "notes"), others=[run]
+    )
+    evaluate.write_metrics(str(tmp_path / "m.json"), results)
+    evaluate.write_scores(str(tmp_path / "s.csv"), scores)
+    assert journal.Journal(str(tmp_path / "notes"), "x").each("x", 1, lambda i: [i]) == [[0]]
+    assert report.write(str(tmp_path / "report"), model, pairs[:1]).is_file()
+    film = str(tmp_path / "videos" / "red" / "red.mp4")
+    scene = Scene.from_video(model, film, cache=True)
+    assert features.folder(film).is_dir() and features.load(film, features.key(model, film))
+    assert len(Video(film, TINY).between(0, 1)) and media.video_seconds(film) > 5 and media.sound_rate(film) == 44_100
+    assert len(media.read_video(film, 8, 11_025)[0]) == 48 and media.sha256(film)
+    sound = str(clips[0].sound)
+    assert media.sound_length(sound)[1] == 11_025 and len(media.read_sound(sound, 10, 100)) == 100
+    assert media.read_frames(str(clips[0].frames), [0]).shape[0] == 1 == media.frame_size(str(clips[0].frames))[0] // 80
+    separate.write(scene, film, [(0, 0)], str(tmp_path / "one.wav"), full_band=True)
+    separate.write(scene, film, [(0, 0)], str(tmp_path / "one.mp4"))
+    assert "learned from: blue, red" in separate.told(0.5, run)
+    media.write_wav(str(tmp_path / "w.wav"), scene.mixture, scene.rate)
+    assert media.sweep(str(tmp_path)) == 0
+
+
+def test_a_duet_of_the_orchestra_by_names_of_files(tmp_path, eyes):
+    out, truth, data = (str(tmp_path / name) for name in ("duet", "duet/truth", "data"))
+    orchestra.claim(out, {"n_duets": 1}, seed=1)
+    video = orchestra.render_clip(out, ("cello", "flute"), 0, seed=1)
+    assert orchestra.clip_files(out, ("cello", "flute"), 0)[-1]
+    assert [s.label for s in duets.read_truth(truth, video.stem)] == ["cello", "flute"]
+    preprocess.preprocess(str(tmp_path / "duet" / "videos"), data, jobs=1, progress=False)
+    (clip,) = index.find_clips(data)
+    assert len(duets.with_truth([clip], truth)) == 1 and duets.heard(eyes, clip, truth)[1]
+    assert len(duets.score_duets(eyes, [clip], truth).placed) == 2
+    assert collect.silence(f"{data}/frames", str(tmp_path / "s"), 0.5, 1, False).status.eq("ok").all()
