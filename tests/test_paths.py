@@ -105,4 +105,6 @@ def test_a_duet_of_the_orchestra_by_names_of_files(tmp_path, eyes):
     (clip,) = index.find_clips(data)
     assert len(duets.with_truth([clip], truth)) == 1 and duets.heard(eyes, clip, truth)[1]
     assert len(duets.score_duets(eyes, [clip], truth).placed) == 2
-    assert collect.silence(f"{data}/frames", str(tmp_path / "s"), 0.5, 1, False).status.eq("ok").all()
+    (tmp_path / "photos").mkdir()
+    photo = (clip.frames / "000001.jpg").rename(tmp_path / "photos" / "empty.jpg")
+    assert collect.silence(str(photo.parent), str(tmp_path / "s"), 0.5, 1, False).status[0] == "ok"
