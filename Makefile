@@ -4,6 +4,7 @@ TORCH ?=
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := -m pip install --quiet --disable-pip-version-check
+PAIR := torch==2.14.1 torchvision==0.29.1# what `make lock` takes: one is built for the other, and all was tried with these
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
@@ -42,7 +43,8 @@ lint: $(READY)  ## ruff: errors and form
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
 lock: build/uv  ## the newest versions of everything into requirements.lock, for all Pythons at once, with checksums
-	build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --extra dev \
+	printf '%s\n' $(PAIR) > build/pair.txt
+	build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --extra dev --constraint build/pair.txt \
 	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 build/uv:
