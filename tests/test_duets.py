@@ -1,6 +1,7 @@
 """Duets: separated by their boxes, found in them, and nothing claimed of sounds that are not there."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import soundfile
 from PIL import Image
 from tiny import TINY, TONES, Eyes
 
-from sop_core import duets, tables
+from sop_core import checkpoint, duets, evaluate, mixing, report, tables
 from sop_core.errors import SopError
 from sop_core.index import Clip
 from sop_core.nets import SoundOfPixels
@@ -229,3 +230,16 @@ def test_a_pixel_of_two_boxes_counts_for_neither_and_none_that_sounds_is_no_shar
     assert "0 % of the 12 cells" in tables.text_localization(where) and "; - of these" in tables.text_localization(
         where
     )
+
+
+def test_a_report_says_what_share_of_the_cells_is_right(eyes, duet, tiny_clips, tmp_path):
+    clip, truth = duet
+    pairs = mixing.draw_pairs(tiny_clips, 1, TINY)
+    checkpoint.write_model(tmp_path, eyes)
+    results, scores = evaluate.evaluate(eyes, tmp_path, pairs, [clip], truth)
+    shown = report.of_evaluation(eyes, pairs, [clip], truth, results, scores)
+    html = report.write(tmp_path / "report", eyes, results=results, **shown).read_text()
+    told = dict(re.findall(r"<tr><td>([^<]*)</td><td>([\d.]+) %</td>", html))
+    # the boxes have 4 x 2 cells each, every one of them on its own square
+    assert told["of the 16 cells in their boxes sound, each by itself"] == "100"
+    assert told["of these sound more like their box's stem than like another's"] == "100"
