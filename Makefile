@@ -1,6 +1,6 @@
 # One environment, .venv, for everything, of the versions in requirements.lock. `make` alone lists the targets.
 PYTHON ?= python3
-TORCH ?=
+TORCH ?= $(shell cat .venv/.torch 2>/dev/null)# cpu or nothing: as the environment was made
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := -m pip install --quiet --disable-pip-version-check
@@ -31,7 +31,7 @@ test-newest:  ## tests/ and a short demo on the newest Python found, with the ne
 	$$python -m venv --clear build/newest; build/newest/bin/python $(PIP) -e '.[dev]'; $(call TRY,build/newest); \
 	rm -rf build/newest-demo; build/newest/bin/python -m sop_core demo --out build/newest-demo --set epochs=1
 
-test-lowest: build/uv  ## tests/ with the lowest packages that pyproject.toml admits
+test-lowest: build/uv/bin/uv  ## tests/ with the lowest packages that pyproject.toml admits
 	$(PYTHON) -m venv --clear build/lowest
 	build/uv/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct -e '.[dev]'
 	@set -e; $(call TRY,build/lowest)
@@ -42,13 +42,13 @@ lab: $(READY)  ## JupyterLab on the notebooks
 lint: $(READY)  ## ruff: errors and form
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-lock: build/uv  ## the newest versions of everything into requirements.lock, for all Pythons at once, with checksums
+lock: build/uv/bin/uv  ## the newest versions of everything into requirements.lock, for all Pythons at once, with checksums
 	printf '%s\n' $(PAIR) > build/pair.txt
 	build/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --extra dev --constraint build/pair.txt \
 	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
-build/uv:
-	$(PYTHON) -m venv build/uv && build/uv/bin/python $(PIP) uv
+build/uv/bin/uv:
+	$(PYTHON) -m venv --clear build/uv && build/uv/bin/python $(PIP) uv
 
 notebooks: $(READY)  ## run every notebook from a fresh kernel and save it with its outputs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
@@ -82,4 +82,5 @@ else
 endif
 	$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
 	@$(BIN)/python -c 'import torch, torchvision, matplotlib.pyplot, sop_core' # fails here rather than later; builds the font cache
+	@echo '$(TORCH)' > .venv/.torch
 	@touch $(READY)

@@ -43,9 +43,9 @@ class Record:
 def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume: bool) -> None:
     """Make the run's folder, or make sure that it holds the run to go on with. `clips`: its `train` and `val`, in their order."""
     folder = Path(folder)
-    for place in (folder, Path(folder, "state")) if resume or not _learned(folder) else ():
-        media.sweep(place)
     if resume:
+        for place in (folder, Path(folder, "state")):
+            media.sweep(place)
         if not (Path(folder, "config.json")).is_file():
             raise SopError(f"{folder}: nothing to resume there; leave --resume out to start a new run")
         old = asdict(read_config(folder))
@@ -61,7 +61,7 @@ def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume:
                 raise SopError(
                     f"{folder}: can't resume with other clips in {split} ({len(other)}: {', '.join(other[:4])})"
                 )
-    elif _learned(folder):
+    elif Path(folder, "config.json").exists():
         raise SopError(f"{folder}: holds a run already; go on with --resume, or choose another --id, or delete it")
     else:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,9 +73,11 @@ def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume:
         write_config(folder, config)
 
 
-def _learned(folder: Path) -> bool:
-    """Whether anything was learned in a run's folder: where a run ended before, another one may start."""
-    return any((folder / name).exists() for name in ("state/last.pt", "history.csv", "model.safetensors"))
+def free(folder: AnyPath) -> None:
+    """Take back what `start` made, where nothing was learned since: another run may then have the name."""
+    if not any(Path(folder, name).exists() for name in ("state/last.pt", "history.csv", "model.safetensors")):
+        for name in ("config.json", "clips.csv"):
+            Path(folder, name).unlink(missing_ok=True)
 
 
 def read_config(folder: AnyPath) -> Config:

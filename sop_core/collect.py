@@ -34,8 +34,8 @@ from tqdm.auto import tqdm
 
 from .config import SILENCE, AnyPath
 from .errors import SopError
-from .media import sweep, video_seconds, whole, write_video
-from .untrusted import from_cell, write_table
+from .media import sha256, sweep, video_seconds, whole, write_video
+from .untrusted import cell, from_cell, write_table
 
 GONE = ("unavailable", "private")
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
@@ -143,32 +143,37 @@ def collect(videos: list[Video], out: AnyPath, how: How | None = None, progress:
         return _all(videos, Path(out), how.jobs, progress, lambda v, before: _fetched(v, Path(out), how, before))
 
 
-def read_sections(folder: AnyPath) -> dict[str, str]:
-    """`sections.csv` of a folder: `label/id` of each clip that is a section -> its video. Empty where there is none.
+def read_sections(folder: AnyPath, name: str = SECTIONS) -> dict[str, str]:
+    """The `sections.csv` of a folder: `label/id` of each clip that is a section -> its video. Empty where there is none.
 
     Raises SopError naming the row where one isn't that.
     """
-    path, found = Path(folder, SECTIONS), {}
+    path, found = Path(folder, name), {}
     if not path.is_file():
         return found
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as f:
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
         for number, row in enumerate(csv.reader(f), 1):
-            if len(row) != 2:
+            if row and len(row) != 2:
                 raise SopError(f"{path} row {number}: {','.join(row)!r}, expected label/id,video; make it again")
-            found[row[0]] = row[1]
+            found |= {from_cell(row[0]): row[1]} if row else {}
     return found
+
+
+def write_sections(folder: AnyPath, sections: dict[str, str], name: str = SECTIONS) -> None:
+    """The same, written; no sections, no file."""
+    path = Path(folder, name)
+    if not sections:
+        path.unlink(missing_ok=True)
+        return
+    with whole(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
+        csv.writer(f, lineterminator="\n").writerows((cell(clip), video) for clip, video in sorted(sections.items()))
 
 
 def note_sections(folder: AnyPath, sections: dict[str, str]) -> None:
     """Add to `sections.csv` of a folder; what it says already of other clips stays."""
     known = read_sections(folder)
-    if sections.items() <= known.items():
-        return
-    with (
-        whole(Path(folder, SECTIONS)) as part,
-        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
-    ):
-        csv.writer(f, lineterminator="\n").writerows(sorted((known | sections).items()))
+    if not sections.items() <= known.items():
+        write_sections(folder, known | sections)
 
 
 def silence(photos: AnyPath, out: AnyPath, seconds: float = 24.0, jobs: int = 4, progress: bool = True) -> pd.DataFrame:
@@ -178,7 +183,7 @@ def silence(photos: AnyPath, out: AnyPath, seconds: float = 24.0, jobs: int = 4,
     Returns a report, and raises SopError, as `collect` does; also where there are no photos.
     """
     photos = Path(photos)
-    found = {p.relative_to(photos): p for p in sorted(photos.rglob("*")) if p.suffix.lower() in PHOTOS}
+    found = {p.relative_to(photos): p for p in sorted(photos.rglob("*")) if p.suffix.lower() in PHOTOS and p.is_file()}
     if not found:
         raise SopError(
             f"{photos}: no photos; expected files that end in {', '.join(PHOTOS)}, there or in folders below"
@@ -190,7 +195,7 @@ def silence(photos: AnyPath, out: AnyPath, seconds: float = 24.0, jobs: int = 4,
 def _name(name: Path, photo: Path) -> str:
     """Of a scene: the photo's, and six letters of what is in it, since two may have the same."""
     stem = re.sub(r"[^\w-]+", "_", name.stem).strip("_-")
-    return f"{stem}_{hashlib.sha256(photo.read_bytes()).hexdigest()[:6]}"
+    return f"{stem}_{sha256(photo)[:6]}"
 
 
 def _all(
@@ -307,7 +312,7 @@ def _earlier(out: Path) -> dict[tuple[str, str], dict]:
         rows = pd.read_csv(Path(out) / REPORT, keep_default_na=False, dtype={"id": str, "label": str}).to_dict(
             "records"
         )
-        rows = [r | {key: from_cell(r[key]) for key in ("id", "label")} for r in rows if r["status"]]
+        rows = [{k: from_cell(v) if isinstance(v, str) else v for k, v in r.items()} for r in rows if r["status"]]
         return {(r["id"], r["label"]): r for r in rows}
     except (ValueError, KeyError) as e:
         raise SopError(f"{Path(out) / REPORT}: not the report of an earlier run ({e}); put it out of the way") from None

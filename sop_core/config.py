@@ -176,7 +176,12 @@ class Config:
     def override(self, settings: dict[str, str]) -> "Config":
         """A copy with some fields set from text (`--set epochs=3`). Raises SopError on an unknown name or a bad value."""
         types = {f.name: type(getattr(self, f.name)) for f in dataclasses.fields(self)}
-        values = dict(PROFILES.get(settings.get("profile", ""), {}))
+        profile = settings.get("profile", "default")
+        if profile not in PROFILES:
+            raise SopError(
+                f"--set profile={profile}: expected {' or '.join(PROFILES)}; what is to differ is set beside it (warp=mel ...)"
+            )
+        values = dict(PROFILES[profile] if "profile" in settings else {})
         for key, text in settings.items():
             if key not in types:
                 raise SopError(f"--set {key}={text}: there is no setting {key!r}; there are {', '.join(types)}")

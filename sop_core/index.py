@@ -3,7 +3,7 @@
 A row is `AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`, no header; a path is looked up as written, then from the index's own
 folder (what we write is relative to it, so that a data set can be moved). A clip is told by `label/id`, from its
 sound's place `.../<label>/<id>.mp3`; a duet's label is its two labels with a blank between. Which clips are sections of one
-video stands in a file `sections.csv` beside the index (see `collect`).
+video stands beside the index, in `index_sections.csv`.
 """
 
 import csv
@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from .collect import note_sections, read_sections, read_vggsound
+from .collect import read_sections, read_vggsound, write_sections
 from .config import MUSIC, SILENCE, AnyPath
 from .errors import SopError
 from .media import CODEC_FRAMES, frame_path, read_frames, read_sound, sound_length, whole
@@ -33,6 +33,9 @@ SOUNDS = (".flac", ".wav", ".mp3")  # where an id has several, the first of thes
 SILENT = 1e-4  # of full scale: a sound that stays below is no sound (-80 dB)
 DUETS = ("test", "train", "drop")
 SECTION = re.compile(r"([\w-]{11})_\d{6}", re.ASCII)  # VGGSound's layout: YouTube id, start in seconds
+SECTIONS = (
+    "index_sections.csv"  # as `collect`'s `sections.csv`, which lies with the data; an index has what it was made with
+)
 NAMED = 3  # of what is left out, so many are named
 
 
@@ -93,7 +96,7 @@ def read_index(path: AnyPath) -> list[Clip]:
     """
     path = Path(path)
     clips, there = [], _Files(os.path.dirname(path))  # noqa: PTH120 (plain strings: an index may have 200,000 rows)
-    sections = read_sections(path.parent)
+    sections = read_sections(path.parent, SECTIONS)
     try:
         # utf-8-sig: a spreadsheet's mark at the start is no part of the first path; names needn't be valid UTF-8
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
@@ -347,6 +350,7 @@ def build_index(
     placed = set().union(*parts.values())
     parts["all"] = [c for c in clips if c in placed]  # by label and id, as they were found
     _warn_of_the_rest(halves, found, clips, placed, min_frames)
+    _warn_of_sections(clips)
     if duet != "train":
         _warn_of_duets(clips, _labels(data, found))
     if not parts["train"]:
@@ -356,7 +360,7 @@ def build_index(
             "If each is one instrument, index with --duets train",
             stacklevel=2,
         )
-    note_sections(Path(out or data), known)
+    write_sections(Path(out or data), known, SECTIONS)
     paths = {name: Path(out or data) / f"{name}.csv" for name in parts}
     for name, path in paths.items():
         write_index(path, parts[name])
@@ -392,6 +396,18 @@ def _warn_of_the_rest(
     for reason, names in reasons.items():
         if names:
             warnings.warn(f"{len(names)} clip(s) left out, {reason}: {_some(names)}", stacklevel=3)
+
+
+def _warn_of_sections(clips: list[Clip]) -> None:
+    """Ids that look like sections of one video, though nothing says so."""
+    alike = Counter(m[1] for c in clips if not c._video and (m := SECTION.fullmatch(c.id)))
+    if several := [video for video, count in alike.items() if count > 1]:
+        warnings.warn(
+            f"{sum(alike[v] for v in several)} clip(s) are named like VGGSound's sections (<YouTube id>_<start>) of "
+            f"{len(several)} video(s), {_some(several)}, and are taken for videos of their own; if they are sections, "
+            "index with --sections",
+            stacklevel=3,
+        )
 
 
 def _warn_of_duets(clips: list[Clip], labels: set[str]) -> None:

@@ -32,7 +32,7 @@ import soxr
 
 from . import mp3
 from .config import AnyPath
-from .errors import SopError
+from .errors import SopError, mend
 
 # What a file from the net may make libav open: no playlists, which name other files, and no protocols.
 SAFE = {
@@ -494,7 +494,9 @@ def _told_end(container: av.container.InputContainer, audio: av.AudioStream) -> 
 def _decode(packet: av.Packet) -> list:
     try:
         return packet.decode()
-    except av.FFmpegError:
+    except av.FFmpegError as e:
+        if isinstance(e, MemoryError):
+            raise
         return []  # a damaged packet costs what it holds; `_check_length` notices when that is much
 
 
@@ -508,6 +510,10 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
         with av.open(f"file:{os.fspath(path)}", options=SAFE, **LENIENT) as container:
             yield container
     except (av.FFmpegError, OSError) as e:
+        if (
+            mend(e) and e.errno != errno.EIO
+        ):  # no fault of the file's; EIO may be one: libav says it of some that are broken
+            raise OSError(e.errno, e.strerror, str(path)) from e
         with path.open("rb") as f:
             mp4 = f.read(8)[4:] == b"ftyp"
         reason = "cut short: its table of contents (moov) is missing; fetch it again" if mp4 else "not a video file"

@@ -22,6 +22,7 @@ from . import media
 from .config import SILENCE, AnyPath, Config
 from .errors import SopError
 from .index import Clip
+from .untrusted import cell, from_cell
 
 
 class Part(NamedTuple):
@@ -290,7 +291,7 @@ def _crop(size: tuple[int, int], least: float, rng: Generator) -> tuple[float, f
 def write_pairs(path: AnyPath, mixtures: list[Mixture]) -> None:
     """A csv with one mixture a row: `clip,start,clip,start,...`; a clip is `label/id`, a start is in samples."""
     with media.whole(path) as tmp, tmp.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
-        csv.writer(f).writerows(_rows(mixtures))
+        csv.writer(f).writerows([cell(value) for value in row] for row in _rows(mixtures))
 
 
 def read_pairs(path: AnyPath, clips: list[Clip], config: Config) -> list[Mixture]:
@@ -315,7 +316,7 @@ def read_pairs(path: AnyPath, clips: list[Clip], config: Config) -> list[Mixture
 
 def _read_row(where: str, row: list[str], known: dict[str, Clip], config: Config) -> Mixture:
     if len(row) >= 4 and len(row) % 2 == 0 and all(_number(s) for s in row[1::2]):
-        names, starts = row[::2], [int(s) for s in row[1::2]]
+        names, starts = [from_cell(name) for name in row[::2]], [int(s) for s in row[1::2]]
     elif len(row) >= 6 and len(row) % 3 == 0 and all(_number(s) for s in row[2::3]):
         sounds = [PurePosixPath(s.replace("\\", "/")) for s in row[::3]]
         names, starts = [f"{s.parent.name}/{s.stem}" for s in sounds], [None] * len(sounds)

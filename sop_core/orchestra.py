@@ -15,6 +15,7 @@ The sounds are sums of sines, and Karplus-Strong (Computer Music Journal, 1983);
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -446,6 +447,12 @@ def clip_files(out: AnyPath, labels: tuple[str, ...], k: int) -> tuple[str, Path
     name = f"{('duet', 'trio')[len(labels) - 2] if len(labels) > 1 else label}_{k:03d}"
     video, truth = Path(out, "videos", label, f"{name}.mp4"), Path(out, "truth", f"{name}.json")
     return name, video, truth, truth.exists() and video.exists()  # the json comes last: where it is, the stems are
+
+
+def is_solo(name: str) -> bool:
+    """Whether a clip's `label/id` is one that the orchestra gives its solos: `cello/cello_007`."""
+    label = name.partition("/")[0]
+    return label in INSTRUMENTS and re.fullmatch(rf"{label}/{label}_\d{{3,}}", name) is not None
 
 
 def render_clip(out: AnyPath, labels: tuple[str, ...], k: int, seed: int = 0) -> Path:

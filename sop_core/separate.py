@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from . import checkpoint, media, show
+from . import checkpoint, media, orchestra, show
 from .band import Source
 from .clusters import SILENT
 from .config import SILENCE, AnyPath
@@ -113,9 +113,14 @@ def told(share: float, run: AnyPath | None = None) -> str:
 def _by_model(run: Path | None) -> str:
     clips = checkpoint.read_clips(run) if run else None
     labels = sorted({name.rpartition("/")[0] for name, _ in clips["train"]} - {SILENCE}) if clips else []
+    toy = (
+        " (toy)"
+        if labels and all(orchestra.is_solo(n) or n.startswith(f"{SILENCE}/") for n, _ in clips["train"])
+        else ""
+    )
     more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
     return " by this model" + (
-        f", which learned from: {', '.join(map(printable, labels[:NAMED]))}{more}" if labels else ""
+        f", which learned from: {', '.join(map(printable, labels[:NAMED]))}{more}{toy}" if labels else ""
     )
 
 

@@ -8,6 +8,7 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def fit(
     engine = accelerator(config, device)
     data, pairs = Training(train, config), draw_pairs(val, config.val_pairs, config)
     state = _opened(folder, config, {"train": train, "val": val}, resume, engine)
-    with kept_memory(engine.device):
+    with _claimed(folder, engine), kept_memory(engine.device):
         with enough_memory("at the start"):
             run = _Run(config, data, folder, state, engine)
         sdr_mixture = run.history[0].val_sdr_mixture if run.history else validate(None, pairs, config, engine)
@@ -58,7 +59,7 @@ def fit(
                     loss, skipped, rate = run.epoch(stop)
                 began = time.perf_counter()
                 with enough_memory(f"epoch {run.number}, validation"):
-                    sdr = validate(run.model, pairs, config, engine)
+                    sdr = validate(run.model, pairs, config, engine, stop)
                 before = run.history[-1].seconds if run.history else 0.0
                 seconds = before + run.at.seconds + time.perf_counter() - began
                 best = sdr > max((r.val_sdr for r in run.history), default=-math.inf)
@@ -107,6 +108,16 @@ def _opened(
     if error:
         raise SopError(error)
     return state
+
+
+@contextmanager
+def _claimed(folder: Path, engine: Accelerator) -> Iterator[None]:
+    """Whatever ends a training: where nothing was learned, its folder is free for another one."""
+    try:
+        yield
+    finally:
+        if engine.is_main_process:
+            checkpoint.free(folder)
 
 
 @dataclass
@@ -158,7 +169,7 @@ class _Run:
         )
         self.model.train()
         began = saved = time.perf_counter()
-        before, done = at.seconds, at.step
+        before = at.seconds
         bar = tqdm(
             _read(engine.prepare(loader)), f"epoch {self.number}/{config.epochs}", steps, unit="step", leave=False,
             initial=at.step, disable=not engine.is_main_process,
@@ -168,14 +179,15 @@ class _Run:
             at.loss, at.skipped = at.loss + loss, at.skipped + skipped
             at.step, at.seconds = at.step + 1, before + time.perf_counter() - began
             bar.set_postfix(loss=f"{at.loss / at.step:.4f}", refresh=False)
-            if at.step % config.accumulate == 0 and at.step < steps:
-                if asked or time.perf_counter() - saved > SAVE_EVERY:
+            if at.step % config.accumulate == 0:
+                # Before validation, too: it may take longer than a SIGTERM leaves, and it can be made again.
+                if asked or at.step == steps or time.perf_counter() - saved > SAVE_EVERY:
                     self.save()
                     saved = time.perf_counter()
                 if asked:
                     engine.wait_for_everyone()  # who ends first has the others killed
                     raise next(iter(stop), KeyboardInterrupt)
-        return at.loss / steps, at.skipped, (steps - done) * size / max(time.perf_counter() - began, 1e-9)
+        return at.loss / steps, at.skipped, steps * size / max(at.seconds, 1e-9)
 
     def _step(self, batch: dict, steps: int, stop: list) -> tuple[float, int, bool]:
         """One step of the nets; its loss, the mixtures drawn anew, and whether to stop: all processes agree on them."""
@@ -238,15 +250,22 @@ class _Run:
 
 @torch.inference_mode()
 def validate(
-    model: SoundOfPixels | None, pairs: list[Mixture], config: Config, engine: Accelerator | None = None
+    model: SoundOfPixels | None,
+    pairs: list[Mixture],
+    config: Config,
+    engine: Accelerator | None = None,
+    stop: list[type[KeyboardInterrupt]] = (),
 ) -> float:
     """Mean SDR in dB over the sources of `pairs`; with no model, that of the mixture as it is. Silent sources don't count.
 
-    With an engine each of its processes takes its share of the pairs, and all get the mean.
+    With an engine each of its processes takes its share of the pairs, and all get the mean. Where `stop` comes to hold something
+    it is raised; several processes, which wait for each other, finish first.
     """
     scores = []
     mine = pairs[engine.process_index :: engine.num_processes] if engine else pairs
     for item in DataLoader(Listed(mine, config), batch_size=None):
+        if stop and (engine is None or engine.num_processes == 1):
+            raise stop[0]
         sounds, frames = item["sounds"], item["frames"]
         found = sounds.sum(0).expand_as(sounds)
         if model is not None:

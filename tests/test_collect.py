@@ -325,3 +325,21 @@ def test_ids_and_labels_of_an_earlier_report_come_back_as_they_were(tmp_path):
     assert set(collect._earlier(tmp_path)) == {(v.id, v.label) for v in wanted}
     text = (tmp_path / collect.REPORT).read_text()
     assert "\n-dash_first,cello,failed,'=no" in text and "\n'@x,'=A1" in text
+
+
+def test_what_ends_like_a_photo_and_is_none_is_left_alone(tmp_path):
+    (tmp_path / "photos" / "folder.jpg").mkdir(parents=True)
+    (tmp_path / "photos" / "endless.jpg").symlink_to("/dev/zero")
+    (tmp_path / "photos" / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    Image.new("RGB", (64, 48)).save(tmp_path / "photos" / "room.jpg")
+    report = collect.silence(tmp_path / "photos", tmp_path / "v", 0.5, progress=False)
+    assert report.id.str.startswith("room_").tolist() == [True] and report.status.tolist() == ["ok"]
+
+
+def test_a_reason_that_looks_like_a_formula_is_quoted_once(tmp_path, monkeypatch):
+    row = {"id": "x", "label": "a", "status": "failed", "reason": "=1+1 x", "seconds": 0.0, "bytes": 0}
+    monkeypatch.setattr(collect, "_yt_dlp", lambda: None)
+    monkeypatch.setattr(collect, "_fetched", lambda video, out, how, before: before or row)
+    for _ in range(3):
+        collect.collect([Video("x", "a")], tmp_path, How(jobs=1), progress=False)
+    assert "\nx,a,failed,'=1+1 x,0.0,0\n" in (tmp_path / "collect_report.csv").read_text()

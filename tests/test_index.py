@@ -176,17 +176,25 @@ def test_a_section_is_one_only_where_somebody_says_so(tmp_path):
         paths = build_index(data, tmp_path / "out", **more)
         clips = read_index(paths["all"])
         assert {c.name for c in read_index(paths["train"]) if c.label == "playing harp"}, "no duet: it trains"
-        (tmp_path / "out" / "sections.csv").unlink()
         return {label: len({c.video for c in clips if c.label == label}) for label in ("violin", "cello")}
 
-    assert videos() == {"violin": 7, "cello": 6}
+    with pytest.warns(
+        UserWarning, match=r"13 clip\(s\) are named like VGGSound's sections .* 3 video\(s\).*--sections"
+    ):
+        assert videos() == {"violin": 7, "cello": 6}
     assert videos(splits=tmp_path / "list.csv") == {"violin": 7, "cello": 2}
     assert videos(sections=True) == {"violin": 1, "cello": 2}  # asked for: `violin_solo` has eleven letters, too
+    assert videos() == {"violin": 7, "cello": 6}  # and not asked for again
     paths = build_index(data, splits=tmp_path / "list.csv")
     read = {c.id: c.video for c in read_index(paths["train"]) + read_index(paths["val"])}
     assert read["aaaaaaaaaa0_000004"] == "aaaaaaaaaa0" and read["violin_solo_000001"] == "violin_solo_000001"
-    (data / "sections.csv").write_text("torn")
-    with pytest.raises(SopError, match="sections.csv row 1: 'torn', expected label/id,video"):
+    text = (data / "index_sections.csv").read_bytes()
+    (data / "index_sections.csv").write_bytes(
+        b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n\r\n")
+    )  # through a spreadsheet
+    assert {c.id: c.video for c in read_index(paths["train"]) + read_index(paths["val"])} == read
+    (data / "index_sections.csv").write_text("torn")
+    with pytest.raises(SopError, match="index_sections.csv row 1: 'torn', expected label/id,video"):
         read_index(paths["train"])
 
 

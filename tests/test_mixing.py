@@ -220,3 +220,14 @@ def test_short_clips_too_few_videos_and_another_rate_are_refused(tmp_path, tiny_
         mixing.Training(tiny_clips[:1], TINY)
     with pytest.raises(SopError, match="11025 Hz, expected 8000"):
         mixing.Training(tiny_clips, TINY.override({"rate": "8000"}))
+
+
+def test_a_manifest_is_no_formula_to_a_spreadsheet(tmp_path, tiny_clips):
+    (tmp_path / "audio" / "=1+cmd|' C'!A0").mkdir(parents=True)
+    sound = tmp_path / "audio" / "=1+cmd|' C'!A0" / "x.flac"
+    sound.write_bytes(tiny_clips[0].sound.read_bytes())
+    clips = [Clip(sound, tiny_clips[0].frames, tiny_clips[0].n_frames), tiny_clips[1]]
+    pairs = mixing.draw_pairs(clips, 3, TINY)
+    mixing.write_pairs(tmp_path / "pairs.csv", pairs)
+    assert not any(cell.startswith("=") for cell in (tmp_path / "pairs.csv").read_text().replace("\n", ",").split(","))
+    assert mixing.read_pairs(tmp_path / "pairs.csv", clips, TINY) == pairs

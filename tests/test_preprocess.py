@@ -408,3 +408,18 @@ def test_sigterm_ends_with_143_and_nothing_half(tmp_path):
     (tmp_path / "v" / "音" / "c.mp4").write_text("no video")  # named to a terminal that doesn't have its letters
     done = subprocess.run([sys.executable, "-m", "sop_core", *words], capture_output=True, env=environment)
     assert done.returncode == 0 and rb"\u97f3/c: not a video file" in done.stdout, done.stderr[-500:]
+
+
+def test_memory_that_libav_lacks_is_not_the_videos_fault(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        plain_video(tmp_path / "videos" / "red" / f"{name}.mp4", 1.0)
+    opened = media.av.open
+
+    def lacking(file, *args, **more):
+        if file.endswith("b.mp4"):
+            raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory", file)
+        return opened(file, *args, **more)
+
+    monkeypatch.setattr(media.av, "open", lacking)
+    with pytest.raises(SopError, match="1 of 2 videos failed for this machine's sake.*red/b: .*free memory"):
+        run(tmp_path / "videos", tmp_path / "data")

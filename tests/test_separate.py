@@ -8,6 +8,7 @@ from PIL import Image
 from tiny import TONES, write_film
 
 from sop_core import media, separate
+from sop_core.config import DEMO_WEIGHTS
 from sop_core.errors import SopError
 from sop_core.localize import Scene
 
@@ -140,3 +141,11 @@ def test_an_outline_is_at_the_pictures_edge_too_and_leaves_the_original_alone():
     np.testing.assert_array_equal(one, two)
     assert (one[0, :60] == 255).all() and (one[:30, 0] == 255).all() and (one[29, :60] == 255).all()
     assert (one[30, 5:55] == 0).all() and (one[10:20, 10:50] == 90).all() and (pictures == 90).all()
+
+
+def test_the_toy_is_called_one(tmp_path):
+    """What the shipped weights learned from are drawn instruments, with the names of real ones."""
+    said = separate.told(0.5, DEMO_WEIGHTS)
+    assert said.startswith("50 % of the sound by this model, which learned from: accordion, cello, ") and said.endswith(" (toy)")
+    (tmp_path / "clips.csv").write_text("train,cello/cello_001,cello_001\ntrain,cello/my_own,my_own\n")
+    assert separate.told(0.5, tmp_path).endswith("learned from: cello")

@@ -19,7 +19,7 @@ from tiny import SETTINGS, TINY, write_clip
 from torch.utils.data import DataLoader, Dataset
 
 from sop_core import checkpoint, engine, masks, objective, train
-from sop_core.errors import SopError
+from sop_core.errors import SopError, Terminated
 from sop_core.index import write_index
 from sop_core.localize import Scene
 from sop_core.media import read_frames, read_sound
@@ -422,6 +422,27 @@ def test_a_loader_that_dies_gets_one_clear_sentence(how, said):
         raise RuntimeError("another")
 
 
+def test_sigterm_in_validation_waits_for_one_mixture_and_costs_no_step(run, tiny_clips, tmp_path, monkeypatch):
+    scored, score = [], train.metrics.bss
+
+    def counted(*args):
+        scored.append(1)
+        if len(scored) == TINY.val_pairs + 1:  # the first of the model's own, after those of doing nothing
+            os.kill(os.getpid(), signal.SIGTERM)
+        return score(*args)
+
+    monkeypatch.setattr(train.metrics, "bss", counted)
+    with pytest.raises(Terminated):
+        next(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
+    assert len(scored) == TINY.val_pairs + 1
+    steps = TINY.epoch_size // TINY.batch
+    assert checkpoint.read_state(tmp_path / "run")["at"]["step"] == steps
+    again = list(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run", resume=True))
+    for a, b in zip(again, run[1], strict=True):
+        assert (a.loss, a.val_sdr) == pytest.approx((b.loss, b.val_sdr), rel=1e-4)
+    assert all(r.mixtures_per_second > 0 for r in again)
+
+
 def test_a_run_that_had_learned_nothing_does_not_block_the_next(tiny_clips, tmp_path, monkeypatch):
     def die(*_):
         raise RuntimeError(SHARED_MEMORY)
@@ -430,9 +451,16 @@ def test_a_run_that_had_learned_nothing_does_not_block_the_next(tiny_clips, tmp_
         patch.setattr(train._Run, "epoch", die)
         with pytest.raises(SopError, match="epoch 1: .* shared memory"):
             next(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
-    assert (tmp_path / "run" / "config.json").is_file()
-    with pytest.raises(SopError, match="batch=4 there, 8 now"):
-        next(train.fit(replace(TINY, batch=8), tiny_clips, tiny_clips, tmp_path / "run", resume=True))
+    assert not list((tmp_path / "run").iterdir())
+    with pytest.raises(SopError, match="nothing to resume there"):
+        next(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run", resume=True))
+    checkpoint.start(
+        tmp_path / "run", TINY, {"train": tiny_clips, "val": tiny_clips}, False
+    )  # one that learns just now
+    with pytest.raises(SopError, match="holds a run already; go on with --resume"):
+        next(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
+    assert checkpoint.read_config(tmp_path / "run") == TINY  # it is still its
+    checkpoint.free(tmp_path / "run")
     other = replace(TINY, batch=8, epochs=1)
     assert len(list(train.fit(other, tiny_clips[1:], tiny_clips, tmp_path / "run"))) == 1
     assert checkpoint.read_config(tmp_path / "run") == other

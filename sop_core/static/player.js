@@ -312,11 +312,11 @@ function render({ model, el }) {
   /** To the nearest of `from`, whose tracks come back as they were; those that are here stay as they are. */
   function travel(from, to) {
     if (!from.length || busy()) return;
-    const { regions, mixer: then } = from.at(-1), here = new Set(accepted.regions.map(keyOf));
+    const { regions, mixer: then } = from.at(-1), entry = from.at(-1), here = new Set(accepted.regions.map(keyOf));
     const again = new Map(regions.map((region, i) => [keyOf(region), then[i]]).filter(([key]) => !here.has(key)));
     if (again.size === regions.length) again.set(keyOf("the rest"), then.at(-1));
     ask(regions, false);
-    asked.travel = { from, to, again };
+    asked.travel = { from, to, again, entry };
   }
 
   function edit(i, change) {
@@ -356,10 +356,11 @@ function render({ model, el }) {
     const first = !accepted, aloud = !first && (mine ? asked.aloud : turn === ui.root), travelled = mine ? asked.travel : null;
     const before = { regions: accepted?.regions, mixer };
     if (travelled) {
-      travelled.from.pop();
+      const place = travelled.from.indexOf(travelled.entry);
+      if (place >= 0) travelled.from.splice(place, 1); // not there: something else was done meanwhile
       travelled.to.push(before);
       asked.travel = null;
-    } else if (!first) {
+    } else if (!first && !same(before.regions, answer.regions)) {
       past.push(before);
       future.length = 0;
     }
