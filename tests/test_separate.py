@@ -146,6 +146,8 @@ def test_an_outline_is_at_the_pictures_edge_too_and_leaves_the_original_alone():
 def test_the_toy_is_called_one(tmp_path):
     """What the shipped weights learned from are drawn instruments, with the names of real ones."""
     said = separate.told(0.5, DEMO_WEIGHTS)
-    assert said.startswith("50 % of the sound by this model, which learned from: accordion, cello, ") and said.endswith(" (toy)")
+    assert said.startswith("50 % of the sound by this model, which learned from: accordion, cello, ") and said.endswith(
+        " (toy)"
+    )
     (tmp_path / "clips.csv").write_text("train,cello/cello_001,cello_001\ntrain,cello/my_own,my_own\n")
     assert separate.told(0.5, tmp_path).endswith("learned from: cello")

@@ -431,7 +431,10 @@ def test_undo_brings_back_what_a_click_took_away_with_its_name_and_level(player)
     player.keys("z")
     assert player.names(3) == ["cello", "flute", "the rest"]
     # The same tracks, told anew, as after two quick clicks there and back: no step to go back to
-    python(page, "player.answer = player.answer | {'tracks': [t | {'share': t['share'] / 2} for t in player.answer['tracks']]}")
+    python(
+        page,
+        "player.answer = player.answer | {'tracks': [t | {'share': t['share'] / 2} for t in player.answer['tracks']]}",
+    )
     for count in (2, 0):
         player.keys("z")
         player.names(count)
