@@ -179,7 +179,7 @@ class Config:
         profile = settings.get("profile", "default")
         if profile not in PROFILES:
             raise SopError(
-                f"--set profile={profile}: expected {' or '.join(PROFILES)}; what is to differ is set beside it (warp=mel ...)"
+                f"--set profile={profile!r}, expected one of {tuple(PROFILES)}; what is to differ is set beside it (warp=mel ...)"
             )
         values = dict(PROFILES[profile] if "profile" in settings else {})
         for key, text in settings.items():

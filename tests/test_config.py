@@ -60,7 +60,9 @@ def test_a_profile_keeps_its_name_only_with_its_values():
             wrong()
     assert replace(music, sources=3).profile == "sop2018" and replace(MUSIC, warp="grid").profile == "default"
     for name in ("sop", "sop2018 with warp=mel"):  # what is told of a config is no profile to set
-        with pytest.raises(SopError, match=f"--set profile={name}: expected default or sop2018; .*beside it"):
+        with pytest.raises(
+            SopError, match=f"--set profile='{name}', expected one of .*; what is to differ is set beside it"
+        ):
             MUSIC.override({"profile": name})
 
 
