@@ -26,6 +26,7 @@ from .untrusted import printable, write_table
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
 QUALITY = 90  # of the jpgs
+ANSWER = 20  # s that a cluster's scheduler may take to answer
 BEFORE = {"audio_format": "flac", "start": 0.0, "duration": None}  # what folders were made with that don't say so
 
 
@@ -157,7 +158,7 @@ def _on_cluster(address: str, work: list[tuple]) -> Iterator[dict]:
     except ImportError:
         raise SopError("a cluster needs the package distributed; run pip install -e '.[cluster]'") from None
     try:
-        client = Client(f"tcp://{place}", timeout=20, set_as_default=False)
+        client = Client(f"tcp://{place}", timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError) as e:
         raise SopError(
             f"cluster {address}: no Dask scheduler answers there ({e}); start one with `dask scheduler`"

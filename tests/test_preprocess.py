@@ -192,8 +192,9 @@ def test_options_that_cannot_be_are_refused_before_anything_is_done(tmp_path):
 @pytest.mark.parametrize(
     "address", ["dask://", "127.0.0.1:8786", "spark://127.0.0.1:8786", "dask://nowhere.invalid:8786"]
 )
-def test_a_cluster_that_is_none_gets_one_clear_sentence(tmp_path, address):
+def test_a_cluster_that_is_none_gets_one_clear_sentence(tmp_path, address, monkeypatch):
     pytest.importorskip("distributed", reason="needs the extra `cluster`")
+    monkeypatch.setattr(preprocess_module, "ANSWER", 1)  # nobody will
     plain_video(tmp_path / "v" / "cello" / "a.mp4", 1.0)
     with pytest.raises(SopError, match="expected dask://HOST:PORT|no Dask scheduler answers"):
         run(tmp_path / "v", tmp_path / "d", cluster=address)
