@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from .config import Config
 from .errors import SopError, Terminated
 
+GRACE = 30  # s that a loader's process goes on after SIGTERM; what Slurm and Kubernetes leave by default
+
 
 def device_of(name: str | None = None) -> torch.device:
     """The named device; else the one that the environment names (`SOP_DEVICE`), or a GPU where there is one.
@@ -227,7 +229,14 @@ def interruptible() -> Iterator[list[type[KeyboardInterrupt]]]:
 def deaf(_worker: int = 0) -> None:
     """A loader's process leaves Ctrl-C and SIGTERM, which may reach it too, to the training.
 
-    It obeys a second SIGTERM: torch sends them to one that doesn't end.
+    After SIGTERM it ends by itself in `GRACE` seconds: enough to finish a step, and who has really sent it, as Python does to what
+    is left when it exits, waits for that end. A second SIGTERM ends it at once.
     """
+
+    def soon(*_) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.alarm(GRACE)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, soon)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -598,3 +599,26 @@ def test_remix_keeps_the_drawn_mixtures_and_adds_others_of_the_same_sources():
     sources = torch.arange(8).view(4, 2)  # mixture b holds the sources 2 b and 2 b + 1
     assert objective.remix(sources, 1).tolist() == sources.tolist()
     assert objective.remix(sources, 2).tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [0, 3], [2, 1], [4, 7], [6, 5]]
+
+
+def _listens(ready, seconds):
+    engine.GRACE = seconds
+    engine.deaf()
+    ready.set()
+    while True:
+        signal.pause()
+
+
+@pytest.mark.parametrize("terms", [1, 2])
+def test_a_loaders_process_outlives_sigterm_but_not_for_ever(terms):
+    """Python sends it once to what is left when it exits, and waits: a process that ignored it would hang there."""
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    process = context.Process(target=_listens, args=(ready, 1 if terms == 1 else 600), daemon=True)
+    process.start()
+    assert ready.wait(60)
+    for _ in range(terms):
+        process.terminate()
+        process.join(0.3)
+    process.join(60)
+    assert process.exitcode == (-signal.SIGALRM if terms == 1 else -signal.SIGTERM)
