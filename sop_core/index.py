@@ -336,7 +336,9 @@ def build_index(
     data = Path(data)
     own = read_splits(splits) if splits else None
     halves = list(_halves(data))
-    known = read_sections(data) | _listed(_complete(halves, {}), splits, sections)
+    known = read_sections(data)
+    if splits or sections:
+        known |= _listed(_complete(halves, {}), splits, sections)
     found = _complete(halves, known)
     clips = [c for c in found if c.n_frames >= min_frames]
     if not clips:
