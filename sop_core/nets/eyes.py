@@ -230,8 +230,10 @@ def _fetched(name: str, cfg) -> dict[str, Tensor]:
         files = ("model.safetensors", "pytorch_model.bin")
         if not any(isinstance(try_to_load_from_cache(repo, file), str) for file in files):
             url = constants.ENDPOINT
-            # The hub's client asks a server that refuses twelve times, for most of a minute: once is enough.
-            get_session().head(hf_hub_url(repo, files[0]), timeout=10)
+            # The hub's client asks a server that refuses or is down twelve times, for most of a minute: once is enough.
+            answer = get_session().head(hf_hub_url(repo, files[0]), timeout=10)
+            if answer.status_code >= 500:
+                answer.raise_for_status()
         return load_state_dict_from_hf(repo)
     except Exception as e:  # of the socket, the HTTP client (there are three), the hub, the disk
         while e.__cause__:
