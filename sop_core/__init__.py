@@ -12,10 +12,11 @@
     index        clips -> train.csv, val.csv, test.csv
     spectrogram  STFT, its inverse, the log-frequency warp
     masks        what the nets should say, how it is applied, how far off they are
-    nets         sound U-Net, dilated ResNet-18, linear synthesizer, and the three together
+    nets         sound U-Net, pretrained eyes (or the published ResNet-18), linear synthesizer, and the three together
     mixing       clips -> mixtures to be separated again; the pair manifest of an evaluation
     metrics      SDR, SIR, SAR; whether a map finds its box
     engine       devices, processes, precision: Hugging Face Accelerate
+    looks        what a frozen backbone sees of training's pictures, once
     objective    the loss of a batch: mix, look, ask back
     checkpoint   a run's folder
     weights      the authors' released model, as a checkpoint

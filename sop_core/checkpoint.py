@@ -11,8 +11,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from . import media
 from .config import AnyPath, Config
@@ -20,6 +20,8 @@ from .engine import device_of
 from .errors import SopError
 from .index import Clip
 from .nets import SoundOfPixels
+
+BACKBONE = "backbone_digest"  # in the metadata of `model.safetensors`
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,9 @@ def read_clips(folder: AnyPath) -> dict[str, list[tuple[str, str]]] | None:
 
 
 def write_model(folder: AnyPath, model: SoundOfPixels) -> None:
-    """The weights, beside the config that they belong to."""
-    weights = save({k: v.contiguous() for k, v in model.state_dict().items()})
+    """What was learned, beside the config that it belongs to; it names the frozen backbone that it learned with."""
+    learned = {k: v.contiguous() for k, v in model.learned().items()}
+    weights = save(learned, {"backbone": model.config.backbone, BACKBONE: model.backbone})
     with media.whole(Path(folder, "model.safetensors")) as part:
         part.write_bytes(weights)  # Python's own writing: a full disk is an OSError
 
@@ -157,12 +160,25 @@ def load_model(folder: AnyPath, device: str | None = None) -> SoundOfPixels:
             f"{folder}: no checkpoint there, expected config.json and model.safetensors; train one with --id"
         )
     config = read_config(folder)
-    model = SoundOfPixels(config.override({"pretrained": "false"}))
+    model = SoundOfPixels.blank(config)
     try:
-        model.load_state_dict(load_file(weights))
-    except (SafetensorError, RuntimeError) as e:
-        raise SopError(f"{weights}: not the weights of {folder / 'config.json'} ({str(e).splitlines()[0]})") from None
+        with safe_open(weights, "pt") as f:
+            learned, told = {key: f.get_tensor(key) for key in f.keys()}, f.metadata() or {}  # noqa: SIM118
+        same_backbone(weights, told.get(BACKBONE, ""), model)
+        model.load_learned(learned)
+    except (SafetensorError, OSError, RuntimeError) as e:
+        why = str(e).splitlines()[0]
+        raise SopError(f"{weights}: not the weights of {Path(folder, 'config.json')} ({why})") from None
     return model.eval().to(device_of(device))
+
+
+def same_backbone(where: AnyPath, digest: str, model: SoundOfPixels) -> None:
+    """Raises SopError where what was learned was learned with a frozen backbone of other weights."""
+    if digest != model.backbone:
+        raise SopError(
+            f"{where}: learned with {model.config.backbone} of other weights ({digest or 'none'}; here {model.backbone}); "
+            "expected the same file of weights as then: backbone_weights in config.json names it"
+        )
 
 
 def read_history(folder: AnyPath) -> list[Record]:

@@ -18,6 +18,7 @@ CKPT = ROOT / "ckpt"
 AnyPath = str | os.PathLike  # what public functions take for a file or a folder
 SILENCE = "silence"  # the label of clips in which nothing is to be heard or seen to sound: for training only
 BASELINES = ("nmf", "random")  # of an evaluation, by choice: they take longer, or say less
+PUBLISHED = "resnet18"  # the released code's backbone, which learns; all others are timm's
 ACTIVATIONS = ("none", "sigmoid", "softmax", "relu", "tanh")
 DEMO_WEIGHTS = DATA / "demo_weights"  # shipped: notebook 05 works when it is the first one opened
 
@@ -27,22 +28,24 @@ PROFILES = {
     "default": {},
     "sop2018": {
         "stft_pad": "reflect", "warp": "grid", "loudness": "absolute", "mixture": "mean", "clips": "published",
-        "target": "half", "loss_mean": "bins", "share": False, "silence": 0.0, "remix": 1, "sound_activation": "none",
-        "pool": 0.0, "frames_apart": True, "start": "published", "optimizer": "sgd", "schedule": "steps",
-        "precision": "fp32", "pairs": "published",
+        "target": "half", "loss_mean": "bins", "among": 0.0, "absent": 0.0, "share": False, "silence": 0.0, "noise": 0.0,
+        "backbone": "resnet18", "backbone_weights": "", "backbone_learns": 0, "looks": 0, "together": 0.0,
+        "sound_activation": "none", "sound_up": "bilinear", "pool": 0.0, "frames_apart": True, "start": "published",
+        "optimizer": "sgd", "weight_decay": 1e-4, "schedule": "steps", "precision": "fp32", "pairs": "published",
     },
 }  # fmt: skip
 
 CHOICES = {  # of the settings that are words, or few
     "mixture": ("sum", "mean"),
     "clips": ("free", "published"),
-    "start": ("spread", "published"),
+    "start": ("even", "published"),
     "pairs": ("drawn", "published"),
     "schedule": ("cosine", "steps"),
     "mask": ("binary", "ratio"),
     "sound_activation": ACTIVATIONS,
     "image_activation": ACTIVATIONS,
     "output_activation": ("none", "sigmoid", "relu", "tanh"),
+    "sound_up": ("transposed", "bilinear"),
     "synthesizer": ("linear", "bias"),
     "warp": ("mel", "bank", "grid", "none"),
     "stft_pad": ("constant", "reflect"),
@@ -91,12 +94,22 @@ class Config:
     gain: float = 1.5  # a source is made up to this much louder or softer in training (factor)
     crop: float = 0.5  # least share of a frame's area that a training crop keeps
     silence: float = 0.1  # share of training's mixtures in which one source is a silent scene, where the index has any
-    remix: int = 1  # times that a batch's sounds are mixed in training, each time with other partners
+    noise: float = 0.1  # share of training's mixtures with noise that no picture shows
+    together: float = (
+        0.5  # share of training's mixtures whose pictures stand side by side in one, each asked for its own sound
+    )
+    looks: int = (
+        12  # crops of each clip that a frozen backbone sees, once, before training; 0: another one at every step
+    )
     mask: str = "binary"  # or "ratio"
     target: str = (
         "loudest"  # a binary mask is 1 for the loudest source; "half": for more than half the mixture (published)
     )
     loss: str = "bce"  # or "l1", "l2"
+    among: float = (
+        1.0  # weight of the cross-entropy among a mixture's sources, beside the loss of each mask alone; 0: none
+    )
+    absent: float = 0.0  # weight of the loss of a mask that another mixture's picture calls for: it should be empty
     weighted: bool = True  # a loud bin counts more in the loss
     loss_mean: str = "weights"  # or "bins": a loud recording counts more too (published)
     mixture: str = "sum"  # of its sources; "mean": each is made 1 / N as loud first (published)
@@ -108,31 +121,41 @@ class Config:
     channels: int = 32  # K
     sound_depth: int = 7  # halvings in the U-Net (the published unet5, unet6, unet7)
     sound_width: int = 64  # channels of its first layer
+    sound_up: str = (
+        "transposed"  # how it doubles: convolutions with half a stride; "bilinear", then a convolution (published)
+    )
     sound_activation: str = (
-        "none"  # of the K channels; "softmax": every bin is dealt out among them; sigmoid, relu, tanh
+        "softmax"  # of the K channels: every bin is dealt out among them; none (published), sigmoid, relu, tanh
     )
     image_activation: str = "sigmoid"  # of a picture's K numbers; or none, softmax, relu, tanh
     output_activation: str = "sigmoid"  # from the synthesizer's sum to a mask; or none, relu, tanh, with l1 or l2
     synthesizer: str = "linear"  # a weight for each channel; "bias": none
-    frame_width: int = 64  # channels of ResNet-18's first layer
-    frame_groups: int = 4  # of ResNet's groups of blocks
-    frame_dilation: bool = True  # as published; without, a cell of the grid sees less of what is beside it
-    frame_stride: int = 16  # pixels of the picture a cell of the grid: 224 / 16 = 14; 32: resnet18fc, 8: the finest
-    pool: float = 0.0  # share of a picture's cells, the greatest, whose mean counts; 0: the one greatest (published)
+    backbone: str = (
+        "tf_efficientnet_lite0"  # what sees: a model of timm, frozen; "resnet18": the released code's, which learns
+    )
+    backbone_weights: str = ""  # file of its weights; "": those that come with it (see nets/eyes.py)
+    backbone_learns: int = 0  # its last stages that learn, at `lr_frame`
+    pretrained: bool = True  # the backbone knows ImageNet (or what its weights have seen) before training
+    frame_stride: int = 16  # pixels of the picture a cell of the grid: 224 / 16 = 14; 8: the finest, 32: the coarsest
+    frame_width: int = 64  # of resnet18 alone: channels of its first layer,
+    frame_groups: int = 4  # groups of blocks,
+    frame_dilation: bool = True  # and whether a finer grid sees as far (published)
+    pool: float = (
+        0.12  # share of a picture's cells, the greatest, whose mean counts: 24 of 196; 0: the one greatest (published)
+    )
     frames_apart: bool = (
         False  # batch statistics of each source's pictures by themselves (published), or of all together
     )
-    pretrained: bool = True  # start the frame net from ImageNet, where the weights can be fetched
 
     # training
-    start: str = "spread"  # of the nets: see `SoundOfPixels.spread`; "published": the released code's
-    optimizer: str = "sgd"  # or "adamw"
+    start: str = "even"  # of the nets: no mask decided; "published": the released code's
+    optimizer: str = "adamw"  # or "sgd" (published)
     schedule: str = "cosine"  # of the learning rates, after a rise; "steps": a tenth after each of `lr_steps`
     lr_steps: str = "40,80"  # epochs
     lr_sound: float = 1e-3
-    lr_frame: float = 1e-4  # ResNet's body
-    lr_fc: float = 1e-3  # ResNet's last layer
-    weight_decay: float = 1e-4
+    lr_frame: float = 1e-4  # what learns of the backbone
+    lr_fc: float = 1e-3  # from the backbone's channels to K
+    weight_decay: float = 1e-2  # AdamW's; SGD's wants 1e-4 (published)
     epochs: int = 100
     epoch_size: int = 25_000  # mixtures an epoch; the published dup_trainset times the number of clips
     batch: int = 20  # mixtures a step, of all processes together
@@ -169,6 +192,11 @@ class Config:
         return side, side
 
     @property
+    def looks_once(self) -> bool:
+        """Whether what the backbone says of the training's pictures is made once, before (see looks.py): it never changes."""
+        return self.looks > 0 and self.backbone != PUBLISHED and self.backbone_learns == 0
+
+    @property
     def has_odds(self) -> bool:
         """Whether masks have odds, by which they can be dealt out among several: the sigmoid's alone."""
         return self.output_activation == "sigmoid"
@@ -200,6 +228,8 @@ class Config:
             "seed": 0,
             "sound_depth": 5,
             "workers": 0,
+            "looks": 0,
+            "backbone_learns": 0,
             "sources": 2,
             "n_fft": 2,
             "image": self.frame_stride,
@@ -208,20 +238,26 @@ class Config:
         # Gradients of fewer are written beyond their memory by oneDNN's kernels for AVX2 (torch 2.14).
         least["frame_width"] = 8
         counts = "rate samples hop bins frames stride gain channels sound_width epochs epoch_size batch val_pairs"
-        for key, value in (dict.fromkeys([*counts.split(), "remix", "accumulate"], 1) | least).items():
+        for key, value in (dict.fromkeys([*counts.split(), "accumulate"], 1) | least).items():
             if not getattr(self, key) >= value:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected at least {value}")
         if self.seed >= 2**63:
             raise SopError(f"config {self.name}: seed={self.seed}, expected less than 2 to the 63rd")
-        for key in ("lr_sound", "lr_frame", "lr_fc", "weight_decay"):
+        for key in ("lr_sound", "lr_frame", "lr_fc", "weight_decay", "among", "absent"):
             if not 0 <= getattr(self, key) < math.inf:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected a number from 0")
-        if self.pretrained and (self.frame_width, self.frame_groups) != (64, 4):
+        published = self.backbone == PUBLISHED
+        if published and self.pretrained and (self.frame_width, self.frame_groups) != (64, 4):
             raise SopError(
                 f"config {self.name}: pretrained with frame_width={self.frame_width}, frame_groups={self.frame_groups}; "
                 "ImageNet's weights are for 64 and 4: set pretrained=false"
             )
-        if self.frame_stride > 2 ** (self.frame_groups + 1):
+        if published and (self.backbone_weights or self.backbone_learns):
+            raise SopError(
+                f"config {self.name}: backbone_weights={self.backbone_weights!r}, backbone_learns={self.backbone_learns} with "
+                f"backbone={PUBLISHED}, which learns whole, from torchvision's weights; expected a backbone of timm, or neither"
+            )
+        if published and self.frame_stride > 2 ** (self.frame_groups + 1):
             raise SopError(
                 f"config {self.name}: frame_stride={self.frame_stride} with frame_groups={self.frame_groups}, expected at most "
                 f"{2 ** (self.frame_groups + 1)}: the stem halves the picture twice, and each group but the first once"
@@ -232,7 +268,7 @@ class Config:
             )
         if not all(step.strip().isdecimal() for step in self.lr_steps.split(",")):
             raise SopError(f"config {self.name}: lr_steps={self.lr_steps!r}, expected epochs with commas between")
-        for key in ("pool", "silence"):
+        for key in ("pool", "silence", "noise", "together"):
             if not 0 <= getattr(self, key) <= 1:
                 raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected a share from 0 to 1")
         side = 2**self.sound_depth
@@ -259,9 +295,20 @@ class Config:
     def from_json(cls, text: str, where: str) -> "Config":
         """Read back what `to_json` wrote. Raises SopError naming `where` if it isn't that."""
         try:
-            return _named({"warp": "bank"} | json.loads(text)).check()  # there was no other before it had a name
+            return _named(_since(json.loads(text))).check()
         except (ValueError, TypeError) as e:
             raise SopError(f"{where}: not a config of this version of sop_core ({e})") from None
+
+
+def _since(values: dict) -> dict:
+    """A saved config in today's words: what it doesn't name was so before it had a name, and `remix` is gone."""
+    before = {"sound_activation": "none", "sound_up": "bilinear", "pool": 0.0, "optimizer": "sgd", "weight_decay": 1e-4}
+    values = {"warp": "bank", "among": 0.0, "absent": 0.0, "noise": 0.0} | before | values
+    if "backbone" not in values:
+        values |= {"backbone": PUBLISHED, "looks": 0, "together": 0.0}
+        values["start"] = {"spread": "even"}.get(values.get("start"), "published")
+        values.pop("remix", None)
+    return values
 
 
 def _profile(name: str, values: dict) -> str:
@@ -280,7 +327,8 @@ def _named(values: dict) -> Config:
 
 
 MUSIC = Config()
-VGGSOUND = Config(name="vggsound", fps=1.0, stride=1)
+# 200,000 clips of 10 s: looking at each once would fill 400 GB, and a GPU looks faster than it learns
+VGGSOUND = Config(name="vggsound", fps=1.0, stride=1, looks=0)
 DEMO = Config(
     name="demo",
     samples=32_767,  # 2.97 s, T = 128
@@ -288,26 +336,14 @@ DEMO = Config(
     bins=64,
     warp="bank",
     frames=1,
-    crop=0.8,
-    remix=2,
-    image=112,
+    crop=0.7,
     channels=16,
     sound_depth=5,
     sound_width=16,
-    sound_activation="softmax",
-    pool=0.12,  # 24 of the picture's 196 cells
-    frame_width=16,
-    frame_groups=3,
-    frame_dilation=False,
-    frame_stride=8,
-    pretrained=False,
-    optimizer="adamw",
     lr_sound=2e-3,
-    lr_frame=4e-4,
-    lr_fc=4e-4,  # Adam moves every weight as fast: more than this, and the pixels' sigmoids are stuck at 0 and 1
-    weight_decay=1e-2,
+    lr_fc=2e-3,
     epochs=7,
-    epoch_size=800,
+    epoch_size=1_600,
     batch=8,
     val_pairs=16,
     workers=1,

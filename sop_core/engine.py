@@ -60,10 +60,10 @@ def precision(config: Config, device: torch.device) -> str:
 def accelerator(config: Config, device: str | None = None) -> Accelerator:
     """The engine of one training. Raises SopError where the batch can't be shared out among the processes."""
     processes = int(os.environ.get("WORLD_SIZE", 1))
-    if config.batch % (processes * config.accumulate * config.remix):
+    if config.batch % (processes * config.accumulate):
         raise SopError(
             f"config {config.name}: batch={config.batch} on {processes} process(es), expected a multiple of "
-            f"{processes * config.accumulate * config.remix}: processes x accumulate x remix"
+            f"{processes * config.accumulate}: processes x accumulate"
         )
     chosen = device_of(device)
     kind = {"bf16": "bf16", "fp32": "no"}[precision(config, chosen)]
@@ -91,8 +91,11 @@ def synchronized(model: nn.Module, engine: Accelerator) -> nn.Module:
     """The model with the batch statistics of all processes together: as if one had the whole batch."""
     if engine.num_processes == 1:
         return model
-    kind = nn.SyncBatchNorm.convert_sync_batchnorm if engine.device.type == "cuda" else _SyncBatchNorm.convert
-    return kind(model)
+    if engine.device.type != "cuda":
+        return _SyncBatchNorm.convert(model)
+    from timm.layers import convert_sync_batchnorm  # knows timm's own kinds too
+
+    return convert_sync_batchnorm(model)
 
 
 def mean(x: Tensor) -> Tensor:

@@ -52,6 +52,15 @@ def loss(found: Tensor, target: Tensor, weight: Tensor, kind: str = "bce") -> Te
     return (each * weight).mean()
 
 
+def loss_among(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """How far off the masks are that `share` makes of these logits: weighted cross-entropy, mean over all bins, a scalar.
+
+    Bins whose targets are all 0 (silence, or a sound that no picture shows) don't count.
+    Shape: logits and target (B, N, F, T), weight (B, 1, F, T)
+    """
+    return -((logits.log_softmax(1) * target).sum(1, keepdim=True) * weight).mean()
+
+
 def share(logits: Tensor) -> Tensor:
     """Masks of a mixture's N sources that add up to 1 in every bin: the softmax of their logits.
 

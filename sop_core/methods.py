@@ -7,7 +7,7 @@ random weights.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -97,7 +97,7 @@ def score_pairs(
 def _untrained(config: Config) -> SoundOfPixels:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        return SoundOfPixels(replace(config, pretrained=False)).eval()
+        return SoundOfPixels.blank(config).eval()
 
 
 def warps(pairs: list[Mixture], config: Config) -> pd.DataFrame:

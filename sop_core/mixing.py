@@ -10,7 +10,7 @@ import random
 import warnings
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -34,38 +34,67 @@ Mixture = tuple[Part, ...]
 ATTEMPTS = 10  # mixtures in a row that can't be read: then it's no longer this or that file
 
 
+class Draw(NamedTuple):
+    """How one mixture is to be read."""
+
+    mixture: Mixture
+    rng: Generator | None = None  # of its augmentation; None for none
+    together: bool = False  # its pictures stand side by side in one
+    look: int = 0  # of the pictures side by side that were looked at beforehand: which one (`Looked`)
+
+
+class Looked(Protocol):
+    """What a frozen backbone saw beforehand (`looks.Looks`)."""
+
+    def alone(self, clip: int, look: int) -> np.ndarray:
+        """One of the looks at a clip. Shape: float16 (C, H, W)"""
+
+    def side_by_side(self, clip: int, look: int) -> np.ndarray:
+        """One of the pictures in which a clip is the first. Shape: float16 (C, H, W)"""
+
+
 class Mixtures(Dataset):
     """Mixtures as tensors, one a number; adding up, light, STFT and warp are left to the device.
 
     `sounds` float32 (N, L) before they are added up; `frames` uint8 (N, V, 3, image, image); `light` float32 (N, 3), what
     their colours are to be multiplied with (`lit`); `names`, whose they are; `skipped`, which files could not be read, a line each.
+    Training's have `seen` float16 (N, V, C, H, W) in place of frames and light, where these were looked at beforehand; with
+    `together`, `cells` bool (N, H, W), where in the picture a source is asked for; with `noise`, `noise` float32 (L,).
     """
 
     config: Config
 
-    def draw(self, i: int, attempt: int = 0) -> tuple[Mixture, Generator | None]:
-        """Mixture i and the generator of its augmentation (None for none); another one where `attempt` is another."""
+    def draw(self, i: int, attempt: int = 0) -> Draw:
+        """How mixture i is to be read; another one where `attempt` is another."""
         raise NotImplementedError
+
+    def read(self, draw: Draw) -> dict[str, np.ndarray]:
+        """The arrays of one mixture. Raises SopError where a file can't be read."""
+        sounds = np.stack([hear(part, self.config, draw.rng) for part in draw.mixture])
+        if self.config.mixture == "mean":
+            sounds /= len(sounds)
+        return {"sounds": sounds, **self.pictures(draw)}
+
+    def pictures(self, draw: Draw) -> dict[str, np.ndarray]:
+        """What is to be seen of a mixture."""
+        frames, light = zip(*(see(part, self.config, draw.rng) for part in draw.mixture), strict=True)
+        return {"frames": np.stack(frames), "light": np.stack(light)}
 
     def __getitem__(self, i: int) -> dict[str, Tensor | str]:
         if not 0 <= i < len(self):
             raise IndexError(i)
         skipped = []
         while len(skipped) < ATTEMPTS:
-            mixture, rng = self.draw(i, len(skipped))
+            draw = self.draw(i, len(skipped))
             try:
-                sounds, frames, light = zip(*(load(part, self.config, rng) for part in mixture), strict=True)
-                if self.config.mixture == "mean":
-                    sounds = [sound / len(sounds) for sound in sounds]
+                arrays = self.read(draw)
             except SopError as e:
-                if rng is None:  # an evaluation's mixtures are what they are
+                if draw.rng is None:  # an evaluation's mixtures are what they are
                     raise
                 skipped.append(str(e))
-            else:
-                arrays = {"sounds": sounds, "frames": frames, "light": light}
-                return {k: torch.from_numpy(np.stack(v)) for k, v in arrays.items()} | {
-                    "skipped": "\n".join(skipped), "names": " + ".join(part.clip.name for part in mixture)
-                }  # fmt: skip
+                continue
+            names = " + ".join(part.clip.name for part in draw.mixture)
+            return {k: torch.from_numpy(v) for k, v in arrays.items()} | {"skipped": "\n".join(skipped), "names": names}
         raise SopError(f"{ATTEMPTS} mixtures in a row could not be read; the last: {skipped[-1]}")
 
 
@@ -78,8 +107,8 @@ class Listed(Mixtures):
     def __len__(self) -> int:
         return len(self.mixtures)
 
-    def draw(self, i: int, attempt: int = 0) -> tuple[Mixture, None]:
-        return self.mixtures[i], None
+    def draw(self, i: int, attempt: int = 0) -> Draw:
+        return Draw(self.mixtures[i])
 
 
 class Training(Mixtures):
@@ -87,29 +116,88 @@ class Training(Mixtures):
 
     Its first part goes through all clips in a new order each round; the others are any other videos. In a share of
     `silence` the last one is a silent scene, if there are any: its mask should be empty, so that a pixel which shows
-    nothing learns to sound like nothing. Clips whose sound can't be opened are named by a warning and left out; a mixture
-    of which a file turns out to be broken is drawn anew, and says so.
+    nothing learns to sound like nothing. In a share of `together` the pictures stand side by side in one, as in a duet, and in a
+    share of `noise` there is noise that no picture shows. Clips whose sound can't be opened are named by a warning and left out; a
+    mixture of which a file turns out to be broken is drawn anew, and says so.
     Raises SopError where there are fewer videos than sources, or a clip is shorter than a window.
     """
 
     def __init__(self, clips: list[Clip], config: Config):
         self.config, self.lengths, self.turn = config, check(clips, config, leave_out=True), None
         self.sounding, self.silent = ([c for c in self.lengths if (c.label == SILENCE) is s] for s in (False, True))
+        self.numbers = {clip: i for i, clip in enumerate([*self.sounding, *self.silent])}
+        self.looked: Looked | None = None  # set by who has looked beforehand
 
     def __len__(self) -> int:
         return self.config.epochs * self.config.epoch_size
 
-    def draw(self, i: int, attempt: int = 0) -> tuple[Mixture, Generator]:
+    def draw(self, i: int, attempt: int = 0) -> Draw:
         config, clips = self.config, self.sounding
         rng = np.random.default_rng([config.seed, 2, i, attempt] if attempt else [config.seed, 2, i])
         turn, place = divmod(i, len(clips))
         if turn != self.turn:  # an order of 200,000 clips takes its time
             self.turn, self.order = turn, np.random.default_rng([config.seed, 1, turn]).permutation(len(clips))
-        first = rng.integers(len(clips)) if attempt else self.order[place]
-        parts = _mixture(clips, self.lengths, config, rng, int(first))
+        first = int(rng.integers(len(clips)) if attempt else self.order[place])
+        if config.together and rng.random() < config.together:
+            if not self.looked:
+                return Draw(self.mixture(first, rng), rng, together=True)
+            look = int(rng.integers(together_looks(config)))
+            parts = self.mixture(first, self.of_look(first, look))
+            return Draw(tuple(self.part(p.clip, rng) for p in parts), rng, True, look)
+        parts = self.mixture(first, rng)
         if self.silent and rng.random() < config.silence:
-            parts = (*parts[:-1], _part(self.silent[rng.integers(len(self.silent))], self.lengths, config, rng))
-        return parts, rng
+            parts = (*parts[:-1], self.part(self.silent[rng.integers(len(self.silent))], rng))
+        return Draw(parts, rng)
+
+    def part(self, clip: Clip, rng: Generator) -> Part:
+        """A window of a clip."""
+        return _part(clip, self.lengths, self.config, rng)
+
+    def mixture(self, first: int, rng: Generator) -> Mixture:
+        """The sounding clip `first` and others that `rng` draws."""
+        return _mixture(self.sounding, self.lengths, self.config, rng, first)
+
+    def of_look(self, clip: int, look: int, together: bool = True) -> Generator:
+        """What draws a look at a clip: its partners where pictures stand `together`, then frame, crop and light of each."""
+        return np.random.default_rng([self.config.seed, 6 if together else 5, clip, look])
+
+    def read(self, draw: Draw) -> dict[str, np.ndarray]:
+        arrays, config = super().read(draw), self.config
+        if config.together or self.looked:
+            n = len(draw.mixture)
+            arrays["cells"] = shares(n, config.grid) if draw.together else np.ones((n, *config.grid), bool)
+        if config.noise:
+            some = draw.rng.random() < config.noise
+            arrays["noise"] = _noise(arrays["sounds"], draw.rng) if some else np.zeros_like(arrays["sounds"][0])
+        return arrays
+
+    def pictures(self, draw: Draw) -> dict[str, np.ndarray]:
+        if self.looked:
+            return {"seen": self._seen(draw)}
+        if not draw.together:
+            return super().pictures(draw)
+        one = side_by_side([see(part, self.config, draw.rng) for part in draw.mixture], self.config)
+        light = np.ones((len(draw.mixture), 3), np.float32)
+        return {"frames": np.broadcast_to(one, (len(light), *one.shape)).copy(), "light": light}
+
+    def _seen(self, draw: Draw) -> np.ndarray:
+        """What was seen beforehand of a mixture's pictures. Shape: float16 (N, V, C, H, W)"""
+        clips = [self.numbers[part.clip] for part in draw.mixture]
+        if draw.together:
+            one = self.looked.side_by_side(clips[0], draw.look)
+            seen = np.broadcast_to(one, (len(clips), self.config.frames, *one.shape)).copy()
+        else:
+            looks = draw.rng.integers(self.config.looks, size=(len(clips), self.config.frames))
+            seen = np.stack([[self.looked.alone(c, k) for k in mine] for c, mine in zip(clips, looks, strict=True)])
+        if np.isnan(seen[:, :, 0, 0, 0]).any():
+            names = " + ".join(part.clip.name for part in draw.mixture)
+            raise SopError(f"{names}: a picture could not be read when it was looked at")
+        return seen
+
+
+def together_looks(config: Config) -> int:
+    """Pictures side by side in which each clip is the first, of those that are looked at beforehand."""
+    return max(1, round(config.looks * config.together)) if config.together else 0
 
 
 def lit(frames: Tensor, light: Tensor) -> Tensor:
@@ -239,11 +327,26 @@ def same_rate(where: str, rate: int, config: Config) -> None:
 
 
 def load(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A part's window of sound, its frames, and the light they are to be seen in; with `rng`, augmented.
+    """A part's window of sound, its frames, and the light they are to be seen in (`hear`, `see`); with `rng`, augmented."""
+    return hear(part, config, rng), *see(part, config, rng)
 
-    Shape: float32 (L,), uint8 (V, 3, image, image), float32 (3,).
-    """
+
+def hear(part: Part, config: Config, rng: Generator | None = None) -> np.ndarray:
+    """A part's window of sound; with `rng`, louder or softer. Shape: float32 (L,)"""
     sound = media.read_sound(part.clip.sound, part.start, config.samples, missing=_missing(config))
+    if config.clips == "published":
+        sound = np.clip(sound if rng is None else np.float32(rng.uniform(0.5, 1.5)) * sound, -1, 1)
+        sound[-1] = 0  # the released loader takes twice half a window
+    elif rng is not None:
+        sound = np.float32(config.gain ** rng.uniform(-1, 1)) * sound
+    return sound
+
+
+def see(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """A part's frames, and the light they are to be seen in; with `rng`, augmented.
+
+    Shape: uint8 (V, 3, image, image), float32 (3,)
+    """
     size, box, light = (config.image, config.image), None, np.ones(3, np.float32)
     if config.clips == "published":
         box = _published_crop(media.frame_size(part.clip.frames), rng)
@@ -253,13 +356,40 @@ def load(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.n
     frames = media.read_frames(part.clip.frames, indices, size, box)  # (V, image, image, 3)
     if rng is not None and rng.random() < 0.5:
         frames = frames[:, :, ::-1]
-    if config.clips == "published":
-        sound = np.clip(sound if rng is None else np.float32(rng.uniform(0.5, 1.5)) * sound, -1, 1)
-        sound[-1] = 0  # the released loader takes twice half a window
-    elif rng is not None:
+    if rng is not None and config.clips != "published":
         light = np.float32(rng.uniform(0.7, 1.3) * rng.uniform(0.85, 1.15, 3))  # brightness, and a tint
-        sound = np.float32(config.gain ** rng.uniform(-1, 1)) * sound
-    return sound, np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), light
+    return np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), light
+
+
+def shares(count: int, grid: tuple[int, int]) -> np.ndarray:
+    """Which cells of a picture belong to each of `count` that stand side by side in it. Shape: bool (count, H, W)"""
+    edges = [round(n * grid[1] / count) for n in range(count + 1)]
+    columns = np.arange(grid[1])
+    mine = [(a <= columns) & (columns < b) for a, b in zip(edges, edges[1:], strict=False)]
+    return np.stack([np.broadcast_to(m, grid) for m in mine])
+
+
+def side_by_side(pictures: list[tuple[np.ndarray, np.ndarray]], config: Config) -> np.ndarray:
+    """Several sources' frames, each in its light, in one picture, from left to right (`shares`), as a duet is filmed.
+
+    Shape: N times what `see` gives -> uint8 (V, 3, image, image)
+    """
+    width = config.grid[1]
+    edges = [round(round(n * width / len(pictures)) * config.image / width) for n in range(len(pictures) + 1)]
+    strips = []
+    for (frames, light), a, b in zip(pictures, edges, edges[1:], strict=False):
+        bright = np.clip(frames * light[:, None, None], 0, 255).astype(np.uint8)
+        strips.append(media.resize(bright.transpose(0, 2, 3, 1), (b - a, config.image)))
+    return np.concatenate(strips, 2).transpose(0, 3, 1, 2)
+
+
+def _noise(sounds: np.ndarray, rng: Generator) -> np.ndarray:
+    """Noise between white and brown, 15 dB softer to 6 dB louder than the mixture's sources are. Shape: (N, L) -> (L,)"""
+    size = sounds.shape[1]
+    spectrum = rng.standard_normal((2, size // 2 + 1)) * np.linspace(1e-3, 1, size // 2 + 1) ** -rng.uniform(0, 1.2)
+    noise = np.fft.irfft(spectrum[0] + 1j * spectrum[1], size)
+    level = np.sqrt(np.square(sounds).mean()) * 10 ** (rng.uniform(-15, 6) / 20)
+    return np.float32(noise * level / np.sqrt(np.square(noise).mean()))
 
 
 def frame_indices(start: int, n_frames: int, config: Config) -> np.ndarray:

@@ -21,38 +21,48 @@ class Objective(nn.Module):
 
 
 def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
-    """The loss of one batch, a scalar: add the sounds up, look at the frames, and ask for the sounds back."""
-    config, sounds = model.config, batch["sounds"]
+    """The loss of one batch, a scalar: add the sounds up, look at the frames, and ask for the sounds back.
+
+    What the batch holds: see `mixing.Mixtures`; the noise is added to the mixture, and nobody asks for it.
+    """
+    sounds = batch["sounds"]
     with torch.autocast(sounds.device.type, enabled=False):  # the targets are exact at any precision of the nets
         specs = model.stft(sounds)  # (B, N, F_linear, T)
-        sources = remix(model.magnitudes(specs), config.remix)  # (B remix, N, F, T)
-        # The STFT of a sum is the sum of the STFTs.
-        mixture = model.magnitudes(remix(specs, config.remix).sum(1))  # (B remix, F, T)
-    pictures = remix(model.pooled(lit(batch["frames"], batch["light"])), config.remix)  # (B remix, N, K)
-    return mask_loss(model, mixture, sources, pictures)
+        sources = model.magnitudes(specs)  # (B, N, F, T)
+        whole = specs.sum(1)  # the STFT of a sum is the sum of the STFTs
+        if "noise" in batch:
+            noise = model.stft(batch["noise"])
+            sources, whole = torch.cat([sources, model.magnitudes(noise)[:, None]], 1), whole + noise
+        mixture = model.magnitudes(whole)  # (B, F, T)
+    return mask_loss(model, mixture, sources, pictures(model, batch))
+
+
+def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
+    """Each source's K numbers, by the road that the batch's pictures take. Shape: -> (B, N, K)"""
+    if "cells" not in batch:
+        return model.pooled(lit(batch["frames"], batch["light"]))
+    seen = batch["seen"].float() if "seen" in batch else model.look(lit(batch["frames"], batch["light"]))
+    return model.pooled_seen(seen, batch["cells"])
 
 
 def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: Tensor) -> Tensor:
-    """The loss of the masks that pictures call for, a scalar.
+    """The loss of the masks that pictures call for, a scalar: each mask by itself, and among the mixture's sources.
 
-    Shape: magnitudes (B, F, T) and (B, N, F, T), pooled pictures (B, N, K)
+    By itself is how a click asks; among the others is how an evaluation deals a mixture out (`masks.share`). With `absent`, each
+    mixture is also asked for the first picture of another mixture, whose mask should be empty.
+    Shape: magnitudes (B, F, T) and (B, N or more, F, T), the first N with a picture; pooled pictures (B, N, K)
     """
-    config = model.config
-    logits = model.logits(pictures, model.channels(mixture)).float()
-    target, weight = model.target(sources, mixture), model.weight(mixture)
+    config, n = model.config, pictures.shape[1]
+    bce = config.loss == "bce"  # of logits; the other losses are of masks, which need have no odds
+    asked = torch.cat([pictures, pictures[:, :1].roll(1, 0)], 1) if bce and config.absent else pictures
+    logits = model.logits(asked, model.channels(mixture)).float()
+    found, absent = logits[:, :n], logits[:, n:]
+    target, weight = model.target(sources, mixture)[:, :n], model.weight(mixture)
     if config.loss_mean == "weights":
         weight = weight / mean(weight.mean())
-    return masks.loss(logits if config.loss == "bce" else model.mask(logits), target, weight, config.loss)
-
-
-def remix(sources: Tensor, times: int) -> Tensor:
-    """The same sources in `times` as many mixtures: among `times` mixtures that follow each other, source n is handed on by n.
-
-    Reading clips and looking at their frames costs more than another mixture of them.
-    Shape: (B, N, ...), B a multiple of times -> (B times, N, ...)
-    """
-    groups = sources.unflatten(0, (-1, times))
-    turned = [
-        torch.stack([s.roll(-n * i, 1) for n, s in enumerate(groups.unbind(2))], 2).flatten(0, 1) for i in range(times)
-    ]
-    return torch.cat(turned)
+    total = masks.loss(found if bce else model.mask(found), target, weight, config.loss)
+    if bce and config.among:
+        total = total + config.among * masks.loss_among(found, target, weight)
+    if bce and config.absent:
+        total = total + config.absent * masks.loss(absent, torch.zeros_like(absent), weight)
+    return total

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -25,7 +25,8 @@ from .config import AnyPath, Config
 from .engine import accelerator, deaf, enough_memory, interruptible, kept_memory, mean, readers, synchronized
 from .errors import SopError
 from .index import Clip
-from .mixing import Listed, Mixture, Training, draw_pairs, lit
+from .looks import look_once
+from .mixing import Listed, Mixture, Training, draw_pairs
 from .nets import SoundOfPixels
 from .objective import Objective
 
@@ -79,7 +80,7 @@ def fit_on_gpus(
 
     The notebook must not have used a GPU before: its processes are forks of the kernel.
     """
-    shares = config.batch // (config.accumulate * config.remix)
+    shares = config.batch // config.accumulate
     processes = max(n for n in range(1, max(torch.cuda.device_count(), 1) + 1) if shares % n == 0)
 
     def one() -> None:
@@ -137,15 +138,14 @@ class _Run:
         self.config, self.data, self.folder, self.engine = config, data, folder, engine
         self.history, self.at, self.named = [], Progress(), set()  # `named`: files that could not be read
         torch.manual_seed(config.seed)
-        model = SoundOfPixels(replace(config, pretrained=config.pretrained and not state))
+        model = SoundOfPixels.blank(config) if state else SoundOfPixels(config)
         model.to(engine.device, memory_format=torch.channels_last)  # convolutions need no reordering
         if state:
-            model.load_state_dict(state["model"])
+            checkpoint.same_backbone(folder, state.get("backbone", ""), model)
+            model.load_learned(state["model"])
             self.history, self.at = [Record(**row) for row in state["history"]], Progress(**state["at"])
-        elif config.start == "spread":
-            first = [data[i] for i in range(min(64 // config.sources, len(data)))]
-            seen = [torch.stack([item[key] for item in first]).to(engine.device) for key in ("frames", "light")]
-            model.spread(lit(*seen))
+        if config.looks_once:
+            data.looked = look_once(data, model.frame, engine)
         self.model = model
         self.objective, self.optimizer = trainable(model, engine)
         if state:
@@ -232,7 +232,8 @@ class _Run:
         if self.engine.is_main_process:
             optimizer, history = self.optimizer.state_dict(), [asdict(r) for r in self.history]
             state = {
-                "model": self.model.state_dict(),
+                "model": self.model.learned(),
+                "backbone": self.model.backbone,
                 "optimizer": optimizer,
                 "history": history,
                 "at": asdict(self.at),
@@ -298,9 +299,10 @@ def _optimizer(model: SoundOfPixels, config: Config) -> torch.optim.Optimizer:
     """A learning rate for each part, as published; what is reached of it is set at every step."""
     groups = [
         {"params": [*model.sound.parameters(), *model.synthesizer.parameters()], "base": config.lr_sound},
-        {"params": list(model.frame.features.parameters()), "base": config.lr_frame},
+        {"params": [p for p in model.frame.features.parameters() if p.requires_grad], "base": config.lr_frame},
         {"params": list(model.frame.fc.parameters()), "base": config.lr_fc},
     ]
+    groups = [group for group in groups if group["params"]]
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr_sound, momentum=0.9, weight_decay=config.weight_decay, fused=True)
     return torch.optim.AdamW(groups, lr=config.lr_sound, weight_decay=config.weight_decay, fused=True)

@@ -63,3 +63,15 @@ def test_masks_that_add_up_give_sounds_that_add_up():
     torch.testing.assert_close(parts.sum(0), sounds.sum(0), atol=1e-4, rtol=0)
     assert torch.equal(masks.harden(torch.tensor([0.5, 0.51]), "binary"), torch.tensor([0.0, 1.0]))
     assert torch.equal(masks.harden(torch.tensor([0.5, 0.51]), "ratio"), torch.tensor([0.5, 0.51]))
+
+
+def test_the_loss_among_sources_is_torchs_cross_entropy_and_leaves_out_what_nobody_sounds_in():
+    generator = torch.manual_seed(0)
+    logits, weight = torch.randn(2, 3, 4, 5, generator=generator), torch.rand(2, 1, 4, 5, generator=generator)
+    loudest = torch.randint(0, 3, (2, 4, 5), generator=generator)
+    target = torch.nn.functional.one_hot(loudest, 3).movedim(-1, 1).float()
+    target[0, :, 0, 0], loudest[0, 0, 0] = 0, -100  # silence, which cross_entropy ignores
+    each = torch.nn.functional.cross_entropy(logits, loudest, reduction="none")
+    torch.testing.assert_close(masks.loss_among(logits, target, weight), (each * weight[:, 0]).mean())
+    dealt = masks.share(logits)
+    torch.testing.assert_close(masks.loss_among(dealt.log(), target, weight), masks.loss_among(logits, target, weight))

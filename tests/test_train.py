@@ -179,7 +179,7 @@ def test_the_loss_curve_is_the_same_at_any_number_of_workers(run, tiny_clips, tm
 
 
 def test_a_batch_in_parts_takes_as_many_steps_of_the_optimizer(tiny_clips, tmp_path):
-    config = replace(TINY, accumulate=2, remix=1, epochs=1)
+    config = replace(TINY, accumulate=2, epochs=1)
     folder = tmp_path / "run"
     assert len(list(train.fit(config, tiny_clips, tiny_clips, folder))) == 1
     state = torch.load(folder / "state" / "last.pt", weights_only=True)
@@ -190,7 +190,7 @@ def test_a_batch_in_parts_takes_as_many_steps_of_the_optimizer(tiny_clips, tmp_p
 
 def test_gradients_of_a_batch_in_parts_are_their_mean(tiny_clips):
     """Each half weighs its own bins; with batch statistics kept out of it, halves are halves."""
-    config = replace(TINY, remix=1, accumulate=2, weighted=False, optimizer="sgd", weight_decay=0.0, lr_sound=1.0)
+    config = replace(TINY, accumulate=2, weighted=False, optimizer="sgd", weight_decay=0.0, lr_sound=1.0)
     batch = torch.utils.data.default_collate([Training(tiny_clips, config)[i] for i in range(4)])
     torch.manual_seed(0)
     model = SoundOfPixels(config).eval()
@@ -221,7 +221,7 @@ def test_bf16_is_for_the_nets_alone(tiny_clips, tmp_path):
 
 
 def test_a_loud_window_counts_more_only_where_bins_do(tiny_clips):
-    config = replace(TINY, remix=1, loudness="absolute")
+    config = replace(TINY, loudness="absolute", among=0.0)
     torch.manual_seed(0)
     model = SoundOfPixels(config).eval()
     mags = torch.rand(2, 2, config.bins, config.stft_frames)
@@ -555,16 +555,22 @@ def test_a_missing_or_broken_checkpoint_gets_one_clear_sentence(run, tmp_path):
         checkpoint.load_model(tmp_path)
 
 
-def test_pictures_differ_from_the_first_step_on(tiny_clips):
+def test_masks_of_absent_pictures_are_asked_to_be_empty_and_nobody_is_asked_for_noise(tiny_clips):
+    """The loss with `absent` is the loss without, and more the more of the mixture the other's picture claims."""
     torch.manual_seed(0)
-    model, data = SoundOfPixels(TINY).train(), Training(tiny_clips, TINY)
-    frames = torch.stack([data[i]["frames"] for i in range(16)])
-    before = model.pooled(frames).flatten(0, 1).std(0)
-    model.spread(frames)
-    numbers = model.pooled(frames).flatten(0, 1)
-    assert (before < 0.5).any()
-    torch.testing.assert_close(numbers.std(0), torch.ones(TINY.channels), atol=1e-3, rtol=0)
-    torch.testing.assert_close(numbers.mean(0), torch.zeros(TINY.channels), atol=1e-3, rtol=0)
+    model = SoundOfPixels(replace(TINY, among=0.0)).eval()
+    sources, pictures = torch.rand(2, 2, TINY.bins, TINY.stft_frames), torch.zeros(2, 2, TINY.channels)
+    plain = objective.mask_loss(model, sources.sum(1), sources, pictures).item()
+    model.config = replace(model.config, absent=0.5)
+    found = objective.mask_loss(model, sources.sum(1), sources, pictures).item()
+    assert found == pytest.approx(plain + 0.5 * np.log(2), rel=1e-4)  # undecided masks: half of everything
+    model.config = replace(TINY, among=0.0, weighted=False)
+    noise = 10 * torch.ones(2, 1, TINY.bins, TINY.stft_frames)  # louder than any source, so all masks should be empty
+    full = torch.full((2, 2, TINY.channels), 9.0)
+    heard = [torch.cat([sources, n], 1) for n in (noise, 0 * noise)]
+    loud, quiet = (objective.mask_loss(model, sources.sum(1), h, full).item() for h in heard)
+    empty, _ = (objective.mask_loss(model, sources.sum(1), h, -full).item() for h in heard)
+    assert loud > quiet and empty < loud
 
 
 def test_training_learns_which_square_sounds_how(tiny_clips, empty_rooms):
@@ -593,12 +599,6 @@ def test_schedule_rises_then_falls_to_nothing():
     assert 0 < shares[0] < shares[top] == 1.0 and top == 9  # the tenth of 100 steps
     assert shares[-1] < 0.01
     assert all(a >= b for a, b in zip(shares[top:], shares[top + 1 :], strict=False))
-
-
-def test_remix_keeps_the_drawn_mixtures_and_adds_others_of_the_same_sources():
-    sources = torch.arange(8).view(4, 2)  # mixture b holds the sources 2 b and 2 b + 1
-    assert objective.remix(sources, 1).tolist() == sources.tolist()
-    assert objective.remix(sources, 2).tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [0, 3], [2, 1], [4, 7], [6, 5]]
 
 
 def _listens(ready, seconds):

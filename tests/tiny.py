@@ -19,8 +19,16 @@ SHARED = Path(os.environ.get("SOP_SHARED", Path(__file__).parents[2] / "shared")
 SETTINGS = {
     "name": "tiny", "samples": "8191", "bins": "32", "image": "32", "stride": "2", "sound_width": "4", "frame_width": "8",
     "channels": "4", "pool": "0", "batch": "4", "epoch_size": "8", "epochs": "2", "val_pairs": "4", "workers": "0",
+    "backbone": "resnet18", "frame_groups": "3", "frame_dilation": "false", "frame_stride": "8", "pretrained": "false",
+    "together": "0", "noise": "0", "lr_fc": "4e-4", "lr_frame": "4e-4",
 }  # fmt: skip
 TINY = DEMO.override(SETTINGS)
+# The same with eyes that have learned to see: 64 pixels, so that the grid is 4 x 4 as well.
+SEEING = DEMO.override(
+    SETTINGS
+    | {"backbone": DEMO.backbone, "pretrained": "true", "image": "64", "frame_stride": "16", "frame_groups": "4",
+       "frame_width": "64", "looks": "3", "together": "0.5", "noise": "0.2", "pool": "0.25"}
+)  # fmt: skip
 TONES = {"red": 440.0, "blue": 1_760.0}  # Hz: what each colour sounds like
 COLOURS = {"red": (220, 30, 30), "blue": (30, 60, 220)}
 

@@ -47,8 +47,16 @@ class FrameNet(nn.Module):
         self.register_buffer("mean", 255 * mean.view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * std.view(3, 1, 1), persistent=False)
 
+    def look(self, pictures: Tensor) -> Tensor:
+        """What the body sees. Shape: 0..255 (B, 3, h, w) -> (B, C, h / stride, w / stride)"""
+        return self.features((pictures - self.mean) / self.std)
+
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.fc(self.features((pictures - self.mean) / self.std))
+        return self.fc(self.look(pictures))
+
+    def frozen(self) -> set[str]:
+        """Keys of what never learns: none."""
+        return set()
 
 
 def _group(reads: int, writes: int, stride: int) -> nn.Sequential:

@@ -3,12 +3,15 @@
 Source: Zhao et al. 2018, figure 2.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from ..config import Config
+from ..config import PUBLISHED, Config
 from ..masks import apply, harden, share, targets, weights
 from ..spectrogram import Warp, log_magnitude, magnitude, stft
+from .eyes import Eyes
 from .frame import FrameNet
 from .sound import SoundNet
 from .synthesizer import Synthesizer
@@ -21,6 +24,15 @@ def _published_start(module: nn.Module) -> None:
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
+
+
+def _frame_net(config: Config) -> Eyes | FrameNet:
+    if config.backbone != PUBLISHED:
+        weights = config.backbone_weights
+        how = config.grid, config.image, config.pretrained, weights, config.backbone_learns
+        return Eyes(config.channels, config.backbone, *how)
+    how = config.frame_width, config.frame_stride, config.frame_groups, config.frame_dilation, config.pretrained
+    return FrameNet(config.channels, *how)
 
 
 def activate(x: Tensor, kind: str, dim: int) -> Tensor:
@@ -37,25 +49,39 @@ class SoundOfPixels(nn.Module):
     """
 
     def __init__(self, config: Config):
+        """Raises SopError where the backbone's weights can't be had (see `Eyes`)."""
         super().__init__()
         self.config = config
-        self.sound = SoundNet(config.channels, config.sound_depth, config.sound_width)
-        self.frame = FrameNet(
-            config.channels,
-            config.frame_width,
-            config.frame_stride,
-            config.frame_groups,
-            config.frame_dilation,
-            config.pretrained,
-        )
+        self.sound = SoundNet(config.channels, config.sound_depth, config.sound_width, config.sound_up)
+        self.frame = _frame_net(config)
         self.synthesizer = Synthesizer(config.channels, config.synthesizer == "linear")
         self.warp = Warp(config.bins, config.n_fft // 2 + 1, config.warp)
         if config.start == "published":
             self.sound.apply(_published_start)
-        if config.start == "spread" and config.sound_activation == "softmax" and config.synthesizer == "linear":
+        if config.start == "even" and config.sound_activation == "softmax" and config.synthesizer == "linear":
             # The channels add up to 1: logits start at 0, and may reach from -2 to 2.
             nn.init.constant_(self.synthesizer.scale, 4.0)
             nn.init.constant_(self.synthesizer.bias, -2.0)
+
+    @classmethod
+    def blank(cls, config: Config) -> "SoundOfPixels":
+        """A model before training, or to load weights into: a frozen backbone is whole, the published one random."""
+        return cls(replace(config, pretrained=config.pretrained and config.backbone != PUBLISHED))
+
+    @property
+    def backbone(self) -> str:
+        """16 letters that name the frozen weights which a checkpoint leaves out; "" where it has all."""
+        return self.frame.digest if self.config.pretrained and self.frame.frozen() else ""
+
+    def learned(self) -> dict[str, Tensor]:
+        """The state dict without the weights that `backbone` names."""
+        frozen = {f"frame.{key}" for key in self.frame.frozen()} if self.backbone else set()
+        return {k: v for k, v in self.state_dict().items() if k not in frozen}
+
+    def load_learned(self, state: dict[str, Tensor]) -> None:
+        """Take what `learned` gave. Raises RuntimeError where that is of another model."""
+        known = {k: v for k, v in self.state_dict().items() if k not in self.learned()}
+        self.load_state_dict(known | state)
 
     def stft(self, sound: Tensor) -> Tensor:
         """Complex spectrogram with the config's window and hop. Shape: (..., L) -> (..., F_linear, T)"""
@@ -74,12 +100,20 @@ class SoundOfPixels(nn.Module):
         images = self.sound(log_magnitude(mags, self.config.loudness)[:, None])
         return activate(images, self.config.sound_activation, 1)
 
+    def look(self, frames: Tensor) -> Tensor:
+        """What the backbone sees in frames. Shape: 0..255 (..., 3, h, w) -> (..., C, H, W)"""
+        return self.frame.look(frames.flatten(0, -4)).unflatten(0, frames.shape[:-3])
+
     def pixels(self, frames: Tensor) -> Tensor:
         """Each pixel's K numbers, before the sigmoid, greatest over time (their mean, if the config pools by the mean of all).
 
         Shape: uint8 (B, V, 3, h, w) -> (B, H, W, K)
         """
-        grid = self.frame(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # (B, V, K, H, W)
+        return self.numbers(self.look(frames))
+
+    def numbers(self, seen: Tensor) -> Tensor:
+        """The same from what the backbone saw. Shape: (B, V, C, H, W) -> (B, H, W, K)"""
+        grid = self.frame.fc(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])  # (B, V, K, H, W)
         return self.over_time(grid.movedim(1, 0)).movedim(1, -1)
 
     def over_time(self, numbers: Tensor) -> Tensor:
@@ -125,19 +159,17 @@ class SoundOfPixels(nn.Module):
             return torch.stack([self.pool(self.pixels(one).flatten(1, 2)) for one in frames.unbind(1)], 1)
         return self.pool(self.pixels(frames.flatten(0, 1)).flatten(1, 2)).unflatten(0, frames.shape[:2])
 
-    @torch.no_grad()
-    def spread(self, frames: Tensor) -> None:
-        """Start where pictures differ: scale the frame net's last layer so that over these pictures each of the K pooled
-        numbers has mean 0 and standard deviation 1.
+    def pooled_seen(self, seen: Tensor, cells: Tensor) -> Tensor:
+        """The same from what the backbone saw, of each source's `cells` alone: as large a share of them.
 
-        At a random start the greatest of many pixels are about the same for every picture, and far up the sigmoid's shoulder:
-        eyes and ears have little to learn from each other. Source: layer-sequential unit variance,
-        Mishkin & Matas 2016. Shape: uint8 (B, N, V, 3, h, w)
+        Shape: (B, N, V, C, H, W), bool (B, N, H, W) -> (B, N, K)
         """
-        numbers = self.pooled(frames).flatten(0, 1)  # (B N, K)
-        fc, scale = self.frame.fc, 1 / numbers.std(0).clamp_min(1e-6)
-        fc.weight *= scale[:, None, None, None]
-        fc.bias.copy_((fc.bias - numbers.mean(0)) * scale)
+        numbers = self.numbers(seen.flatten(0, 1)).flatten(1, 2)  # (B N, H W, K)
+        cells = cells.flatten(0, 1).flatten(1)[..., None]  # (B N, H W, 1)
+        counts = (self.config.pool * cells.sum(1, keepdim=True)).round().clamp_min(1)  # (B N, 1, 1)
+        most = numbers.masked_fill(~cells, -torch.inf).topk(max(1, round(self.config.pool * cells.shape[1])), 1).values
+        counted = torch.arange(most.shape[1], device=most.device)[None, :, None] < counts
+        return (most.where(counted, 0).sum(1) / counts[:, 0]).unflatten(0, seen.shape[:2])
 
     def masks(self, mixture: Tensor, frames: Tensor) -> Tensor:
         """The masks of a mixture's sources, 0 to 1: they add up to 1 if the config says `share`, else each stands alone.

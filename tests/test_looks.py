@@ -1,0 +1,182 @@
+"""What a frozen backbone sees of training's pictures: made once, kept beside the data, and what training would see anyway."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import timm
+import torch
+from tiny import SEEING, TONES, write_clip
+
+from sop_core import checkpoint, engine, looks, mixing, train
+from sop_core.errors import SopError
+from sop_core.mixing import Training
+from sop_core.nets import SoundOfPixels
+
+
+@pytest.fixture
+def clips(tmp_path):
+    return [write_clip(tmp_path, label, n) for n in range(2) for label in TONES]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return SoundOfPixels(SEEING).eval()
+
+
+@pytest.fixture(scope="module")
+def motor():
+    return engine.accelerator(SEEING, "cpu")
+
+
+def looked(clips, model, motor, config=SEEING) -> Training:
+    data = Training(clips, config)
+    data.looked = looks.look_once(data, model.frame, motor)
+    return data
+
+
+def test_they_are_what_the_backbone_sees_of_the_pictures_that_the_same_seed_draws(clips, model, motor):
+    data = looked(clips, model, motor)
+    for clip in (0, 3):
+        rng = data.of_look(clip, 2, False)
+        frames, light = mixing.see(data.part(clips[clip], rng), SEEING, rng)
+        lit = mixing.lit(torch.from_numpy(frames)[None, None], torch.from_numpy(light)[None, None])
+        expected = model.look(lit[0].floor())[0, 0]
+        torch.testing.assert_close(
+            torch.from_numpy(data.looked.alone(clip, 2).copy()).float(), expected, atol=0.02, rtol=0.02
+        )
+    rng = data.of_look(1, 1)
+    parts = data.mixture(1, rng)
+    assert parts[0].clip == clips[1] != parts[1].clip
+    one = mixing.side_by_side([mixing.see(part, SEEING, rng) for part in parts], SEEING)
+    expected = model.look(torch.from_numpy(one)[None])[0, 0]
+    torch.testing.assert_close(
+        torch.from_numpy(data.looked.side_by_side(1, 1).copy()).float(), expected, atol=0.02, rtol=0.02
+    )
+
+
+def test_pictures_side_by_side_stand_where_their_cells_are(clips):
+    """Red on the left, blue on the right, and no cell is asked for both; of three, and on a grid that three don't divide, too."""
+    colours = [np.full((1, 3, 64, 64), 0, np.uint8) for _ in range(3)]
+    for n, picture in enumerate(colours):
+        picture[:, n] = 200
+    light = np.ones(3, np.float32)
+    for count in (1, 2, 3):
+        one = mixing.side_by_side([(c, light) for c in colours[:count]], SEEING)
+        cells = mixing.shares(count, SEEING.grid)
+        assert one.shape == (1, 3, 64, 64) and cells.sum(0).tolist() == [[1] * 4] * 4
+        for n in range(count):
+            mine = np.kron(cells[n], np.ones((16, 16), bool))
+            assert (one[0, n][mine] == 200).all() and (np.delete(one[0], n, 0)[:, mine] == 0).all()
+    dark = mixing.side_by_side([(colours[0], 0.5 * light), (colours[1], light)], SEEING)
+    assert dark[0, 0, 0, 0] == 100 and dark[0, 1, 0, -1] == 200
+
+
+def test_each_source_is_asked_for_in_its_own_cells(model):
+    seen = torch.randn(3, 2, 1, 432, 4, 4, generator=torch.manual_seed(0))
+    cells = torch.ones(3, 2, 4, 4, dtype=torch.bool)
+    cells[1] = torch.from_numpy(mixing.shares(2, (4, 4)))
+    with torch.inference_mode():
+        found, numbers = model.pooled_seen(seen, cells), model.numbers(seen.flatten(0, 1)).unflatten(0, (3, 2))
+        for b in range(3):
+            for n in range(2):
+                mine = numbers[b, n][cells[b, n]].sort(0).values  # of 16 cells a quarter, of 8 as well
+                expected = mine[-round(0.25 * len(mine)) :].mean(0)
+                torch.testing.assert_close(found[b, n], expected)
+        pooled = torch.stack([model.pool(x.flatten(1, 2)) for x in numbers.unbind(1)], 1)
+        torch.testing.assert_close(found[[0, 2]], pooled[[0, 2]])
+
+
+def test_killed_it_goes_on_where_it_was(clips, model, motor, monkeypatch):
+    whole = looked(clips, model, motor).looked.path
+    expected = whole.read_bytes()
+    whole.unlink()
+    times, look = [], model.frame.look
+
+    def counted(pictures):
+        times.append(len(pictures))
+        if len(times) == 3:
+            raise KeyboardInterrupt
+        return look(pictures)
+
+    monkeypatch.setattr(model.frame, "look", counted)
+    with pytest.raises(KeyboardInterrupt):
+        looked(clips, model, motor)
+    part = whole.with_suffix(".part")
+    assert not whole.exists() and part.stat().st_size < len(expected)
+    with part.open("ab") as f:
+        f.write(b"half a row")
+    looked(clips, model, motor)
+    assert whole.read_bytes() == expected and not part.exists() and len(times) == 3 + 2  # two of four clips were left
+    looked(clips, model, motor)
+    assert len(times) == 5
+
+
+def test_other_pictures_are_looked_at_anew_and_the_old_looks_go(clips, model, motor):
+    first = looked(clips, model, motor).looked.path
+    assert looked(clips, model, motor, replace(SEEING, lr_sound=1.0)).looked.path == first
+    second = looked(clips, model, motor, replace(SEEING, crop=0.9)).looked.path
+    assert second != first and sorted(p.name for p in first.parent.iterdir()) == [second.name]
+    next(clips[0].frames.iterdir()).write_bytes(next(clips[1].frames.iterdir()).read_bytes())
+    assert looked(clips, model, motor, replace(SEEING, crop=0.9)).looked.path != second
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_its_mixtures_are_drawn_anew(clips, model, motor):
+    for frame in clips[0].frames.iterdir():
+        frame.write_bytes(b"no picture")
+    data = looked(clips, model, motor, replace(SEEING, epoch_size=40))
+    items = [data[i] for i in range(40)]
+    assert not any(item["seen"].isnan().any() for item in items)
+    assert any(f"{clips[0].name}" in item["skipped"] and "could not be read" in item["skipped"] for item in items)
+
+
+def test_a_disk_without_room_gets_one_line(clips, model, motor, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
+    with pytest.raises(
+        SopError, match=r"looks: what the backbone sees can't be kept there \(it needs 0.3 MB, 0.0 are free\).*looks=0"
+    ):
+        looked(clips, model, motor)
+    assert not list((clips[0].frames.parents[2] / "looks").glob("*.npy"))
+
+
+def test_training_from_looks_resumes_and_its_checkpoint_leaves_the_backbone_out(clips, model, tmp_path):
+    config = replace(SEEING, workers=1)
+    first = next(iter(train.fit(config, clips, clips, tmp_path / "halves")))
+    rest = list(train.fit(config, clips, clips, tmp_path / "halves", resume=True))
+    whole = list(train.fit(replace(config, workers=0), clips, clips, tmp_path / "whole"))
+    for a, b in zip([first, *rest], whole, strict=True):
+        assert a.loss == pytest.approx(b.loss, rel=1e-5) and a.val_sdr == pytest.approx(b.val_sdr, abs=1e-3)
+    kept = checkpoint.load_model(tmp_path / "whole")
+    size = (tmp_path / "whole" / "model.safetensors").stat().st_size
+    assert size < 4.2 * sum(v.numel() for v in kept.learned().values()) + 20_000
+    assert not any(key.startswith("frame.features") for key in kept.learned())
+    assert kept.frame.digest == model.frame.digest
+    sound, frames = torch.randn(1, 8191), torch.randint(0, 255, (1, 2, 1, 3, 64, 64), dtype=torch.uint8)
+    again = checkpoint.load_model(tmp_path / "whole")
+    assert torch.equal(kept.separate(sound, frames), again.separate(sound, frames))
+
+
+def test_a_checkpoint_with_a_backbone_of_other_weights_is_refused(clips, tmp_path):
+    folder = tmp_path / "run"
+    list(train.fit(replace(SEEING, epochs=1), clips, clips, folder))
+    torch.save(timm.create_model(SEEING.backbone).state_dict(), tmp_path / "other.pth")
+    config = checkpoint.read_config(folder)
+    checkpoint.write_config(folder, replace(config, backbone_weights=str(tmp_path / "other.pth")))
+    with pytest.raises(SopError, match="learned with tf_efficientnet_lite0 of other weights"):
+        checkpoint.load_model(folder)
+    with pytest.raises(SopError, match="of other weights"):
+        next(train.fit(checkpoint.read_config(folder), clips, clips, folder, resume=True))
+
+
+def test_what_learns_of_the_backbone_is_in_the_checkpoint(clips, tmp_path):
+    config = replace(SEEING, backbone_learns=1, epochs=1, lr_frame=1e-2)
+    list(train.fit(config, clips, clips, tmp_path / "run"))
+    assert not (clips[0].frames.parents[2] / "looks").exists()  # what changes is looked at anew
+    learned, before = checkpoint.load_model(tmp_path / "run"), SoundOfPixels(config)
+    kept = [key for key in learned.learned() if key.startswith("frame.features")]
+    assert kept and len(kept) < len(learned.frame.features.state_dict())
+    changed = [
+        k for k, v in before.state_dict().items() if "features" in k and not torch.equal(v, learned.state_dict()[k])
+    ]
+    assert changed and set(changed) <= set(kept)
