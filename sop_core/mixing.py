@@ -384,11 +384,11 @@ def side_by_side(pictures: list[tuple[np.ndarray, np.ndarray]], config: Config) 
 
 
 def _noise(sounds: np.ndarray, rng: Generator) -> np.ndarray:
-    """Noise between white and brown, 15 dB softer to 6 dB louder than the mixture's sources are. Shape: (N, L) -> (L,)"""
+    """Noise between white and brown, 15 dB softer to 12 dB louder than the mixture's sources are. Shape: (N, L) -> (L,)"""
     size = sounds.shape[1]
     spectrum = rng.standard_normal((2, size // 2 + 1)) * np.linspace(1e-3, 1, size // 2 + 1) ** -rng.uniform(0, 1.2)
     noise = np.fft.irfft(spectrum[0] + 1j * spectrum[1], size)
-    level = np.sqrt(np.square(sounds).mean()) * 10 ** (rng.uniform(-15, 6) / 20)
+    level = np.sqrt(np.square(sounds).mean()) * 10 ** (rng.uniform(-15, 12) / 20)
     return np.float32(noise * level / np.sqrt(np.square(noise).mean()))
 
 

@@ -48,21 +48,13 @@ def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
 def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: Tensor) -> Tensor:
     """The loss of the masks that pictures call for, a scalar: each mask by itself, and among the mixture's sources.
 
-    By itself is how a click asks; among the others is how an evaluation deals a mixture out (`masks.share`). With `absent`, each
-    mixture is also asked for the first picture of another mixture, whose mask should be empty.
+    By itself is how a click asks; among the others is how an evaluation deals a mixture out (`masks.share`).
     Shape: magnitudes (B, F, T) and (B, N or more, F, T), the first N with a picture; pooled pictures (B, N, K)
     """
-    config, n = model.config, pictures.shape[1]
-    bce = config.loss == "bce"  # of logits; the other losses are of masks, which need have no odds
-    asked = torch.cat([pictures, pictures[:, :1].roll(1, 0)], 1) if bce and config.absent else pictures
-    logits = model.logits(asked, model.channels(mixture)).float()
-    found, absent = logits[:, :n], logits[:, n:]
-    target, weight = model.target(sources, mixture)[:, :n], model.weight(mixture)
+    config, bce = model.config, model.config.loss == "bce"
+    logits = model.logits(pictures, model.channels(mixture)).float()
+    target, weight = model.target(sources, mixture)[:, : pictures.shape[1]], model.weight(mixture)
     if config.loss_mean == "weights":
         weight = weight / mean(weight.mean())
-    total = masks.loss(found if bce else model.mask(found), target, weight, config.loss)
-    if bce and config.among:
-        total = total + config.among * masks.loss_among(found, target, weight)
-    if bce and config.absent:
-        total = total + config.absent * masks.loss(absent, torch.zeros_like(absent), weight)
-    return total
+    alone = masks.loss(logits if bce else model.mask(logits), target, weight, config.loss)
+    return alone + config.among * masks.loss_among(logits, target, weight) if bce and config.among else alone
