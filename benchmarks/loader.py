@@ -10,6 +10,7 @@ import argparse
 import io
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -23,6 +24,7 @@ from sop_core import media, mixing
 from sop_core.config import MUSIC
 from sop_core.index import Clip
 
+PAPER = replace(MUSIC, looks=0, together=0.0, noise=0.0)  # both roads read the same pictures, each of them alone
 SECONDS, JPG = 90, 23_000  # of sound a clip, bytes a frame
 
 
@@ -66,7 +68,7 @@ class Plain(Dataset):
         return len(self.data)
 
     def __getitem__(self, i: int) -> dict[str, torch.Tensor]:
-        config, (mixture, _) = MUSIC, self.data.draw(i)
+        config, mixture = PAPER, self.data.draw(i).mixture
         sounds, frames = [], []
         for clip, start in mixture:
             whole, _ = librosa.load(clip.sound, sr=None, mono=True)
@@ -95,8 +97,8 @@ def rate(data: Dataset, workers: int, seconds: float) -> float:
 
 def breakdown(data: mixing.Mixtures) -> dict[str, float]:
     """Milliseconds a mixture, by part, each alone in this process."""
-    config = MUSIC
-    parts = [part for i in range(40) for part in data.draw(i)[0]]
+    config = PAPER
+    parts = [part for i in range(40) for part in data.draw(i).mixture]
     size, times = (config.image, config.image), {}
 
     def clock(name: str, work) -> None:
@@ -133,7 +135,7 @@ def main() -> None:
         sizes = [p.stat().st_size for c in clips for p in c.frames.iterdir()]
         mp3 = np.mean([c.sound.stat().st_size for c in clips])
         print(f"{len(clips)} clips: {np.mean(sizes) / 1e3:.1f} KB a jpg, {mp3 / 1e3:.0f} KB an mp3 of {SECONDS} s\n")
-        data = mixing.Training(clips, MUSIC)
+        data = mixing.Training(clips, PAPER)
         print(f"{'workers':<10}{'plain':>10}{'sop_core':>10}{'ratio':>8}   (mixtures of two a second)")
         for workers in args.workers:
             plain, ours = (rate(d, workers, args.seconds) for d in (Plain(data), data))

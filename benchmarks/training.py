@@ -1,10 +1,11 @@
-"""How fast a training step is at the paper's MUSIC setting, against the plain road: eager float32, as torch comes.
+"""How fast a training step is: looked once, looking at every step, and the released code's nets on the plain road.
 
-    python benchmarks/training.py [--batch 4] [--device cpu] [--steps 5] [--precision auto] [--compile]
+    python benchmarks/training.py [--preset music] [--batch 4] [--device cpu] [--steps 5] [--precision auto] [--compile]
 
-U-Net of 7 levels, dilated ResNet-18, 3 frames of 224 x 224, 65,535 samples, two sources. Both roads do the same sums, each in
-processes of its own (an allocator can't be put back), in turns, the best of all their steps. `rate` is what the step's sums
-take of the rate at which this machine multiplies float32 matrices. Then: time of each part, peak memory, and the loader's speed.
+`once`: the frozen backbone has looked before (`looks.py`), and a step costs the sound net alone. `anew`: it looks at every step.
+`plain`: `profile=sop2018`, eager float32, as torch comes: the ResNet learns. Each road in processes of its own (an allocator can't
+be put back), in turns, the best of all their steps. `rate` is what a road's own sums take of the rate at which this machine
+multiplies float32 matrices. Then: time of each part of `once` and of looking, peak memory, and the loader's speed on both roads.
 """
 
 import argparse
@@ -23,10 +24,13 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from sop_core import engine, train
-from sop_core.config import MUSIC
-from sop_core.mixing import Training, lit
+from sop_core.config import PRESETS, Config
+from sop_core.looks import look_once
+from sop_core.mixing import Training
 from sop_core.nets import SoundOfPixels, sound
-from sop_core.objective import Objective
+from sop_core.objective import Objective, pictures
+
+ROADS = ("once", "anew", "plain")
 
 
 def seconds(work, device: torch.device, times: int) -> float:
@@ -43,11 +47,12 @@ def seconds(work, device: torch.device, times: int) -> float:
 
 def road(name: str, args) -> dict:
     """Times of one road, in this process."""
-    config = replace(MUSIC, pretrained=False, batch=args.batch, compile=args.compile, precision=args.precision)
+    config = replace(PRESETS[args.preset], batch=args.batch, compile=args.compile, precision=args.precision)
     device = engine.device_of(args.device)
     torch.manual_seed(0)
     if name == "plain":
-        config = replace(config, precision="fp32", compile=False)
+        config = config.override({"profile": "sop2018", "precision": "fp32", "pretrained": "false"})
+        config = replace(config, compile=False)
         sound._UpConv.forward = sound._UpConv.in_order
         model = SoundOfPixels(config).to(device).train()
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
@@ -57,12 +62,17 @@ def road(name: str, args) -> dict:
         model = SoundOfPixels(config).to(device, memory_format=torch.channels_last).train()
         objective, optimizer = train.trainable(model, motor)
         backward = motor.backward
-    b, v = args.batch, config.frames
-    batch = {
-        "sounds": 0.1 * torch.randn(b, 2, config.samples, device=device),
-        "frames": torch.randint(0, 255, (b, 2, v, 3, config.image, config.image), dtype=torch.uint8, device=device),
-        "light": torch.ones(b, 2, 3, device=device),
-    }
+    b, v, grid = args.batch, config.frames, config.grid
+    batch = {"sounds": 0.1 * torch.randn(b, 2, config.samples, device=device)}
+    if name == "once":
+        batch["seen"] = torch.randn(b, 2, v, model.frame.fc[0].num_features, *grid, device=device).half()
+    else:
+        shape = (b, 2, v, 3, config.image, config.image)
+        batch["frames"] = torch.randint(0, 255, shape, dtype=torch.uint8, device=device)
+        batch["light"] = torch.ones(b, 2, 3, device=device)
+    if name != "plain":
+        batch["cells"] = torch.ones(b, 2, *grid, dtype=torch.bool, device=device)
+        batch["noise"] = torch.zeros(b, config.samples, device=device)
 
     def step():
         optimizer.zero_grad(set_to_none=True)
@@ -74,10 +84,11 @@ def road(name: str, args) -> dict:
         found["memory"] = torch.cuda.max_memory_allocated() / 2**20
     else:
         found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    if name == "plain":
-        with FlopCounterMode(display=False) as counter:
-            step()
-        return found | {"flops": counter.get_total_flops()}
+    with FlopCounterMode(display=False) as counter:
+        step()
+    found["flops"] = counter.get_total_flops()
+    if name != "once":
+        return found
 
     def spectrograms():
         specs = model.stft(batch["sounds"])
@@ -88,7 +99,7 @@ def road(name: str, args) -> dict:
         _, mixture = spectrograms()
         parts = {
             "STFT, warp": spectrograms,
-            "frame net": lambda: model.pooled(lit(batch["frames"], batch["light"])),
+            "pictures": lambda: pictures(model, batch),
             "sound net": lambda: model.channels(mixture),
             "forward, all": lambda: objective(batch),
         }
@@ -96,6 +107,9 @@ def road(name: str, args) -> dict:
         found["parts"]["backward"] = found["step"] - found["parts"]["forward, all"]
     before = seconds(optimizer.step, device, args.steps)
     found["parts"] |= {"backward": found["parts"]["backward"] - before, "optimizer": before}
+    with torch.no_grad():
+        few = torch.zeros(8, 3, config.image, config.image, dtype=torch.uint8, device=device)
+        found["look"] = seconds(lambda: model.frame.look(few), device, args.steps) / 8
     return found | {"precision": kind}
 
 
@@ -107,18 +121,19 @@ def matrix_rate(device: torch.device) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=PRESETS, default="music")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--device", default=None)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--road", choices=("plain", "sop_core"))
+    parser.add_argument("--road", choices=ROADS)
     args = parser.parse_args()
     if args.road:
         print(json.dumps(road(args.road, args)))
         return
-    device, turns = engine.device_of(args.device), {"plain": [], "sop_core": []}
+    device, turns = engine.device_of(args.device), {name: [] for name in ROADS}
     for _ in range(args.turns):
         for name, found in turns.items():
             words = [sys.executable, *sys.argv, "--road", name]
@@ -128,27 +143,39 @@ def main() -> None:
             found.append(json.loads(done.stdout.splitlines()[-1]))
     best = {name: min(found, key=lambda f: f["step"]) for name, found in turns.items()}
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} cores"
-    flops, rate = best["plain"]["flops"], matrix_rate(device)
-    print(
-        f"{where}, batch {args.batch}, nets in {best['sop_core']['precision']}; a step is {flops / 1e9:.0f} billion sums,"
-    )
-    print(f"float32 matrices go at {rate / 1e9:,.0f} billion a second\n")
-    print(f"{'road':<10} {'s a step':>9} {'mixtures/s':>11} {'rate':>6} {'peak MB':>8}")
+    once, rate = best["once"], matrix_rate(device)
+    print(f"{where}, preset {args.preset}, batch {args.batch}, nets in {once['precision']};")
+    print(f"float32 matrices go at {rate / 1e9:,.0f} billion sums a second\n")
+    print(f"{'road':<6} {'s a step':>9} {'mixtures/s':>11} {'billion sums':>13} {'rate':>6} {'peak MB':>8}")
     for name, found in best.items():
-        share = flops / found["step"] / rate
-        print(f"{name:<10} {found['step']:9.3f} {args.batch / found['step']:11.2f} {share:6.0%} {found['memory']:8.0f}")
-    print(f"{best['plain']['step'] / best['sop_core']['step']:.2f} times\n")
-    for part, took in best["sop_core"]["parts"].items():
-        print(f"{part:<14} {1e3 * took:9.1f} ms")
+        step, share = found["step"], found["flops"] / found["step"] / rate
+        speed, sums = args.batch / step, found["flops"] / 1e9
+        print(f"{name:<6} {step:9.3f} {speed:11.2f} {sums:13.0f} {share:6.0%} {found['memory']:8.0f}")
+    for other in ("anew", "plain"):
+        print(f"once is {best[other]['step'] / once['step']:.2f} times as fast as {other}")
+    print()
+    for part, took in once["parts"].items():
+        print(f"{part:<14} {1e3 * took:9.1f} ms a step")
+    print(f"{'looking':<14} {1e3 * once['look']:9.1f} ms a picture, once")
+    for name, loads in loaders(PRESETS[args.preset], args).items():
+        ratio = loads * best[name]["step"] / args.batch
+        print(f"loader, {name:<6} {loads:9.1f} mixtures/s by one process, {ratio:.1f} times what the nets take")
+
+
+def loaders(config: Config, args) -> dict[str, float]:
+    """Mixtures a second that one process reads, of pictures and of looks."""
+    config, found = replace(config, looks=4, workers=0), {}
     with tempfile.TemporaryDirectory() as folder:
-        config = replace(MUSIC, pretrained=False)
         data = Training(make_clips(Path(folder), 3), config)
-        began, count = time.perf_counter(), 40
-        for _ in DataLoader(torch.utils.data.Subset(data, range(count)), args.batch):
-            pass
-        loads = count / (time.perf_counter() - began)
-    ratio = loads * best["sop_core"]["step"] / args.batch
-    print(f"{'loader':<14} {loads:9.1f} mixtures/s by one process, {ratio:.1f} times what the nets take")
+        for name in ("anew", "once"):
+            if name == "once":
+                motor = engine.accelerator(config, args.device)
+                data.looked = look_once(data, SoundOfPixels(config).to(motor.device).frame, motor)
+            began, count = time.perf_counter(), 40
+            for _ in DataLoader(torch.utils.data.Subset(data, range(count)), args.batch):
+                pass
+            found[name] = count / (time.perf_counter() - began)
+    return found
 
 
 if __name__ == "__main__":

@@ -78,7 +78,9 @@ def look_once(data: Training, eyes: Eyes, engine: Accelerator) -> Looks:
             ) from None
     while not path.exists():
         time.sleep(0.5)
-    return Looks(path, config.looks)
+    found = Looks(path, config.looks)
+    _ = found.table  # opened now: another training of the same data, with other crops, may throw the file away
+    return found
 
 
 def _folder(clips: list[Clip]) -> Path:

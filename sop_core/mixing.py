@@ -39,6 +39,7 @@ class Draw(NamedTuple):
 
     mixture: Mixture
     rng: Generator | None = None  # of its augmentation; None for none
+    muted: bool = False  # its last source is shown, and not heard
     together: bool = False  # its pictures stand side by side in one
     look: int = 0  # of the pictures side by side that were looked at beforehand: which one (`Looked`)
 
@@ -58,8 +59,8 @@ class Mixtures(Dataset):
 
     `sounds` float32 (N, L) before they are added up; `frames` uint8 (N, V, 3, image, image); `light` float32 (N, 3), what
     their colours are to be multiplied with (`lit`); `names`, whose they are; `skipped`, which files could not be read, a line each.
-    Training's have `seen` float16 (N, V, C, H, W) in place of frames and light, where these were looked at beforehand; with
-    `together`, `cells` bool (N, H, W), where in the picture a source is asked for; with `noise`, `noise` float32 (L,).
+    Training's have `cells` bool (N, H, W), where in its picture each source is asked for (with `together`); `noise` float32 (L,)
+    (with `noise`); and `seen` float16 (N, V, C, H, W) instead of frames and light, where they were looked at beforehand.
     """
 
     config: Config
@@ -71,6 +72,8 @@ class Mixtures(Dataset):
     def read(self, draw: Draw) -> dict[str, np.ndarray]:
         """The arrays of one mixture. Raises SopError where a file can't be read."""
         sounds = np.stack([hear(part, self.config, draw.rng) for part in draw.mixture])
+        if draw.muted:
+            sounds[-1] = 0
         if self.config.mixture == "mean":
             sounds /= len(sounds)
         return {"sounds": sounds, **self.pictures(draw)}
@@ -115,10 +118,11 @@ class Training(Mixtures):
     """Training's endless mixtures, `epochs * epoch_size` of them: number i is the same at any number of workers.
 
     Its first part goes through all clips in a new order each round; the others are any other videos. In a share of
-    `silence` the last one is a silent scene, if there are any: its mask should be empty, so that a pixel which shows
-    nothing learns to sound like nothing. In a share of `together` the pictures stand side by side in one, as in a duet, and in a
-    share of `noise` there is noise that no picture shows. Clips whose sound can't be opened are named by a warning and left out; a
-    mixture of which a file turns out to be broken is drawn anew, and says so.
+    `silence` the last one is not to be heard: half of the time it is a silent scene, if there are any, so that a pixel which
+    shows nothing learns to sound like nothing; else its sound is left out, so that a picture learns to claim nothing of what it
+    doesn't show. In a share of `together` the pictures stand side by side in one, as in a duet, and in a share of `noise` there
+    is noise that no picture shows. Clips whose sound can't be opened are named by a warning and left out; a mixture of which a
+    file turns out to be broken is drawn anew, and says so.
     Raises SopError where there are fewer videos than sources, or a clip is shorter than a window.
     """
 
@@ -143,9 +147,11 @@ class Training(Mixtures):
                 return Draw(self.mixture(first, rng), rng, together=True)
             look = int(rng.integers(together_looks(config)))
             parts = self.mixture(first, self.of_look(first, look))
-            return Draw(tuple(self.part(p.clip, rng) for p in parts), rng, True, look)
+            return Draw(tuple(self.part(p.clip, rng) for p in parts), rng, together=True, look=look)
         parts = self.mixture(first, rng)
-        if self.silent and rng.random() < config.silence:
+        if config.silence and rng.random() < config.silence:
+            if not self.silent or rng.random() < 0.5:
+                return Draw(parts, rng, muted=True)
             parts = (*parts[:-1], self.part(self.silent[rng.integers(len(self.silent))], rng))
         return Draw(parts, rng)
 

@@ -2,12 +2,14 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tiny import TINY
 
+from sop_core import checkpoint
 from sop_core.config import DEMO, MUSIC, PROFILES, Config
 from sop_core.errors import SopError
 from sop_core.localize import Scene
@@ -74,3 +76,21 @@ def test_configs_that_were_written_under_a_profile_that_they_are_not_are_read_un
     older = asdict(music) | {"profile": "sop2018"}
     del older["precision"]  # of a time without this setting: the default's value is not the profile's
     assert Config.from_json(json.dumps(older), "here").profile == "sop2018 with precision=auto"
+
+
+def test_a_checkpoint_from_before_there_were_backbones_is_what_it_was():
+    """`golden/before_backbones` was written, and run on a drawn mixture, by the last version that had the published net alone."""
+    folder = Path(__file__).parent / "golden" / "before_backbones"
+    model = checkpoint.load_model(folder)
+    assert (model.config.backbone, model.config.profile, model.config.looks_once) == ("resnet18", "default", False)
+    rng = np.random.default_rng(5)
+    sound = torch.from_numpy(rng.standard_normal((1, model.config.samples)).astype(np.float32))
+    frames = torch.from_numpy(rng.integers(0, 255, (1, 2, 1, 3, 32, 32)).astype(np.uint8))
+    np.testing.assert_allclose(model.separate(sound, frames)[0, :, ::16], np.load(folder / "separated.npy"), atol=1e-4)
+
+
+def test_settings_of_a_backbone_that_learns_or_does_not_are_held_together():
+    assert DEMO.looks_once and not DEMO.override({"backbone_learns": "1"}).looks_once
+    assert not DEMO.override({"looks": "0"}).looks_once and not MUSIC.override({"profile": "sop2018"}).looks_once
+    with pytest.raises(SopError, match="backbone_learns=2 with backbone=resnet18, which learns whole"):
+        MUSIC.override({"profile": "sop2018", "backbone_learns": "2"})
