@@ -27,6 +27,7 @@ from .config import AnyPath, Config
 from .engine import deaf
 from .errors import SopError
 from .index import Clip
+from .media import sweep, unfinished
 from .mixing import Training, see, side_by_side, together_looks
 from .nets import Eyes
 
@@ -138,10 +139,11 @@ def _write(path: Path, data: Training, eyes: Eyes, engine: Accelerator) -> None:
     shape = (len(pictures), pictures.count, eyes.fc[0].num_features, *config.grid)
     row = 2 * math.prod(shape[1:])  # bytes
     path.parent.mkdir(exist_ok=True)
-    part = path.with_suffix(".part")
-    for other in path.parent.glob("*.*"):
-        if other.suffix in (".npy", ".part") and other.stem != path.stem:
-            other.unlink()
+    part = unfinished(path, path.stem[:8])
+    sweep(path.parent)
+    for other in path.parent.glob("*.npy"):
+        if not other.name.startswith(".part"):  # another training may be writing that
+            other.unlink(missing_ok=True)
     with part.open("ab") as f:
         header = io.BytesIO()
         np.lib.format.write_array_header_2_0(header, {"descr": "<f2", "fortran_order": False, "shape": shape})

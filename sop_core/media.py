@@ -20,7 +20,7 @@ import shutil
 import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -648,6 +648,20 @@ def whole(path: AnyPath) -> Iterator[Path]:
         _fsync(path.parent)
     finally:
         _remove(part)
+
+
+def unfinished(path: AnyPath, token: str) -> Path:
+    """A name beside `path` for what is written piece after piece, and renamed when it is whole: it holds what a killed process of
+    this machine had written, if there is any. `token`, eight hexadecimal digits, names what is written.
+    """
+    path = Path(path)
+    mine = path.parent / f".part-{platform.node()}-{os.getpid()}-{token}{path.suffix}"
+    for left in [] if mine.exists() else path.parent.glob(f".part-*-{token}{path.suffix}"):
+        if _orphan(left):
+            with suppress(OSError):  # another process was quicker
+                left.rename(mine)
+                break
+    return mine
 
 
 def sweep(folder: AnyPath) -> int:

@@ -39,7 +39,6 @@ class Draw(NamedTuple):
 
     mixture: Mixture
     rng: Generator | None = None  # of its augmentation; None for none
-    muted: bool = False  # its last source is shown, and not heard
     together: bool = False  # its pictures stand side by side in one
     look: int = 0  # of the pictures side by side that were looked at beforehand: which one (`Looked`)
 
@@ -72,8 +71,6 @@ class Mixtures(Dataset):
     def read(self, draw: Draw) -> dict[str, np.ndarray]:
         """The arrays of one mixture. Raises SopError where a file can't be read."""
         sounds = np.stack([hear(part, self.config, draw.rng) for part in draw.mixture])
-        if draw.muted:
-            sounds[-1] = 0
         if self.config.mixture == "mean":
             sounds /= len(sounds)
         return {"sounds": sounds, **self.pictures(draw)}
@@ -118,11 +115,10 @@ class Training(Mixtures):
     """Training's endless mixtures, `epochs * epoch_size` of them: number i is the same at any number of workers.
 
     Its first part goes through all clips in a new order each round; the others are any other videos. In a share of
-    `silence` the last one is not to be heard: half of the time it is a silent scene, if there are any, so that a pixel which
-    shows nothing learns to sound like nothing; else its sound is left out, so that a picture learns to claim nothing of what it
-    doesn't show. In a share of `together` the pictures stand side by side in one, as in a duet, and in a share of `noise` there
-    is noise that no picture shows. Clips whose sound can't be opened are named by a warning and left out; a mixture of which a
-    file turns out to be broken is drawn anew, and says so.
+    `silence` the last one is a silent scene, if there are any: its mask should be empty, so that a pixel which shows
+    nothing learns to sound like nothing. In a share of `together` the pictures stand side by side in one, as in a duet, and in
+    a share of `noise` there is noise that no picture shows. Clips whose sound can't be opened are named by a warning and left
+    out; a mixture of which a file turns out to be broken is drawn anew, and says so.
     Raises SopError where there are fewer videos than sources, or a clip is shorter than a window.
     """
 
@@ -149,9 +145,7 @@ class Training(Mixtures):
             parts = self.mixture(first, self.of_look(first, look))
             return Draw(tuple(self.part(p.clip, rng) for p in parts), rng, together=True, look=look)
         parts = self.mixture(first, rng)
-        if config.silence and rng.random() < config.silence:
-            if not self.silent or rng.random() < 0.5:
-                return Draw(parts, rng, muted=True)
+        if self.silent and rng.random() < config.silence:
             parts = (*parts[:-1], self.part(self.silent[rng.integers(len(self.silent))], rng))
         return Draw(parts, rng)
 

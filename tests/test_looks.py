@@ -1,6 +1,9 @@
 """What a frozen backbone sees of training's pictures: made once, kept beside the data, and what training would see anyway."""
 
+import os
 import shutil
+import socket
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +12,7 @@ import timm
 import torch
 from tiny import SEEING, TONES, write_clip
 
-from sop_core import checkpoint, engine, looks, mixing, train
+from sop_core import checkpoint, engine, evaluate, looks, mixing, train
 from sop_core.errors import SopError
 from sop_core.mixing import Training
 from sop_core.nets import SoundOfPixels
@@ -103,12 +106,17 @@ def test_killed_it_goes_on_where_it_was(clips, model, motor, monkeypatch):
     monkeypatch.setattr(model.frame, "look", counted)
     with pytest.raises(KeyboardInterrupt):
         looked(clips, model, motor)
-    part = whole.with_suffix(".part")
+    (part,) = whole.parent.glob(".part-*")
     assert not whole.exists() and part.stat().st_size < len(expected)
     with part.open("ab") as f:
         f.write(b"half a row")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    part.rename(part.with_name(part.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-")))
     looked(clips, model, motor)
-    assert whole.read_bytes() == expected and not part.exists() and len(times) == 3 + 2  # two of four clips were left
+    assert (
+        whole.read_bytes() == expected and not list(whole.parent.glob(".part-*")) and len(times) == 3 + 2
+    )  # two of four clips were left
     looked(clips, model, motor)
     assert len(times) == 5
 
@@ -137,7 +145,7 @@ def test_a_disk_without_room_gets_one_line(clips, model, motor, monkeypatch):
         SopError, match=r"looks: what the backbone sees can't be kept there \(it needs 0.3 MB, 0.0 are free\).*looks=0"
     ):
         looked(clips, model, motor)
-    assert not list((clips[0].frames.parents[2] / "looks").glob("*.npy"))
+    assert not list((clips[0].frames.parents[2] / "looks").glob("[!.]*.npy"))
 
 
 def test_training_from_looks_resumes_and_its_checkpoint_leaves_the_backbone_out(clips, model, tmp_path):
@@ -180,3 +188,29 @@ def test_what_learns_of_the_backbone_is_in_the_checkpoint(clips, tmp_path):
         k for k, v in before.state_dict().items() if "features" in k and not torch.equal(v, learned.state_dict()[k])
     ]
     assert changed and set(changed) <= set(kept)
+
+
+def test_a_training_and_its_evaluation_need_no_network(clips, tmp_path, monkeypatch):
+    """Once everything is installed: any address but this machine's own is refused."""
+    connect, asked = socket.socket.connect, []
+
+    def local(self, address):
+        if isinstance(address, tuple) and not str(address[0]).startswith(("127.", "::1", "localhost")):
+            asked.append(address)
+            raise ConnectionRefusedError("no network in this test")
+        return connect(self, address)
+
+    def resolve(host, *more, **how):
+        asked.append(host)
+        raise socket.gaierror("no network in this test")
+
+    monkeypatch.setattr(socket.socket, "connect", local)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with pytest.raises(OSError):
+        socket.create_connection(("192.0.2.1", 80), timeout=1)
+    asked.clear()
+    list(train.fit(replace(SEEING, epochs=1), clips, clips, tmp_path / "run"))
+    model = checkpoint.load_model(tmp_path / "run")
+    pairs = mixing.draw_pairs(clips, 2, SEEING)
+    results, _ = evaluate.evaluate(model, tmp_path / "run", pairs, allow_leaks=True)
+    assert results["rows"][0]["n_pairs"] == 2 and not asked
