@@ -109,9 +109,8 @@ class Config:
     )
     loss: str = "bce"  # or "l1", "l2"
     among: float = (
-        1.0  # weight of the cross-entropy among a mixture's sources, beside the loss of each mask alone; 0: none
+        1.0  # weight of the cross-entropy among a mixture's sources, beside `bce` of each mask alone; 0: none
     )
-    absent: float = 0.0  # weight of the loss of a mask that another mixture's picture calls for: it should be empty
     weighted: bool = True  # a loud bin counts more in the loss
     loss_mean: str = "weights"  # or "bins": a loud recording counts more too (published)
     mixture: str = "sum"  # of its sources; "mean": each is made 1 / N as loud first (published)
