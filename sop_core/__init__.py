@@ -1,7 +1,7 @@
 """The Sound of Pixels, as a thin module: the notebooks call it, and the file list is the method.
 
     errors       SopError, the one exception; what the machine may lack
-    config       every number of a run, with its unit; the presets MUSIC, VGGSOUND, DEMO, SMALL
+    config       every number of a run, with its unit; the presets MUSIC, VGGSOUND, DEMO
     untrusted    names from outside, safe to print and to open in a spreadsheet
     mp3          windows of mp3 files
     media        video and audio files in and out

@@ -350,17 +350,4 @@ DEMO = Config(
     val_pairs=16,
     workers=0,  # two cores are busy with the nets
 )
-# What gets furthest with some hundred clips of one's own in a quarter of an hour on two cores
-SMALL = dataclasses.replace(
-    DEMO,
-    name="small",
-    audio_format="mp3",
-    crop=0.5,
-    channels=32,
-    sound_width=24,
-    looks=12,
-    epochs=12,
-    epoch_size=4_000,
-    val_pairs=36,
-)
-PRESETS = {c.name: c for c in (MUSIC, VGGSOUND, DEMO, SMALL)}
+PRESETS = {c.name: c for c in (MUSIC, VGGSOUND, DEMO)}
