@@ -4,7 +4,9 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from tiny import SEEING, TONES, write_clip
 
 from sop_core import checkpoint, engine, evaluate, looks, mixing, train
 from sop_core.errors import SopError
+from sop_core.index import write_index
 from sop_core.mixing import Training
 from sop_core.nets import SoundOfPixels
 
@@ -214,3 +217,36 @@ def test_a_training_and_its_evaluation_need_no_network(clips, tmp_path, monkeypa
     pairs = mixing.draw_pairs(clips, 2, SEEING)
     results, _ = evaluate.evaluate(model, tmp_path / "run", pairs, allow_leaks=True)
     assert results["rows"][0]["n_pairs"] == 2 and not asked
+
+
+TOGETHER = """
+import sys
+from pathlib import Path
+from tiny import SEEING
+from sop_core import train
+from sop_core.index import read_index
+clips = read_index(Path(sys.argv[1]))
+list(train.fit(SEEING, clips, clips, Path(sys.argv[2]), device="cpu"))
+"""
+
+
+def test_two_processes_look_once_and_learn_what_one_does(clips, tmp_path):
+    write_index(tmp_path / "all.csv", clips)
+    script = tmp_path / "train.py"
+    script.write_text(TOGETHER)
+    here = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    environment = os.environ | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    histories = []
+    for name, launcher in (
+        ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]),
+        ("one", []),
+    ):
+        command = [sys.executable, *launcher, str(script), str(tmp_path / "all.csv"), str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-1500:]
+        histories.append(checkpoint.read_history(tmp_path / name))
+        kept = list((clips[0].frames.parents[2] / "looks").iterdir())
+        assert len(kept) == 1 and kept[0].suffix == ".npy"  # of two processes one has looked
+        kept[0].unlink()
+    for two, one in zip(*histories, strict=True):
+        assert two.loss == pytest.approx(one.loss, rel=1e-3)
