@@ -93,7 +93,7 @@ class Config:
     sources: int = 2  # N
     gain: float = 1.5  # a source is made up to this much louder or softer in training (factor)
     crop: float = 0.5  # least share of a frame's area that a training crop keeps
-    silence: float = 0.2  # share of training's mixtures in which one source is a silent scene, where the index has any
+    silence: float = 0.1  # share of training's mixtures in which one source is a silent scene, where the index has any
     noise: float = 0.2  # share of training's mixtures with noise that no picture shows
     together: float = (
         0.5  # share of training's mixtures whose pictures stand side by side in one, each asked for its own sound
