@@ -361,10 +361,14 @@ def see(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.nd
     return np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), light
 
 
+def _edges(count: int, columns: int) -> list[int]:
+    """Columns of the grid at which each of `count` that stand side by side begins, and the end."""
+    return [round(n * columns / count) for n in range(count + 1)]
+
+
 def shares(count: int, grid: tuple[int, int]) -> np.ndarray:
     """Which cells of a picture belong to each of `count` that stand side by side in it. Shape: bool (count, H, W)"""
-    edges = [round(n * grid[1] / count) for n in range(count + 1)]
-    columns = np.arange(grid[1])
+    edges, columns = _edges(count, grid[1]), np.arange(grid[1])
     mine = [(a <= columns) & (columns < b) for a, b in zip(edges, edges[1:], strict=False)]
     return np.stack([np.broadcast_to(m, grid) for m in mine])
 
@@ -375,7 +379,7 @@ def side_by_side(pictures: list[tuple[np.ndarray, np.ndarray]], config: Config) 
     Shape: N times what `see` gives -> uint8 (V, 3, image, image)
     """
     width = config.grid[1]
-    edges = [round(round(n * width / len(pictures)) * config.image / width) for n in range(len(pictures) + 1)]
+    edges = [round(edge * config.image / width) for edge in _edges(len(pictures), width)]
     strips = []
     for (frames, light), a, b in zip(pictures, edges, edges[1:], strict=False):
         bright = np.clip(frames * light[:, None, None], 0, 255).astype(np.uint8)

@@ -80,7 +80,8 @@ class SoundOfPixels(nn.Module):
 
     def load_learned(self, state: dict[str, Tensor]) -> None:
         """Take what `learned` gave. Raises RuntimeError where that is of another model."""
-        known = {k: v for k, v in self.state_dict().items() if k not in self.learned()}
+        learned = self.learned()
+        known = {k: v for k, v in self.state_dict().items() if k not in learned}
         self.load_state_dict(known | state)
 
     def stft(self, sound: Tensor) -> Tensor:
