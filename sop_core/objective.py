@@ -1,5 +1,7 @@
 """What training minimizes: sounds are added up, pictures looked at, and the sounds asked for back."""
 
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 
@@ -29,10 +31,14 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     with torch.autocast(sounds.device.type, enabled=False):  # the targets are exact at any precision of the nets
         specs = model.stft(sounds)  # (B, N, F_linear, T)
         sources = model.magnitudes(specs)  # (B, N, F, T)
-        whole = specs.sum(1)  # the STFT of a sum is the sum of the STFTs
-        if "noise" in batch:
-            noise = model.stft(batch["noise"])
-            sources, whole = torch.cat([sources, model.magnitudes(noise)[:, None]], 1), whole + noise
+        whole = reduce(
+            torch.add, specs.unbind(1)
+        )  # the STFT of a sum is the sum of the STFTs; `sum` takes 15 times as long
+        if "noise" in batch and (noisy := batch["noise"].any(1)).any():
+            noise = model.stft(batch["noise"][noisy])
+            sources = torch.cat([sources, torch.zeros_like(sources[:, :1])], 1)
+            sources[noisy, -1] = model.magnitudes(noise)
+            whole[noisy] += noise
         mixture = model.magnitudes(whole)  # (B, F, T)
     return mask_loss(model, mixture, sources, pictures(model, batch))
 
@@ -41,7 +47,7 @@ def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     """Each source's K numbers, by the road that the batch's pictures take. Shape: -> (B, N, K)"""
     if "cells" not in batch:
         return model.pooled(lit(batch["frames"], batch["light"]))
-    seen = batch["seen"].float() if "seen" in batch else model.look(lit(batch["frames"], batch["light"]))
+    seen = batch["seen"] if "seen" in batch else model.look(lit(batch["frames"], batch["light"]))
     return model.pooled_seen(seen, batch["cells"])
 
 

@@ -114,7 +114,11 @@ class SoundOfPixels(nn.Module):
 
     def numbers(self, seen: Tensor) -> Tensor:
         """The same from what the backbone saw. Shape: (B, V, C, H, W) -> (B, H, W, K)"""
-        grid = self.frame.fc(seen.flatten(0, 1)).unflatten(0, seen.shape[:2])  # (B, V, K, H, W)
+        shape = seen.shape[:2]
+        seen = seen.flatten(0, 1).to(
+            torch.float32, memory_format=torch.channels_last
+        )  # half the time of the usual order
+        grid = self.frame.fc(seen).unflatten(0, shape)  # (B, V, K, H, W)
         return self.over_time(grid.movedim(1, 0)).movedim(1, -1)
 
     def over_time(self, numbers: Tensor) -> Tensor:
