@@ -5,11 +5,13 @@ through any filter of 512 taps; SI-SDR (Le Roux et al. 2019): through no filter,
 hold it against mir_eval.
 """
 
+from collections.abc import Collection, Sequence
 from itertools import permutations
 
 import numpy as np
 import torch
 import torch.nn.functional as nnf
+from scipy import stats
 from torch import Tensor
 
 TAPS = 512  # of the filter that a source may have gone through
@@ -121,16 +123,27 @@ def _factor(gram: Tensor) -> Tensor:
     return factor[:size, :size]
 
 
-def bootstrap(scores: np.ndarray, groups: list[str], seed: int = 0, draws: int = 1000) -> tuple[float, float]:
-    """95 % interval of the mean of `scores` (P,), drawing whole groups (videos): scores of one video are not independent.
+def bootstrap(
+    scores: np.ndarray, groups: Sequence[Collection[str]], seed: int = 0, draws: int = 1000
+) -> tuple[float, float]:
+    """95 % interval of the mean of `scores` (P,), for other videos than these: each score depends on all videos of its mixture.
 
-    Efron & Tibshirani 1993, chapter 13 (percentiles).
+    Videos are drawn, and a mixture counts as often as the product of its videos' numbers (Owen 2007, "The pigeonhole bootstrap").
+    Percentiles of few videos' means are too narrow: they are taken further out, as Student's t would (Hesterberg 2015, "What
+    teachers should know about the bootstrap", section 5.3).
+
+    Args: `groups`: the videos of each score's mixture, one or more.
     """
-    names, member = np.unique(groups, return_inverse=True)
-    sums, sizes = np.bincount(member, scores), np.bincount(member)
-    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    means = counts @ sums / np.maximum(counts @ sizes, 1)
-    low, high = np.percentile(means, [2.5, 97.5])
+    videos, flat = np.unique([video for group in groups for video in group], return_inverse=True)
+    members = np.full((len(groups), max(map(len, groups))), len(videos))  # rows are filled up with one that counts once
+    members[np.arange(members.shape[1]) < np.array([len(group) for group in groups])[:, None]] = flat
+    n = len(videos)
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
+    weights = np.column_stack([counts, np.ones(draws, int)])[:, members].prod(2)  # (draws, P)
+    some = weights.any(1)  # of very few videos a draw may leave no mixture
+    means = weights[some] @ scores / weights[some].sum(1)
+    tail = 100 * stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1)) if n > 1 else 2.5
+    low, high = np.percentile(means, [tail, 100 - tail])
     return float(low), float(high)
 
 

@@ -3,7 +3,7 @@
 Scores are a table with one row a mixture, source and method: pair, sources (of the mixture), labels ("same" where two of the
 mixture's sources share one, else "different"), source, clip, video, label, silent, method, and sdr, sir, sar, si_sdr in dB,
 empty where one of the mixture's sources is silent, since nothing is defined then. Means are over sources; 95 % intervals are by
-bootstrap over videos, since sources of one video are not independent.
+bootstrap over the videos, since scores that share a video are not independent (`metrics.bootstrap`).
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ def table(scores: pd.DataFrame) -> list[dict]:
         row = {"method": method, "n_pairs": pairs, "n_excluded": mine.pair.nunique() - pairs}
         row |= {"n_failed": int((kept.sdr == metrics.FAILED).sum())}
         row |= {k: _mean(kept[k]) for k in SCORES}
-        rows.append(row | {"sdr_ci95": _interval(kept.sdr, kept.video)})
+        rows.append(row | {"sdr_ci95": _interval(kept)})
     mixture = next((r["sdr"] for r in rows if r["method"] == "mixture"), None)
     return [{**r, "sdr_mixture": mixture} for r in rows]
 
@@ -34,10 +34,11 @@ def _mean(values: pd.Series) -> float | None:
     return round(float(values.mean()), 4) if len(values) else None
 
 
-def _interval(values: pd.Series, videos: pd.Series) -> list[float] | None:
-    if values.empty:
+def _interval(scores: pd.DataFrame) -> list[float] | None:
+    if scores.empty:
         return None
-    return [round(x, 4) for x in metrics.bootstrap(values.to_numpy(float), videos.tolist())]
+    videos = scores.groupby("pair").video.agg(frozenset)
+    return [round(x, 4) for x in metrics.bootstrap(scores.sdr.to_numpy(float), videos[scores.pair].tolist())]
 
 
 def grouped(scores: pd.DataFrame, by: str) -> dict[str, list[dict]]:
@@ -82,7 +83,7 @@ def difference(scores: pd.DataFrame, others: pd.DataFrame) -> dict:
     keys = ["pair", "source", "video"]
     one, two = (s[s.method == "model"].set_index(keys).sdr for s in (scores, others))
     gain = (two - one).dropna().reset_index()
-    return {"n": len(gain), "sdr": _mean(gain.sdr), "sdr_ci95": _interval(gain.sdr, gain.video)}
+    return {"n": len(gain), "sdr": _mean(gain.sdr), "sdr_ci95": _interval(gain)}
 
 
 def gains(scores: pd.DataFrame) -> pd.DataFrame:

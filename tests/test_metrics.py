@@ -199,13 +199,33 @@ def test_auc_is_the_mean_ciou_to_half_a_step():
 
 def test_bootstrap_widens_when_scores_come_from_few_videos():
     rng = np.random.default_rng(0)
-    per_video = rng.normal(5, 3, 10)
+    per_video = rng.normal(5, 3, 60)
     scores = np.repeat(per_video, 30)
-    few = metrics.bootstrap(scores, [str(i) for i in np.repeat(np.arange(10), 30)])
-    many = metrics.bootstrap(scores, [str(i) for i in range(300)])
+    few = metrics.bootstrap(scores, [[str(i)] for i in np.repeat(np.arange(60), 30)])
+    many = metrics.bootstrap(scores, [[str(i)] for i in range(1_800)])
     assert few[0] < scores.mean() < few[1]
-    # The standard error over 10 videos is sqrt(30) times that over 300 independent scores.
-    assert (few[1] - few[0]) / (many[1] - many[0]) == pytest.approx(np.sqrt(30), rel=0.25)
+    # The standard error over 60 videos is sqrt(30) times that over 1,800 independent scores.
+    assert (few[1] - few[0]) / (many[1] - many[0]) == pytest.approx(np.sqrt(30), rel=0.15)
+
+
+@pytest.mark.parametrize("partner", [0.0, 0.5, 1.0])
+def test_95_percent_intervals_hold_the_truth_in_95_percent(partner):
+    """12 videos in 60 mixtures: a score is its own video's effect, `partner` times the other one's, and noise; the truth is 0."""
+    rng, trials, held = np.random.default_rng(0), 400, 0
+    for trial in range(trials):
+        own, others = rng.normal(size=(2, 12))
+        first = np.arange(60) % 12
+        second = (first + rng.integers(1, 12, 60)) % 12
+        scores = np.concatenate([own[first] + partner * others[second], own[second] + partner * others[first]])
+        scores += rng.normal(size=120)
+        low, high = metrics.bootstrap(scores, 2 * [(str(a), str(b)) for a, b in zip(first, second, strict=True)], trial)
+        held += low <= 0 <= high
+    assert 0.93 <= held / trials <= 0.99
+
+
+def test_bootstrap_of_one_video_or_one_mixture_is_its_mean():
+    assert metrics.bootstrap(np.array([1.0, 3.0]), [("a",), ("a",)]) == (2, 2)
+    assert metrics.bootstrap(np.array([1.0, 3.0]), [("a", "b"), ("a", "b")]) == (2, 2)
 
 
 def test_correlation_is_pearsons(sources):

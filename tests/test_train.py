@@ -567,6 +567,21 @@ def test_nobody_is_asked_for_noise():
     assert ask(loud, full) > ask(quiet, full) and ask(loud, -full) < ask(quiet, -full)
 
 
+@pytest.mark.parametrize("noisy", [(), (1,), (0, 1, 2)])
+def test_noise_is_heard_in_the_mixtures_that_have_it(noisy):
+    """The loss of a batch is that of the waveforms added up one by one, noise as one more source."""
+    torch.manual_seed(0)
+    model = SoundOfPixels(TINY).eval()
+    sounds, noise = torch.randn(3, 2, TINY.samples), torch.zeros(3, TINY.samples)
+    noise[list(noisy)] = torch.randn(len(noisy), TINY.samples)
+    seen = {"frames": torch.randint(0, 256, (3, 2, 1, 3, TINY.image, TINY.image), dtype=torch.uint8)}
+    batch = {"sounds": sounds, "noise": noise, "light": torch.ones(3, 2, 3), **seen}
+    heard = model.magnitudes(model.stft(torch.cat([sounds, noise[:, None]], 1)))
+    mixture = model.magnitudes(model.stft(sounds.sum(1) + noise))
+    expected = objective.mask_loss(model, mixture, heard, objective.pictures(model, batch))
+    assert objective.batch_loss(model, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_training_learns_which_square_sounds_how(tiny_clips, empty_rooms):
     """Red sounds low, blue sounds high, a wall does not sound: a few dozen steps are enough to tell them apart."""
     torch.manual_seed(0)
