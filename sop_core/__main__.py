@@ -123,8 +123,15 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("data", type=Path, metavar="DATA")
     p.add_argument("name", nargs="?", default="", metavar="NAME", help="a name for this index: it goes to DATA/NAME")
     p.add_argument("--min-frames", type=int, default=0, help="leave out clips with fewer frames")
-    p.add_argument("--val-ratio", type=float, default=0.2, help="share of each label's videos that validate")
-    p.add_argument("--test-ratio", type=float, default=0.0, help="share that test; duets test always")
+    p.add_argument(
+        "--val-ratio",
+        type=float,
+        default=0.15,
+        help="share of each label's videos that validate: they choose the best epoch",
+    )
+    p.add_argument(
+        "--test-ratio", type=float, help="share that test (0.15; with --splits the list says); duets test always"
+    )
     p.add_argument("--seed", type=int, default=0, help="of the split")
     p.add_argument("--duets", choices=("test", "train", "drop"), default="test", help="where duets go")
     p.add_argument(
@@ -269,7 +276,7 @@ def demo(args) -> None:
     csv = {name: data / f"{name}.csv" for name in ("train", "val", "test")}
     step("train", "--preset", "demo", "--train", csv["train"], "--val", csv["val"], "--id", run.name, "--ckpt", run.parent,
          "--set", f"seed={args.seed}", *args.set, *(["--resume"] if (run / "config.json").exists() else []))  # fmt: skip
-    step("evaluate", run, "--index", csv["val"], "--n-pairs", 60, "--labels", "different",
+    step("evaluate", run, "--index", csv["test"], "--n-pairs", 60, "--labels", "different",
          "--duets", csv["test"], "--truth", data / "truth", "--report", run / "visualization")  # fmt: skip
     print("Hear any pixel: `make lab`, then notebook 05_localization")
 
@@ -396,14 +403,16 @@ def evaluate(args) -> None:
     (folder, *others), clips = args.ckpt, read_index(args.index)
     model = load_model(folder, str(processes.device) if processes else args.device)
     config, out = model.config, args.out or folder / "metrics.json"
+    duets = read_index(args.duets) if args.duets else []
     if args.pairs:
         pairs = read_pairs(args.pairs, clips, config)
     else:
+        filmed = {clip.name for clip in duets}
+        clips = [clip for clip in clips if clip.name not in filmed or not clip.is_duet]
         drawn = [replace(config, sources=n) for n in args.sources or [config.sources]]
         pairs = [
             pair for c in drawn for pair in draw_pairs(clips, args.n_pairs or c.val_pairs, c, args.labels or "any")
         ]
-    duets = read_index(args.duets) if args.duets else []
     notes = out.with_name(f"{out.stem}.part")
     results, scores = ev.evaluate(
         model, folder, pairs, duets, args.truth, args.baselines, others, args.allow_leaks, notes, processes

@@ -37,13 +37,18 @@ class Source:
 
 
 def read_truth(folder: AnyPath, id: str) -> list[Source] | None:
-    """The sources of clip `id` by `folder/<id>.json`; None where there is no such file. Raises SopError where it is broken."""
+    """The sources of clip `id` by `folder/<id>.json`; None where there is no such file, or it is a solo's.
+
+    Raises SopError where it is broken.
+    """
     folder = Path(folder)
     path = folder / f"{id}.json"
     if not path.is_file():
         return None
     try:
         truth = json.loads(path.read_text())
+        if len(truth["sources"]) == 1:
+            return None
         (w, h), found = map(float, truth["frame_size"]), []
         for s in truth["sources"]:
             x0, y0, x1, y1 = map(float, s["box_xyxy"])

@@ -65,7 +65,8 @@ def evaluate(
                 f"{place}: windows of {one.config.seconds:.2f} s at {one.config.rate} Hz, {folder}: {config.seconds:.2f} s at "
                 f"{config.rate} Hz; only models of the same windows can be compared on a manifest"
             )
-        told.append(protocol(one, place, pairs, sources, leaked) | {"n_duets": len(known), "duets": truths})
+        chose = leaks(place, pairs, duets, "val")
+        told.append(protocol(one, place, pairs, sources, leaked, chose) | {"n_duets": len(known), "duets": truths})
     now = [next(model.parameters()).device.type, _states(pairs, known)]
 
     def journal(model: SoundOfPixels, told: dict, baselines: Iterable[str] = ()) -> Journal:
@@ -116,10 +117,12 @@ def protocol(
     pairs: list[Mixture],
     sources: int,
     leaked: list[tuple[str, str]] | None,
+    chose: list[tuple[str, str]] | None,
 ) -> dict:
     """All that must be said beside a number for another one to be comparable with it; `folder` is the model's.
 
-    The numbers of pairs are those of the mixtures of so many `sources`; `leaked`, what `leaks` found, is of all mixtures and duets.
+    The numbers of pairs are those of the mixtures of so many `sources`; `leaked` and `chose`, what `leaks` found of the videos that
+    the run trained on and that chose its best epoch, are of all mixtures and duets.
     """
     config = model.config
     told = [pair for pair in pairs if len(pair) == sources]
@@ -136,20 +139,23 @@ def protocol(
         "share": config.share,
         "metric": "BSS Eval v3, 512 taps, no permutation, mean over sources",
         "leaked": None if rows is None else len(rows),
+        "epoch_chosen_on": None if chose is None else "these videos" if chose else "others",
         "checkpoint": media.sha256(Path(folder, "model.safetensors"))[:10],
         "versions": {"sop_core": __version__, "torch": torch.__version__.split("+")[0]},
     }
 
 
-def leaks(folder: AnyPath, pairs: list[Mixture], duets: list[Clip] = ()) -> list[tuple[str, str]] | None:
+def leaks(
+    folder: AnyPath, pairs: list[Mixture], duets: list[Clip] = (), split: str = "train"
+) -> list[tuple[str, str]] | None:
     """What is measured (`row 3`, `duet 1`; from 1) whose clip is of a video that the run in `folder` was trained on, and that clip.
 
-    None where the folder doesn't say what it was trained on.
+    With `split="val"`: of a video that chose its best epoch. None where the folder doesn't say which those were.
     """
     known = checkpoint.read_clips(folder)
     if known is None:
         return None
-    learned = {video for _, video in known["train"]}
+    learned = {video for _, video in known[split]}
     measured = [(f"row {row}", part) for row, pair in enumerate(pairs, 1) for part in pair]
     measured += [(f"duet {row}", Part(clip, 0)) for row, clip in enumerate(duets, 1)]
     return [(where, part.clip.name) for where, part in measured if part.clip.video in learned]

@@ -30,6 +30,7 @@ from .media import CODEC_FRAMES, frame_path, read_frames, read_sound, sound_leng
 from .untrusted import from_cell
 
 SOUNDS = (".flac", ".wav", ".mp3")  # where an id has several, the first of these is taken
+RATIO = 0.15  # of each label's videos, that validate; and as many that test
 SILENT = 1e-4  # of full scale: a sound that stays below is no sound (-80 dB)
 DUETS = ("test", "train", "drop")
 SECTION = re.compile(r"([\w-]{11})_\d{6}", re.ASCII)  # VGGSound's layout: YouTube id, start in seconds
@@ -250,8 +251,8 @@ def read_splits(path: AnyPath) -> dict[str, str]:
 
 def split(
     clips: Iterable[Clip],
-    val_ratio: float = 0.2,
-    test_ratio: float = 0.0,
+    val_ratio: float = RATIO,
+    test_ratio: float = RATIO,
     seed: int = 0,
     duet: str = "test",
     own: dict[str, str] | None = None,
@@ -311,8 +312,8 @@ def build_index(
     data: AnyPath,
     out: AnyPath | None = None,
     min_frames: int = 0,
-    val_ratio: float = 0.2,
-    test_ratio: float = 0.0,
+    val_ratio: float = RATIO,
+    test_ratio: float | None = None,
     seed: int = 0,
     duet: str = "test",
     splits: AnyPath | None = None,
@@ -321,12 +322,15 @@ def build_index(
     """Index a data folder: `train.csv`, `val.csv`, `test.csv` and `all.csv` in `out` (None: in `data` itself).
 
     Args: `min_frames`: clips with fewer frames are left out. `splits`: a list with the data set's own (`read_splits`).
-        `sections`: ids are in VGGSound's layout, `<YouTube id>_<start, six digits>`: such clips are sections of one video. Without,
-        those are that `splits` or `collect`'s list names. The rest as for `split`.
+        `test_ratio`: None for `RATIO`, or with `splits` for none. `sections`: ids are in VGGSound's layout,
+        `<YouTube id>_<start, six digits>`: such clips are sections of one video; without, those that `splits` or `collect`'s list
+        names. The rest as for `split`.
     Returns {"train": path, "val": ..., "test": ..., "all": ...}. Warns, by reason, of what is left out, of labels that are
     taken for duets, and where nothing is left to train with.
     Raises SopError if there are no clips, with what was found, or if the options can't be.
     """
+    if test_ratio is None:
+        test_ratio = 0.0 if splits else RATIO
     if not (0 <= val_ratio < 1 and 0 <= test_ratio < 1 and val_ratio + test_ratio < 1):
         raise SopError(f"val_ratio={val_ratio}, test_ratio={test_ratio}: expected shares from 0, together less than 1")
     if duet not in DUETS:

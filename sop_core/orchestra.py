@@ -507,7 +507,7 @@ def claim(out: AnyPath, counts: dict[str, int], seed: int):
 
 def render(
     out: AnyPath,
-    n_solos: int = 60,
+    n_solos: int = 72,
     n_duets: int = 12,
     n_empty: int = 8,
     seed: int = 0,

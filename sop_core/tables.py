@@ -169,6 +169,7 @@ def text_protocol(told: dict) -> str:
         (
             f"profile {told['profile']}, {told['mask']} mask, checkpoint {told['checkpoint']}; {leaked}",
             f"manifest {told['manifest']}: {told['n_pairs']} mixtures of {told['sources']} sources, {told['seconds']:.2f} s",
+            f"best epoch chosen on: {told['epoch_chosen_on'] or 'not known'}",
             f"{told['metric']}",
             f"sop_core {told['versions']['sop_core']}, torch {told['versions']['torch']}",
         )

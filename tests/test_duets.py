@@ -10,7 +10,8 @@ import soundfile
 from PIL import Image
 from tiny import TINY, TONES, Eyes
 
-from sop_core import checkpoint, duets, evaluate, mixing, report, tables
+from sop_core import checkpoint, duets, evaluate, index, mixing, report, tables
+from sop_core.__main__ import main
 from sop_core.errors import SopError
 from sop_core.index import Clip
 from sop_core.nets import SoundOfPixels
@@ -96,6 +97,9 @@ def test_truth_stays_in_its_folder_and_broken_truth_is_named(eyes, duet, tmp_pat
     (tmp_path / "d.json").write_text('{"sources": []}')
     with pytest.raises(SopError, match="d.json: expected frame_size"):
         duets.read_truth(tmp_path, "d")
+    solo = {"frame_size": [1, 1], "sources": [{"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": None}]}
+    (tmp_path / "d.json").write_text(json.dumps(solo))
+    assert duets.read_truth(tmp_path, "d") is None  # what one plays alone is no duet
     (tmp_path / "d.json").unlink()
     with pytest.raises(SopError, match="no <id>.json there"):
         duets.score_duets(eyes, [clip], tmp_path)
@@ -243,3 +247,17 @@ def test_a_report_says_what_share_of_the_cells_is_right(eyes, duet, tiny_clips, 
     # the boxes have 4 x 2 cells each, every one of them on its own square
     assert told["of the 16 cells in their boxes sound, each by itself"] == "100"
     assert told["of these sound more like their box's stem than like another's"] == "100"
+
+
+def test_duets_are_not_mixed_with_solos_of_the_same_index(duet, tiny_clips, tmp_path):
+    """`--index test.csv --duets test.csv`: mixtures are drawn from the solos."""
+    clip, truth = duet
+    checkpoint.start(tmp_path / "run", TINY, {"train": [], "val": tiny_clips[:2]}, False)
+    checkpoint.write_model(tmp_path / "run", SoundOfPixels(TINY))
+    index.write_index(tmp_path / "test.csv", [*tiny_clips, clip])
+    words = ["evaluate", tmp_path / "run", "--index", tmp_path / "test.csv", "--n-pairs", 9, "--device", "cpu"]
+    words += ["--duets", tmp_path / "test.csv", "--truth", truth, "--out", tmp_path / "m.json"]
+    assert main(list(map(str, words))) == 0
+    mixed = (tmp_path / "m.pairs.csv").read_text()
+    assert len(mixed.splitlines()) == 9 and clip.name not in mixed
+    assert json.loads((tmp_path / "m.json").read_text())["localization"]["n_instruments"] == 2

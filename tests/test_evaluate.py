@@ -189,6 +189,16 @@ def test_leaks_are_refused_wherever_they_are(world, tmp_path):
     assert evaluate.evaluate(model, tmp_path / "clean", fair)[0]["protocol"]["leaked"] is None  # nobody knows
 
 
+@pytest.mark.parametrize(("val", "said"), [(slice(2, None), "these videos"), (slice(2, 3), "others")])
+def test_an_evaluation_says_which_videos_chose_the_best_epoch(world, tmp_path, val, said):
+    data, clips = world
+    checkpoint.start(tmp_path / "run", TINY, {"train": clips[:2], "val": clips[val]}, False)
+    checkpoint.write_model(tmp_path / "run", model := SoundOfPixels(TINY))
+    found = evaluate.evaluate(model, tmp_path / "run", mixing.draw_pairs(clips[4:], 2, TINY))[0]
+    assert found["protocol"]["epoch_chosen_on"] == said
+    assert f"best epoch chosen on: {said}" in tables.text_results(found)
+
+
 def test_a_video_with_itself_is_told(world, tmp_path):
     data, clips = world
     config = TINY.override({"profile": "sop2018", "bins": "32"})
