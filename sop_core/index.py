@@ -480,7 +480,7 @@ def check(
         raise SopError(_nothing(where, [], 0) if where.is_dir() else f"{where}: an index without clips")
     if fps is None and rows:
         sound, frames, _ = rows[0]
-        fps = _noted_fps(where if where.is_dir() else Path(sound or frames).parent.parent.parent)
+        fps = noted_fps(where if where.is_dir() else Path(sound or frames).parent.parent.parent)
     work = [(Clip(sound or frames, frames, n), bool(sound), seconds, fps) for sound, frames, n in rows]
     found = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(
         joblib.delayed(_problems)(*w) for w in work
@@ -518,13 +518,13 @@ def _rows(path: Path) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, 
     return bad, rows
 
 
-def _noted_fps(data: Path) -> float | None:
+def noted_fps(data: Path) -> float | None:
     """Frames a second, as `preprocess` noted it in a data folder."""
     note = data / "preprocess.json"
     try:
         return float(json.loads(note.read_text())["fps"]) if note.is_file() else None
     except (ValueError, KeyError, TypeError):
-        raise SopError(f"{note}: not readable as json with fps in it; say --fps, or remove it") from None
+        raise SopError(f"{note}: not readable as json with fps in it; say index --check --fps, or remove it") from None
 
 
 def _problems(clip: Clip, has_sound: bool, seconds: float, fps: float | None) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from .features import Channels
 from .film import Film, Frames, Stills, Video
 from .index import Clip
 from .masks import harden, share
+from .mixing import same_fps
 from .nets import SoundOfPixels
 from .spectrogram import Inverse
 
@@ -89,7 +90,8 @@ class Scene:
 
     @classmethod
     def from_clip(cls, model: SoundOfPixels, clip: Clip) -> "Scene":
-        """A preprocessed clip, whole."""
+        """A preprocessed clip, whole. Raises SopError where its frames are at another rate than the model looks at."""
+        same_fps([clip], model.config)
         return cls(model, Frames(clip, model.config.fps), media.read_sound(clip.sound))
 
     def hearing(self, sound: np.ndarray) -> "Scene":

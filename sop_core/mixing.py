@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from . import media
 from .config import SILENCE, AnyPath, Config
 from .errors import SopError
-from .index import Clip
+from .index import Clip, noted_fps
 from .untrusted import cell, from_cell
 
 
@@ -288,11 +288,12 @@ def _part(clip: Clip, lengths: dict[Clip, int], config: Config, rng: Generator) 
 
 
 def check(clips: list[Clip], config: Config, leave_out: bool = False) -> dict[Clip, int]:
-    """Length of each clip's sound in samples, or SopError: too few videos, a short clip, a wrong sample rate.
+    """Length of each clip's sound in samples, or SopError: too few videos, a short clip, a wrong rate of samples or frames.
 
     A clip may be shorter than a window by what decoders differ by (`media.CODEC_FRAMES`); a window is silent there.
     A sound that can't be opened raises too, or with `leave_out` is named by a warning and left out.
     """
+    same_fps(clips, config)
     lengths = {}
     for row, clip in enumerate(clips, 1):
         try:
@@ -324,6 +325,17 @@ def same_rate(where: str, rate: int, config: Config) -> None:
     """Raises SopError where a sound is not at the config's rate."""
     if rate != config.rate:
         raise SopError(f"{where}: sound at {rate} Hz, expected {config.rate}; preprocess with --rate {config.rate}")
+
+
+def same_fps(clips: Iterable[Clip], config: Config) -> None:
+    """Raises SopError where a data folder notes (`preprocess.json`) that its frames are not at the config's rate."""
+    for data in {folder for clip in clips for folder in clip.frames.absolute().parents[2:3]}:
+        fps = noted_fps(data)
+        if fps not in (None, config.fps):
+            raise SopError(
+                f"{data}: its frames are {fps:g} a second (preprocess.json), the config {config.name} expects {config.fps:g}; "
+                f"preprocess with --fps {config.fps:g}, or train with --set fps={fps:g}"
+            )
 
 
 def load(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -433,9 +445,10 @@ def read_pairs(path: AnyPath, clips: list[Clip], config: Config) -> list[Mixture
     (`AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`) N times: its clips are known by the `label/id` that its paths end in, whatever
     folder they name, and give the middle of their sound.
 
-    Raises SopError naming the row where one can't be read, names a clip that the index hasn't, or mixes a video with itself
-    (but where the config says `pairs=published`).
+    Raises SopError where the frames are at another rate, and naming the row where one can't be read, names a clip that the index
+    hasn't, or mixes a video with itself (but where the config says `pairs=published`).
     """
+    same_fps(clips, config)
     known = {c.name: c for c in clips}
     try:
         with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:

@@ -1,5 +1,6 @@
 """Mixtures: seeded, never a video with itself, exactly the window that was asked for; manifests there and back."""
 
+import json
 import multiprocessing
 from dataclasses import replace
 
@@ -14,6 +15,9 @@ from sop_core import mixing
 from sop_core.config import SILENCE
 from sop_core.errors import SopError
 from sop_core.index import Clip
+from sop_core.localize import Scene
+from sop_core.mixing import Training
+from sop_core.nets import SoundOfPixels
 
 
 def test_sounds_are_the_windows_of_the_clips(tiny_clips):
@@ -220,6 +224,27 @@ def test_short_clips_too_few_videos_and_another_rate_are_refused(tmp_path, tiny_
         mixing.Training(tiny_clips[:1], TINY)
     with pytest.raises(SopError, match="11025 Hz, expected 8000"):
         mixing.Training(tiny_clips, TINY.override({"rate": "8000"}))
+
+
+def test_frames_at_another_rate_are_refused_wherever_clips_are_read(tmp_path):
+    """A frame's number says nothing without its rate: at a wrong one the picture is seconds away from its sound."""
+    clips = [write_clip(tmp_path, label, n) for label in ("red", "blue") for n in (0, 1)]
+    pairs = mixing.draw_pairs(clips, 2, TINY)
+    mixing.write_pairs(tmp_path / "m.csv", pairs)
+    model = SoundOfPixels(TINY)
+    roads = {
+        "training": lambda: Training(clips, TINY),
+        "drawn": lambda: mixing.draw_pairs(clips, 2, TINY),
+        "listed": lambda: mixing.read_pairs(tmp_path / "m.csv", clips, TINY),
+        "clicked": lambda: Scene.from_clip(model, clips[0]),
+    }
+    (tmp_path / "preprocess.json").write_text(json.dumps({"fps": TINY.fps}))
+    for road in roads.values():
+        road()
+    (tmp_path / "preprocess.json").write_text(json.dumps({"fps": 1.0}))
+    for road in roads.values():
+        with pytest.raises(SopError, match=r"its frames are 1 a second .* expects 8; preprocess with --fps 8, or"):
+            road()
 
 
 def test_a_manifest_is_no_formula_to_a_spreadsheet(tmp_path, tiny_clips):
