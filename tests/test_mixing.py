@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 from tiny import TINY, write_clip
 from torch.utils.data import DataLoader
 
@@ -256,3 +257,51 @@ def test_a_manifest_is_no_formula_to_a_spreadsheet(tmp_path, tiny_clips):
     mixing.write_pairs(tmp_path / "pairs.csv", pairs)
     assert not any(cell.startswith("=") for cell in (tmp_path / "pairs.csv").read_text().replace("\n", ",").split(","))
     assert mixing.read_pairs(tmp_path / "pairs.csv", clips, TINY) == pairs
+
+
+@pytest.fixture(scope="module")
+def map_clip(tmp_path_factory):
+    """A clip whose picture tells where each of its pixels is: red is the column, green the row, both from 0 to 250."""
+    data = tmp_path_factory.mktemp("map")
+    clip = write_clip(data, "red", 0)
+    across, down = np.meshgrid(np.linspace(0, 250, 251), np.linspace(0, 250, 251))
+    picture = np.stack([across, down, 0 * down], -1).round().astype(np.uint8)
+    for path in clip.frames.glob("*.jpg"):
+        Image.fromarray(picture).save(path, quality=100, subsampling=0)
+    return clip
+
+
+def test_training_crops_anywhere_keeps_what_it_must_and_mirrors_half(map_clip):
+    config = TINY.override({"crop": "0.4", "image": "64"})
+    seen = [mixing.see(mixing.Part(map_clip, 0), config, np.random.default_rng(i))[0][0] / 250.0 for i in range(300)]
+    left, right = (np.array([s[0, :, column].mean() for s in seen]) for column in (0, -1))
+    top, bottom = (np.array([s[1, row].mean() for s in seen]) for row in (0, -1))
+    width, height = np.abs(right - left), bottom - top
+    area = width * height * (64 / 63) ** 2  # from middle to middle of the outermost pixels
+    assert 0.4 - 0.03 < area.min() < 0.45 and area.max() > 0.9  # from the least share to nearly all
+    assert 0.4 < np.mean(left > right) < 0.6  # mirrored
+    for low, size in ((np.minimum(left, right), width), (top, height)):
+        place = low / (1 - size).clip(1e-6)
+        free = 1 - size > 0.2
+        assert free.sum() > 50 and np.histogram(place[free], 4, (0, 1))[0].min() > 0.1 * free.sum()  # anywhere
+
+
+def test_training_changes_light_and_loudness_within_their_bounds(map_clip):
+    part, config = mixing.Part(map_clip, 0), TINY
+    light = np.array([mixing.see(part, config, np.random.default_rng(i))[1] for i in range(300)])
+    bright = light.prod(1) ** (1 / 3)
+    assert 0.7 * 0.85 <= light.min() < 0.7 and 1.3 < light.max() <= 1.3 * 1.15 and bright.std() > 0.1
+    assert (light.max(1) / light.min(1)).mean() > 1.08  # a tint, not brightness alone
+    plain = np.abs(mixing.hear(part, config)).max()
+    gains = np.array([np.abs(mixing.hear(part, config, np.random.default_rng(i))).max() / plain for i in range(300)])
+    up = np.log(gains) / np.log(config.gain)  # from -1 to 1, evenly
+    assert -1 <= up.min() < -0.95 and 0.95 < up.max() <= 1 + 1e-6 and abs(up.mean()) < 0.15
+    assert np.all(mixing.see(part, config)[1] == 1)  # an evaluation changes nothing
+
+
+def test_sections_of_one_video_are_never_mixed_in_training(tmp_path, tiny_clips):
+    sections = [Clip(c.sound, c.frames, c.n_frames, "one") for c in tiny_clips[:3]]
+    data = Training([*sections, *tiny_clips[3:]], TINY.override({"together": "0.5", "epoch_size": "200"}))
+    for i in range(200):
+        first, second = data.draw(i).mixture
+        assert first.clip.video != second.clip.video
