@@ -47,3 +47,36 @@ def test_baselines_stand_in_the_table_beside_the_model(tiny_clips):
     assert (
         rows["oracle_ratio_unwarped"]["sdr"] > rows["oracle_ratio"]["sdr"] > rows["nmf"]["sdr"] > rows["mixture"]["sdr"]
     )
+
+
+def test_nmf_counts_in_whichever_order_scores_best(tiny_clips):
+    torch.manual_seed(1)
+    model, pair = SoundOfPixels(TINY).eval(), mixing.draw_pairs(tiny_clips, 1, TINY, labels="different")[0]
+    item = mixing.Listed([pair], TINY)[0]["sounds"]
+    best, order = metrics.permuted(item, baselines.nmf(item.sum(0), 2, TINY, seed=0))
+    for mixture in (pair, pair[::-1]):
+        scores = methods.score_pairs(model, [mixture], ["nmf"])
+        assert scores[scores.method == "nmf"].sdr.mean() == pytest.approx(best["sdr"].mean(), abs=0.01)
+
+
+def test_random_is_another_model_than_the_one_that_is_measured(tiny_clips):
+    pairs, found = mixing.draw_pairs(tiny_clips, 2, TINY, labels="different"), []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        scores = methods.score_pairs(SoundOfPixels(TINY).eval(), pairs, ["random"]).groupby("method").sdr.mean()
+        found.append((scores["model"], scores["random"]))
+    assert found[0][0] != pytest.approx(found[1][0], abs=1e-3)  # of another seed
+    assert found[0][1] == pytest.approx(found[1][1], abs=1e-6)  # whatever is measured
+
+
+def test_how_loud_a_component_is_does_not_group_it(sources, monkeypatch):
+    """MFCC 0 is loudness, librosa's 1 to 12 are what is grouped by."""
+    import librosa
+    import sklearn.cluster
+
+    told, grouped, mfcc, fit = [], [], librosa.feature.mfcc, sklearn.cluster.KMeans.fit_predict
+    monkeypatch.setattr(librosa.feature, "mfcc", lambda **how: told.append(mfcc(**how)) or told[-1])
+    monkeypatch.setattr(sklearn.cluster.KMeans, "fit_predict", lambda self, x: grouped.append(x) or fit(self, x))
+    baselines.nmf(sources.sum(0), 2, TINY)
+    np.testing.assert_array_equal(grouped[0], told[0][1:].T)
+    assert grouped[0].shape[1] == 12

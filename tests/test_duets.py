@@ -170,8 +170,11 @@ def test_an_instrument_that_is_not_there_comes_from_another_duet_as_loud(eyes, d
     clip, truth = duet
     told = json.loads((truth / "d.json").read_text())
     told["sources"][0]["label"] = "green"
-    for i in (0, 1):
+    for i, source in enumerate(told["sources"]):
+        source["stem"] = f"e_{i}.flac"
         (tmp_path / f"d_{i}.flac").write_bytes((truth / f"d_{i}.flac").read_bytes())
+        stem, rate = soundfile.read(truth / f"d_{i}.flac")
+        soundfile.write(tmp_path / f"e_{i}.flac", 0.2 * stem, rate)  # softer, in the other duet
     (tmp_path / "d.json").write_text((truth / "d.json").read_text())
     (tmp_path / "e.json").write_text(json.dumps(told))
     heard = []
@@ -261,3 +264,12 @@ def test_duets_are_not_mixed_with_solos_of_the_same_index(duet, tiny_clips, tmp_
     mixed = (tmp_path / "m.pairs.csv").read_text()
     assert len(mixed.splitlines()) == 9 and clip.name not in mixed
     assert json.loads((tmp_path / "m.json").read_text())["localization"]["n_instruments"] == 2
+
+
+def test_of_three_the_nearest_other_counts():
+    """What sounds most like a third instrument is not right, however little it is like the second."""
+    stems = np.random.default_rng(0).standard_normal((3, 5_000))
+    found = 0.5 * stems[0] + stems[1]
+    placed = duets._place(0, found, stems)
+    assert not placed["right"] and placed["other"] == pytest.approx(np.corrcoef(found, stems[1])[0, 1])
+    assert placed["chance"] == pytest.approx(1 / 3)

@@ -189,6 +189,17 @@ def test_leaks_are_refused_wherever_they_are(world, tmp_path):
     assert evaluate.evaluate(model, tmp_path / "clean", fair)[0]["protocol"]["leaked"] is None  # nobody knows
 
 
+def test_another_section_of_a_video_that_was_trained_on_is_a_leak(world, tmp_path):
+    data, clips = world
+    learned, measured = (index.Clip(c.sound, c.frames, c.n_frames, "one") for c in clips[:2])
+    checkpoint.start(tmp_path / "run", TINY, {"train": [learned], "val": []}, False)
+    mixture = (mixing.Part(clips[4], 0), mixing.Part(measured, 0))
+    assert evaluate.leaks(tmp_path / "run", [mixture], [measured]) == [
+        ("row 1", measured.name),
+        ("duet 1", measured.name),
+    ]
+
+
 @pytest.mark.parametrize(("val", "said"), [(slice(2, None), "these videos"), (slice(2, 3), "others")])
 def test_an_evaluation_says_which_videos_chose_the_best_epoch(world, tmp_path, val, said):
     data, clips = world

@@ -8,7 +8,7 @@ import torch
 from tiny import COLOURS, TINY, TONES, write_film
 
 from sop_core import features, media
-from sop_core.band import Source
+from sop_core.band import Source, extended
 from sop_core.errors import SopError
 from sop_core.localize import Scene
 from sop_core.nets import SoundOfPixels
@@ -403,3 +403,78 @@ def test_the_full_band_goes_on_where_the_models_ends_with_what_has_the_top_of_it
     _, own = media.read_video(video, TINY.fps, 44_100)
     total = red + blue + rest
     np.testing.assert_allclose(total[2_000:-6_000], own[2_000 : len(total) - 6_000], atol=1e-4)
+
+
+# --- what is dealt out, how windows fade, how a moment is dimmed
+
+
+class Told(Squares):
+    """Each cell's mask is the sigmoid of its own first number, in every bin; the cells of the top row are told apart."""
+
+    claims = (0.9, 0.6)
+
+    def pixels(self, frames):
+        grid = super().pixels(frames)
+        grid[:, 0, : len(self.claims), 0] = torch.logit(torch.tensor(self.claims))
+        return grid
+
+    def logits(self, pixels, channels):
+        return pixels[:, :, :1, None].expand(-1, -1, *channels.shape[2:])
+
+
+def test_what_several_claim_is_dealt_out_by_how_strongly_they_claim(squares):
+    scene = Scene(Told(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), squares.mixture)
+    more, less, rest = scene.tracks([[(0, 0)], [(0, 1)]])
+    np.testing.assert_allclose(more, 0.9 / 1.5 * scene.mixture, atol=1e-5)
+    np.testing.assert_allclose(less, 0.6 / 1.5 * scene.mixture, atol=1e-5)
+    assert np.abs(rest).max() < 1e-5
+
+
+class InTurns(Told):
+    """Every second window claims all, the others nothing."""
+
+    count = 0
+
+    def channels(self, spec):
+        self.count += 1
+        return torch.full_like(super().channels(spec), 20.0 * (-1) ** self.count)
+
+    def logits(self, pixels, channels):
+        return channels[:, :1].expand(-1, pixels.shape[1], -1, -1)
+
+
+def test_windows_that_say_the_opposite_fade_into_one_another_without_a_step(squares):
+    scene = Scene(InTurns(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), squares.mixture)
+    mask = scene.masks([[(1, 1)]])[0, 0].numpy()  # of one bin, over time
+    steps = np.abs(np.diff(mask))
+    assert mask.min() < 1e-6 and mask.max() > 1 - 1e-6
+    over = features.fade(TINY.stft_frames)
+    smooth = np.sin((np.arange(over) + 0.5) / over * np.pi / 2) ** 2  # the fade, and from and to where
+    assert steps.max() == pytest.approx(np.abs(np.diff([0, *smooth, 1])).max(), abs=1e-5)
+
+
+def test_a_moment_is_dimmed_by_its_level_in_decibels():
+    """20 dB below the loudest moment, of 40 that are shown: half as bright."""
+    t = np.arange(4 * TINY.rate) / TINY.rate
+    sound = 0.2 * np.sin(2 * np.pi * 300 * t) * np.where(t < 2, 1, 0.1)
+    energies = Scene(Squares(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), sound).energies()[:, 2, 0]
+    np.testing.assert_allclose(energies[20:28] / energies[4:12].mean(), 0.5, atol=0.03)
+
+
+def test_what_lies_above_the_band_is_had_as_the_energy_of_its_highest_octave():
+    """Of the upper half's energy 9 of 10 parts are in the bin that is taken; what lies below counts nothing."""
+    spec, weights = torch.zeros(1, 8, dtype=torch.complex64), torch.zeros(1, 8)
+    spec[0, 1], spec[0, 5], spec[0, 7] = 100, 3j, 1
+    weights[0, 5] = 1
+    np.testing.assert_allclose(
+        extended(weights, spec, 11)[0].numpy(), [0, 0, 0, 0, 0, 1, 0, 0, 0.9, 0.9, 0.9], rtol=1e-6
+    )
+
+
+def test_features_of_another_version_do_not_count(eyes, tmp_path, monkeypatch):
+    video = write_film(tmp_path / "film.mp4")
+    Scene.from_video(eyes, video, cache=True)
+    monkeypatch.setattr(features, "__version__", "0.0.0")
+    monkeypatch.setattr(type(eyes), "pixels", None)
+    with pytest.raises(TypeError):  # it must look again
+        Scene.from_video(eyes, video, cache=True)

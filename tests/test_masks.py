@@ -75,3 +75,9 @@ def test_the_loss_among_sources_is_torchs_cross_entropy_and_leaves_out_what_nobo
     torch.testing.assert_close(masks.loss_among(logits, target, weight), (each * weight[:, 0]).mean())
     dealt = masks.share(logits)
     torch.testing.assert_close(masks.loss_among(dealt.log(), target, weight), masks.loss_among(logits, target, weight))
+
+
+def test_weights_are_relative_to_the_windows_mean():
+    mag = np.random.default_rng(0).gamma(0.5, size=(3, 20, 30))
+    expected = np.log1p(mag / mag.mean((1, 2), keepdims=True)).clip(1e-3, 10)
+    np.testing.assert_allclose(masks.weights(torch.from_numpy(mag))[:, 0].numpy(), expected, rtol=1e-6)

@@ -631,3 +631,22 @@ def test_the_length_of_a_video_is_told_of_videos_alone(tmp_path):
         media.video_seconds(tmp_path / "list.mp4")
     with pytest.raises(SopError, match="no sound stream"):
         media.video_seconds(plain_video(tmp_path / "b.mp4", sound=False))
+
+
+def test_a_picture_of_too_many_pixels_is_not_decoded(tmp_path, monkeypatch):
+    Image.new("RGB", (40, 30)).save(media.frame_path(tmp_path, 0))
+    assert media.read_frames(tmp_path, [0]).shape == (1, 30, 40, 3)
+    monkeypatch.setattr(media, "MOST_PIXELS", 1_199)
+    with pytest.raises(SopError, match="40 x 30 pixels"):
+        media.read_frames(tmp_path, [0])
+
+
+def test_what_is_written_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    done, fsync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: done.append((os.readlink(f"/proc/self/fd/{fd}"), path.exists())) or fsync(fd)
+    )
+    path = tmp_path / "a.txt"
+    with media.whole(path) as part:
+        part.write_text("x")
+    assert done == [(str(part), False), (str(tmp_path), True)]

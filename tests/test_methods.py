@@ -97,3 +97,12 @@ def test_an_example_is_what_the_scores_are_of(eyes, tiny_clips):
     np.testing.assert_allclose(one.sdr, scores[scores.method == "model"].sdr, atol=1e-3)
     assert one.found_masks.shape == one.true_masks.shape == one.true_mags.shape == (2, TINY.bins, TINY.stft_frames)
     assert math.isclose(float(np.abs(one.true.sum(0) - one.mixture).max()), 0, abs_tol=1e-5)
+
+
+def test_exchanged_leaves_no_source_its_own_picture(model, monkeypatch):
+    shown = []
+    monkeypatch.setattr(model, "separate", lambda mixture, frames: shown.append(frames[0]) or torch.zeros(1, 3, 9_000))
+    frames = torch.arange(3, dtype=torch.uint8)[:, None, None, None, None].expand(3, 1, 3, 4, 4)
+    methods.estimates(model, torch.randn(3, 9_000), frames)
+    own, exchanged = (seen[:, 0, 0, 0, 0].tolist() for seen in shown)
+    assert own == [0, 1, 2] and sorted(exchanged) == own and all(a != b for a, b in zip(own, exchanged, strict=True))

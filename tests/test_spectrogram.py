@@ -92,3 +92,9 @@ def test_log_magnitude_ignores_level_and_survives_silence():
     mag = torch.rand(1, 16, 8)
     torch.testing.assert_close(log_magnitude(100 * mag), log_magnitude(mag))
     assert torch.isfinite(log_magnitude(torch.zeros(1, 16, 8))).all()
+
+
+def test_log_magnitude_is_relative_to_the_windows_mean():
+    mag = np.random.default_rng(0).gamma(0.5, size=(3, 20, 30))
+    expected = np.log(mag / mag.mean((1, 2), keepdims=True) + 1e-3)
+    np.testing.assert_allclose(log_magnitude(torch.from_numpy(mag)).numpy(), expected, rtol=1e-6)

@@ -542,6 +542,10 @@ def test_sigterm_saves_as_ctrl_c_does(undisturbed, tmp_path):
     assert rows[0] == rows[1]
 
 
+def test_a_model_that_is_loaded_is_ready_to_separate(run):
+    assert not any(module.training for module in checkpoint.load_model(run[0]).modules())
+
+
 def test_a_missing_or_broken_checkpoint_gets_one_clear_sentence(run, tmp_path):
     with pytest.raises(SopError, match="no checkpoint there"):
         checkpoint.load_model(tmp_path)
@@ -631,3 +635,22 @@ def test_a_loaders_process_outlives_sigterm_but_not_for_ever(terms):
         process.join(0.3)
     process.join(60)
     assert process.exitcode == (-signal.SIGALRM if terms == 1 else -signal.SIGTERM)
+
+
+def test_validation_evaluates_a_model_that_was_training(tiny_clips):
+    """Batch statistics are neither used nor changed by a validation."""
+    torch.manual_seed(0)
+    model, pairs = SoundOfPixels(TINY), draw_pairs(tiny_clips, 3, TINY)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert train.validate(model.train(), pairs, TINY) == train.validate(model.eval(), pairs, TINY)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_each_part_learns_at_its_own_rate():
+    model = SoundOfPixels(replace(TINY, lr_sound=1.0, lr_frame=2.0, lr_fc=3.0))
+    _, optimizer = train.trainable(model, engine.accelerator(TINY, "cpu"))
+    rate = {parameter: group["base"] for group in optimizer.param_groups for parameter in group["params"]}
+    for part, expected in (("sound", 1.0), ("synthesizer", 1.0), ("frame.features", 2.0), ("frame.fc", 3.0)):
+        parameters = list(model.get_submodule(part).parameters())
+        assert parameters and {rate.pop(parameter) for parameter in parameters} == {expected}, part
+    assert not rate
