@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401 - hooks
 from tiny import SHARED, TINY, TONES, Eyes, write_clip
 
 from sop_core.config import DATA, DEMO, DEMO_WEIGHTS, SILENCE

@@ -644,7 +644,7 @@ def test_a_picture_of_too_many_pixels_is_not_decoded(tmp_path, monkeypatch):
 def test_what_is_written_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     done, fsync = [], os.fsync
     monkeypatch.setattr(
-        os, "fsync", lambda fd: done.append((os.readlink(f"/proc/self/fd/{fd}"), path.exists())) or fsync(fd)
+        os, "fsync", lambda fd: done.append((str(Path(f"/proc/self/fd/{fd}").readlink()), path.exists())) or fsync(fd)
     )
     path = tmp_path / "a.txt"
     with media.whole(path) as part:
