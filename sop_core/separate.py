@@ -3,6 +3,7 @@
 Everything goes by pieces, so what is computed never stands in memory at once, and appears whole or not at all.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -49,7 +50,8 @@ def write(
     check_out(out)
     own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
     share, rate = float(own / max(mixture, 1e-12)), _rate(scene, video, source_rate, full_band)
-    sounds = (piece[0] * (share >= SILENT) for piece in _tracks(scene, video, [region], rate, full_band))
+    pieces = (piece[0] * (share >= SILENT) for piece in _tracks(scene, video, [region], rate, full_band))
+    sounds = _cuts_told(pieces, out)
     if Path(out).suffix == ".mp4":
         pictures = (part for kind, part in media.stream(video, FPS, scene.rate, max_side=720) if kind == "frame")
         pictures = islice(pictures, media.frames_within(len(scene.mixture) / scene.rate, FPS))
@@ -88,7 +90,7 @@ def write_all(
         part.mkdir()
         with ExitStack() as files:
             puts = [files.enter_context(media.sound_writer(part / f"{name}.wav", rate)) for name in names]
-            for piece in _tracks(scene, video, found.regions, rate, full_band, whole):
+            for piece in _cuts_told(_tracks(scene, video, found.regions, rate, full_band, whole), out):
                 energy += np.square([*piece, piece.sum(0)], dtype=np.float64).sum(1)
                 for put, sound in zip(puts, piece, strict=True):
                     put(sound)
@@ -139,6 +141,16 @@ def outlined(pictures: Iterable[np.ndarray], region: list[Cell], grid: tuple[int
         picture = picture.copy()
         picture[inner], picture[outer] = 255, 0
         yield picture
+
+
+def _cuts_told(pieces: Iterable[np.ndarray], out: AnyPath) -> Iterator[np.ndarray]:
+    """The pieces as they come; at their end a warning, where files cut what is louder than full scale."""
+    cut = count = 0
+    for piece in pieces:
+        cut, count = cut + np.count_nonzero(np.abs(piece) > 1), count + piece.size
+        yield piece
+    if cut:
+        warnings.warn(f"{out}: {cut:,} of {count:,} samples are louder than full scale, and cut there", stacklevel=2)
 
 
 def _rate(scene: Scene, video: Path, source_rate: bool, full_band: bool) -> int:

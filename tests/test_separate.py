@@ -151,3 +151,17 @@ def test_the_toy_is_called_one(tmp_path):
     )
     (tmp_path / "clips.csv").write_text("train,cello/cello_001,cello_001\ntrain,cello/my_own,my_own\n")
     assert separate.told(0.5, tmp_path).endswith("learned from: cello")
+
+
+def test_what_is_louder_than_full_scale_is_cut_but_never_in_silence(scene, video, tmp_path, recwarn):
+    separate.write_all(scene, video, 2, tmp_path / "quiet")
+    assert not [w for w in recwarn if "full scale" in str(w.message)]
+    loud = scene.hearing(scene.mixture * 0.99 / np.abs(scene.tracks([LEFT])).max() * 2)
+    beyond = np.count_nonzero(np.abs(loud.tracks([LEFT])[0]) > 1)
+    assert beyond > 1_000
+    with pytest.warns(
+        UserWarning, match=rf"a\.wav: {beyond:,} of [\d,]+ samples are louder than full scale, and cut there"
+    ):
+        separate.write(loud, video, LEFT, tmp_path / "a.wav")
+    with pytest.warns(UserWarning, match=r"all: [\d,]+ of [\d,]+ samples are louder than full scale"):
+        separate.write_all(loud, video, 2, tmp_path / "all")
