@@ -5,10 +5,14 @@ A run is told by one `Config`: it is saved as `config.json` beside the weights, 
 
 import dataclasses
 import json
-import math
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Annotated, Literal, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
 
 from .errors import SopError
 
@@ -19,7 +23,6 @@ AnyPath = str | os.PathLike  # what public functions take for a file or a folder
 SILENCE = "silence"  # the label of clips in which nothing is to be heard or seen to sound: for training only
 BASELINES = ("nmf", "random")  # of an evaluation, by choice: they take longer, or say less
 PUBLISHED = "resnet18"  # the released code's backbone, which learns; all others are timm's
-ACTIVATIONS = ("none", "sigmoid", "softmax", "relu", "tanh")
 DEMO_WEIGHTS = DATA / "demo_weights"  # shipped: notebook 05 works when it is the first one opened
 
 
@@ -35,30 +38,11 @@ PROFILES = {
     },
 }  # fmt: skip
 
-CHOICES = {  # of the settings that are words, or few
-    "mixture": ("sum", "mean"),
-    "clips": ("free", "published"),
-    "start": ("even", "published"),
-    "pairs": ("drawn", "published"),
-    "schedule": ("cosine", "steps"),
-    "mask": ("binary", "ratio"),
-    "sound_activation": ACTIVATIONS,
-    "image_activation": ACTIVATIONS,
-    "output_activation": ("none", "sigmoid", "relu", "tanh"),
-    "sound_up": ("transposed", "bilinear"),
-    "synthesizer": ("linear", "bias"),
-    "warp": ("mel", "bank", "grid", "none"),
-    "stft_pad": ("constant", "reflect"),
-    "loudness": ("relative", "absolute"),
-    "target": ("loudest", "half"),
-    "loss": ("bce", "l1", "l2"),
-    "loss_mean": ("weights", "bins"),
-    "optimizer": ("sgd", "adamw"),
-    "audio_format": ("mp3", "flac", "wav"),
-    "precision": ("auto", "fp32", "bf16"),
-    "frame_stride": (8, 16, 32),
-    "frame_groups": (3, 4),
-}
+Count = Annotated[int, Meta(ge=1, description="a whole number from 1")]
+Whole = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a whole number from 0, less than 2 to the 63rd")]
+Share = Annotated[float, Meta(ge=0, le=1, description="a share from 0 to 1")]
+Weight = Annotated[float, Meta(ge=0, le=1e9, description="a number from 0")]
+Activation = Literal["none", "sigmoid", "softmax", "relu", "tanh"]
 
 
 @dataclass(frozen=True)
@@ -68,101 +52,109 @@ class Config:
     name: str = "music"
     # "sop2018": the released code as its authors ran it; set by `override`, which sets `PROFILES`' values and names what differs
     profile: str = "default"
-    seed: int = 0
+    seed: Whole = 0
 
     # sound
-    rate: int = 11_025  # samples a second
-    samples: int = 65_535  # L, one window: 5.94 s
-    n_fft: int = 1_022  # samples: 512 linear frequency bins
-    hop: int = 256  # samples from one STFT frame to the next: T = 256
-    bins: int = 256  # F, log-frequency bins that the nets see
-    # to them, see `Warp`: "mel"; "bank"; "grid", as published; "none": n_fft // 2 + 1 linear bins
-    warp: str = "mel"
-    stft_pad: str = "constant"  # beyond a window's ends: zeros; "reflect": the sound mirrored (published)
-    loudness: str = "relative"  # of what the nets read, to the window's mean; "absolute": as it is (published)
+    rate: Count = 11_025  # samples a second
+    samples: Count = 65_535  # L, one window: 5.94 s
+    # samples of an STFT frame: 1 022 give 512 linear frequency bins
+    n_fft: Annotated[int, Meta(ge=4, multiple_of=2, description="an even number from 4")] = 1_022
+    hop: Count = 256  # samples from one STFT frame to the next: T = 256
+    bins: Count = 256  # F, log-frequency bins that the nets see
+    # to them, see `Warp`: "grid", as published; "none": n_fft // 2 + 1 linear bins
+    warp: Literal["mel", "bank", "grid", "none"] = "mel"
+    stft_pad: Literal["constant", "reflect"] = (
+        "constant"  # beyond a window's ends: zeros, or the sound mirrored (published)
+    )
+    # of what the nets read: to the window's mean, or as it is (published)
+    loudness: Literal["relative", "absolute"] = "relative"
 
-    audio_format: str = "mp3"  # what preprocessing keeps it as; "flac" and "wav" lose nothing
+    audio_format: Literal["mp3", "flac", "wav"] = "mp3"  # what preprocessing keeps it as; flac and wav lose nothing
 
     # picture
-    fps: float = 8.0  # video frames a second
-    frames: int = 3  # V, frames a window
-    stride: int = 24  # video frames from one of them to the next: 3 s
-    image: int = 224  # pixels, both sides: the whole frame is squeezed to a square
+    fps: Annotated[float, Meta(ge=0.01, le=1_000, description="0.01 to 1000")] = 8.0  # video frames a second
+    frames: Count = 3  # V, frames a window
+    stride: Count = 24  # video frames from one of them to the next: 3 s
+    image: Count = 224  # pixels, both sides: the whole frame is squeezed to a square
 
     # mix and separate
-    sources: int = 2  # N
-    gain: float = 1.5  # a source is made up to this much louder or softer in training (factor)
-    crop: float = 0.5  # least share of a frame's area that a training crop keeps
-    silence: float = 0.1  # share of training's mixtures in which one source is a silent scene, where the index has any
-    noise: float = 0.2  # share of training's mixtures with noise that no picture shows
-    together: float = (
-        0.5  # share of training's mixtures whose pictures stand side by side in one, each asked for its own sound
+    sources: Annotated[int, Meta(ge=2, description="a whole number from 2")] = 2  # N
+    # a source is made up to this much louder or softer in training (factor)
+    gain: Annotated[float, Meta(ge=1, le=1_000, description="a factor from 1 to 1000")] = 1.5
+    # least share of a frame's area that a training crop keeps
+    crop: Annotated[float, Meta(gt=0, le=1, description="a share over 0, up to 1")] = 0.5
+    silence: Share = 0.1  # of training's mixtures: one source is a silent scene, where the index has any
+    noise: Share = 0.2  # of training's mixtures: there is noise that no picture shows
+    together: Share = (
+        0.5  # of training's mixtures: the pictures stand side by side in one, each asked for its own sound
     )
-    looks: int = (
+    looks: Whole = (
         12  # crops of each clip that a frozen backbone sees, once, before training; 0: another one at every step
     )
-    mask: str = "binary"  # or "ratio"
-    target: str = (
-        "loudest"  # a binary mask is 1 for the loudest source; "half": for more than half the mixture (published)
-    )
-    loss: str = "bce"  # or "l1", "l2"
-    among: float = (
-        1.0  # weight of the cross-entropy among a mixture's sources, beside `bce` of each mask alone; 0: none
-    )
+    mask: Literal["binary", "ratio"] = "binary"
+    # a binary mask is 1 for the loudest source, or for one that has more than half the mixture (published)
+    target: Literal["loudest", "half"] = "loudest"
+    loss: Literal["bce", "l1", "l2"] = "bce"
+    among: Weight = 1.0  # of the cross-entropy among a mixture's sources, beside `bce` of each mask alone; 0: none
     weighted: bool = True  # a loud bin counts more in the loss
-    loss_mean: str = "weights"  # or "bins": a loud recording counts more too (published)
-    mixture: str = "sum"  # of its sources; "mean": each is made 1 / N as loud first (published)
-    pairs: str = "drawn"  # an evaluation's mixtures; "published": by number, a clip may meet itself (see mixing.py)
-    clips: str = "free"  # windows, crops and light as in mixing.py; "published": as in the released loader
+    loss_mean: Literal["weights", "bins"] = "weights"  # "bins": a loud recording counts more too (published)
+    mixture: Literal["sum", "mean"] = "sum"  # of its sources; "mean": each is made 1 / N as loud first (published)
+    # an evaluation's mixtures; "published": by number, a clip may meet itself (see mixing.py)
+    pairs: Literal["drawn", "published"] = "drawn"
+    clips: Literal["free", "published"] = (
+        "free"  # windows, crops and light as in mixing.py, or as in the released loader
+    )
     share: bool = True  # a mixture's sources share out every bin; without, each mask is cut at 0.5 alone (published)
 
     # nets
-    channels: int = 32  # K
-    sound_depth: int = 7  # halvings in the U-Net (the published unet5, unet6, unet7)
-    sound_width: int = 64  # channels of its first layer
-    sound_up: str = (
-        "transposed"  # how it doubles: convolutions with half a stride; "bilinear", then a convolution (published)
-    )
-    sound_activation: str = (
-        "softmax"  # of the K channels: every bin is dealt out among them; none (published), sigmoid, relu, tanh
-    )
-    image_activation: str = "sigmoid"  # of a picture's K numbers; or none, softmax, relu, tanh
-    output_activation: str = "sigmoid"  # from the synthesizer's sum to a mask; or none, relu, tanh, with l1 or l2
-    synthesizer: str = "linear"  # a weight for each channel; "bias": none
-    backbone: str = (
-        "tf_efficientnet_lite0"  # what sees: a model of timm, frozen; "resnet18": the released code's, which learns
-    )
+    channels: Count = 32  # K
+    # halvings in the U-Net (the published unet5, unet6, unet7)
+    sound_depth: Annotated[int, Meta(ge=5, le=12, description="5 to 12")] = 7
+    sound_width: Count = 64  # channels of its first layer
+    # how it doubles: convolutions with half a stride, or bilinear interpolation and a convolution (published)
+    sound_up: Literal["transposed", "bilinear"] = "transposed"
+    sound_activation: Activation = "softmax"  # of the K channels: every bin is dealt out among them; published: none
+    image_activation: Activation = "sigmoid"  # of a picture's K numbers
+    # from the synthesizer's sum to a mask; all but the sigmoid with l1 or l2
+    output_activation: Literal["none", "sigmoid", "relu", "tanh"] = "sigmoid"
+    synthesizer: Literal["linear", "bias"] = "linear"  # a weight for each channel, or none
+    # what sees: a model of timm, frozen; "resnet18": the released code's, which learns
+    backbone: str = "tf_efficientnet_lite0"
     backbone_weights: str = ""  # file of its weights; "": those that come with it (see nets/eyes.py)
-    backbone_learns: int = 0  # its last stages that learn, at `lr_frame`
+    backbone_learns: Whole = 0  # its last stages that learn, at `lr_frame`
     pretrained: bool = True  # the backbone knows ImageNet (or what its weights have seen) before training
-    frame_stride: int = 16  # pixels of the picture a cell of the grid: 224 / 16 = 14; 8: the finest, 32: the coarsest
-    frame_width: int = 64  # of resnet18 alone: channels of its first layer,
-    frame_groups: int = 4  # groups of blocks,
+    frame_stride: Literal[8, 16, 32] = 16  # pixels of the picture a cell of the grid: 224 / 16 = 14
+    # of resnet18 alone: channels of its first layer. Gradients of fewer than 8 are written beyond their memory by oneDNN's
+    # kernels for AVX2 (torch 2.14)
+    frame_width: Annotated[int, Meta(ge=8, description="a whole number from 8")] = 64
+    frame_groups: Literal[3, 4] = 4  # groups of blocks,
     frame_dilation: bool = True  # and whether a finer grid sees as far (published)
-    pool: float = (
-        0.12  # share of a picture's cells, the greatest, whose mean counts: 24 of 196; 0: the one greatest (published)
+    pool: Share = (
+        0.12  # of a picture's cells, the greatest, whose mean counts: 24 of 196; 0: the one greatest (published)
     )
     frames_apart: bool = (
         False  # batch statistics of each source's pictures by themselves (published), or of all together
     )
 
     # training
-    start: str = "even"  # of the nets: no mask decided; "published": the released code's
-    optimizer: str = "adamw"  # or "sgd" (published)
-    schedule: str = "cosine"  # of the learning rates, after a rise; "steps": a tenth after each of `lr_steps`
-    lr_steps: str = "40,80"  # epochs
-    lr_sound: float = 1e-3
-    lr_frame: float = 1e-4  # what learns of the backbone
-    lr_fc: float = 1e-3  # from the backbone's channels to K
-    weight_decay: float = 1e-2  # AdamW's; SGD's wants 1e-4 (published)
-    epochs: int = 100
-    epoch_size: int = 25_000  # mixtures an epoch; the published dup_trainset times the number of clips
-    batch: int = 20  # mixtures a step, of all processes together
-    accumulate: int = 1  # parts that a batch is computed in, one after the other: less memory
-    precision: str = "auto"  # of the nets: "bf16" where the chip computes in it, else "fp32"; losses and targets: fp32
+    start: Literal["even", "published"] = "even"  # of the nets: no mask decided, or the released code's
+    optimizer: Literal["sgd", "adamw"] = "adamw"  # published: sgd
+    # of the learning rates: a cosine, after a rise; or a tenth after each of `lr_steps`
+    schedule: Literal["cosine", "steps"] = "cosine"
+    lr_steps: Annotated[str, Meta(pattern=r"^ *\d+ *(, *\d+ *)*$", description="epochs with commas between")] = "40,80"
+    lr_sound: Weight = 1e-3
+    lr_frame: Weight = 1e-4  # what learns of the backbone
+    lr_fc: Weight = 1e-3  # from the backbone's channels to K
+    weight_decay: Weight = 1e-2  # AdamW's; SGD's wants 1e-4 (published)
+    epochs: Count = 100
+    epoch_size: Count = 25_000  # mixtures an epoch; the published dup_trainset times the number of clips
+    batch: Count = 20  # mixtures a step, of all processes together
+    accumulate: Count = 1  # parts that a batch is computed in, one after the other: less memory
+    # of the nets: bf16 where the chip computes in it; losses and targets are fp32
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: bool = False  # the nets by torch.compile: some minutes first
-    val_pairs: int = 256  # mixtures that choose the best epoch
-    workers: int = 4  # processes that read clips; 0: the training process itself
+    val_pairs: Count = 256  # mixtures that choose the best epoch
+    workers: Whole = 4  # processes that read clips; 0: the training process itself
 
     def __post_init__(self):
         """Raises SopError where the profile's name is not what these values make of it: no number is to be told under another."""
@@ -202,7 +194,7 @@ class Config:
 
     def override(self, settings: dict[str, str]) -> "Config":
         """A copy with some fields set from text (`--set epochs=3`). Raises SopError on an unknown name or a bad value."""
-        types = {f.name: type(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        known = [f.name for f in dataclasses.fields(self)]
         profile = settings.get("profile", "default")
         if profile not in PROFILES:
             raise SopError(
@@ -210,41 +202,24 @@ class Config:
             )
         values = dict(PROFILES[profile] if "profile" in settings else {})
         for key, text in settings.items():
-            if key not in types:
-                raise SopError(f"--set {key}={text}: there is no setting {key!r}; there are {', '.join(types)}")
-            try:
-                values[key] = {"true": True, "false": False}[text.lower()] if types[key] is bool else types[key](text)
-            except (ValueError, KeyError):
-                raise SopError(f"--set {key}={text}: expected a value of type {types[key].__name__}") from None
+            if key not in known:
+                raise SopError(f"--set {key}={text}: there is no setting {key!r}; there are {', '.join(known)}")
+            values[key] = _value(f"--set {key}={text}", key, text, strict=False)
         return _named(dataclasses.asdict(self) | values).check()
 
     def check(self) -> "Config":
         """This config, or SopError where its numbers can't work together."""
-        for key, choices in CHOICES.items():
-            if getattr(self, key) not in choices:
-                raise SopError(f"config {self.name}: {key}={getattr(self, key)!r}, expected one of {choices}")
-        least = {
-            "seed": 0,
-            "sound_depth": 5,
-            "workers": 0,
-            "looks": 0,
-            "backbone_learns": 0,
-            "sources": 2,
-            "n_fft": 2,
-            "image": self.frame_stride,
-            "fps": 0.01,
-        }
-        # Gradients of fewer are written beyond their memory by oneDNN's kernels for AVX2 (torch 2.14).
-        least["frame_width"] = 8
-        counts = "rate samples hop bins frames stride gain channels sound_width epochs epoch_size batch val_pairs"
-        for key, value in (dict.fromkeys([*counts.split(), "accumulate"], 1) | least).items():
-            if not getattr(self, key) >= value:
-                raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected at least {value}")
-        if self.seed >= 2**63:
-            raise SopError(f"config {self.name}: seed={self.seed}, expected less than 2 to the 63rd")
-        for key in ("lr_sound", "lr_frame", "lr_fc", "weight_decay", "among"):
-            if not 0 <= getattr(self, key) < math.inf:
-                raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected a number from 0")
+        for key, value in vars(self).items():
+            _value(f"config {self.name}: {key}={value!r}", key, value)
+        if self.image < self.frame_stride:
+            raise SopError(
+                f"config {self.name}: image={self.image}, expected at least one cell, {self.frame_stride} pixels"
+            )
+        if self.hop > self.n_fft // 2:
+            raise SopError(
+                f"config {self.name}: hop={self.hop} with n_fft={self.n_fft}, expected at most half of it: frames must overlap to "
+                "become sound again"
+            )
         published = self.backbone == PUBLISHED
         if published and self.pretrained and (self.frame_width, self.frame_groups) != (64, 4):
             raise SopError(
@@ -265,11 +240,6 @@ class Config:
             raise SopError(
                 f"config {self.name}: epoch_size={self.epoch_size}, expected at least one batch={self.batch}"
             )
-        if not all(step.strip().isdecimal() for step in self.lr_steps.split(",")):
-            raise SopError(f"config {self.name}: lr_steps={self.lr_steps!r}, expected epochs with commas between")
-        for key in ("pool", "silence", "noise", "together"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise SopError(f"config {self.name}: {key}={getattr(self, key)}, expected a share from 0 to 1")
         side = 2**self.sound_depth
         if self.bins % side or self.stft_frames % side:
             raise SopError(
@@ -295,8 +265,26 @@ class Config:
         """Read back what `to_json` wrote. Raises SopError naming `where` if it isn't that."""
         try:
             return _named(_since(json.loads(text))).check()
-        except (ValueError, TypeError) as e:
+        except (ValueError, TypeError, SopError) as e:
             raise SopError(f"{where}: not a config of this version of sop_core ({e})") from None
+
+
+@cache
+def _kinds() -> dict[str, type]:
+    return get_type_hints(Config, include_extras=True)
+
+
+def _value(where: str, key: str, value, strict: bool = True):
+    """A setting's value, of its type and within its range; from text where not `strict`. Raises SopError."""
+    kind = _kinds()[key]
+    try:
+        return msgspec.convert(value, kind, strict=strict)
+    except msgspec.ValidationError:
+        plain = {bool: "true or false", float: "a number", str: "text"}
+        described = [m.description for m in getattr(kind, "__metadata__", ())] or [
+            plain.get(kind) or f"one of {get_args(kind)}"
+        ]
+        raise SopError(f"{where}, expected {described[0]}") from None
 
 
 def _since(values: dict) -> dict:

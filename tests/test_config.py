@@ -14,6 +14,7 @@ from sop_core.config import DEMO, MUSIC, PROFILES, Config
 from sop_core.errors import SopError
 from sop_core.localize import Scene
 from sop_core.nets import FrameNet, SoundOfPixels
+from sop_core.spectrogram import istft, stft
 
 
 @pytest.mark.parametrize("dilation", [True, False])
@@ -94,3 +95,41 @@ def test_settings_of_a_backbone_that_learns_or_does_not_are_held_together():
     assert not DEMO.override({"looks": "0"}).looks_once and not MUSIC.override({"profile": "sop2018"}).looks_once
     with pytest.raises(SopError, match="backbone_learns=2 with backbone=resnet18, which learns whole"):
         MUSIC.override({"profile": "sop2018", "backbone_learns": "2"})
+
+
+WRONG = {  # what the review's list, or a stored file, may hold
+    "n_fft": 1023, "hop": 1022, "crop": 5, "lr_steps": 5, "warp": "mell", "frame_stride": 12, "share": 1, "pool": "0.1",
+    "channels": 0, "sources": 1, "seed": -1, "lr_sound": float("nan"), "weight_decay": float("inf"), "epochs": 2.5, "gain": 0.5,
+    "image": True, "backbone": None, "sound_depth": 40, "fps": 0, "frames": "3",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_value_that_can_not_be_is_refused_by_name_from_a_file_and_in_python(key):
+    stored = json.loads(DEMO.to_json()) | {key: WRONG[key]}
+    with pytest.raises(SopError, match=rf"^here: not a config .*\b{key}=.*expected "):
+        Config.from_json(json.dumps(stored), "here")
+    with pytest.raises(SopError, match=rf"^config demo: .*\b{key}=.*expected "):
+        replace(DEMO, **{key: WRONG[key]}).check()
+
+
+@pytest.mark.parametrize("text", ["n_fft=3", "crop=-1", "crop=0", "hop=1022", "bins=64.5", "share=perhaps", "lr_steps=a",
+                                  "mask=Binary", "noise=1.01", "epochs=", "seed=9223372036854775808", "lr_fc=nan"])  # fmt: skip
+def test_a_setting_that_can_not_be_is_refused_by_name(text):
+    key, value = text.split("=")
+    with pytest.raises(SopError, match=rf"\b{key}={value}.*expected "):
+        DEMO.override({key: value})
+
+
+def test_settings_are_read_as_people_write_them():
+    read = DEMO.override({"share": "False", "lr_sound": "3e-4", "frame_stride": "16", "lr_steps": "10, 20", "fps": "8"})
+    assert (read.share, read.lr_sound, read.frame_stride, read.lr_steps, read.fps) == (False, 3e-4, 16, "10, 20", 8.0)
+    assert type(read.fps) is float
+
+
+def test_every_frame_that_a_config_admits_becomes_sound_again():
+    rng = np.random.default_rng(0)
+    sound = torch.from_numpy(rng.standard_normal(5_000))
+    for n_fft, hop in ((4, 2), (1_022, 256), (1_022, 511), (1_024, 100), (6, 3), (512, 256)):
+        replace(DEMO, n_fft=n_fft, hop=hop, samples=128 * hop - 1).check()
+        torch.testing.assert_close(istft(stft(sound, n_fft, hop), hop, 5_000), sound, atol=1e-9, rtol=0)
