@@ -246,7 +246,7 @@ def texts(tmp_path, _):
         (lambda t, d, r, v: ["train", "--preset", "demo", "--train", d / "train.csv", "--val", d / "val.csv", "--id", "x",
                              "--set", "colour=3"], "no setting 'colour'"),
         (lambda t, d, r, v: ["train", "--preset", "demo", "--train", d / "train.csv", "--val", d / "val.csv", "--id", "x",
-                             "--set", "epochs=many"], "type int"),
+                             "--set", "epochs=many"], "a whole number from 1"),
     ],
 )  # fmt: skip
 def test_bad_input_gets_exit_2_and_one_clear_line(words, sentence, tmp_path, data, run, video, capfd):

@@ -650,3 +650,22 @@ def test_what_is_written_is_on_the_disk_before_it_gets_its_name(tmp_path, monkey
     with media.whole(path) as part:
         part.write_text("x")
     assert done == [(str(part), False), (str(tmp_path), True)]
+
+
+def test_a_sound_that_jumps_by_more_than_ten_minutes_is_a_broken_file(tmp_path):
+    """Silence for all of the gap would be written to the disk, however long it claims to be."""
+    for gap in (5, 700):
+        with av.open(str(tmp_path / f"{gap}.mkv"), "w") as out:
+            picture, stream = out.add_stream("libx264", rate=1), out.add_stream("pcm_s16le", rate=8_000, layout="mono")
+            picture.width = picture.height = 32
+            out.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+            out.mux(picture.encode(None))
+            for second in (0, 1 + gap):
+                frame = av.AudioFrame.from_ndarray(np.ones((1, 8_000), np.int16), format="s16", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = 8_000, 8_000 * second, Fraction(1, 8_000)
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    sound = np.concatenate(list(media.stream_sound(tmp_path / "5.mkv", 8_000)))
+    assert len(sound) == 7 * 8_000
+    with pytest.raises(SopError, match="its sound jumps by 700 s in time; convert it again"):
+        list(media.stream_sound(tmp_path / "700.mkv", 8_000))
