@@ -162,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
 
     p = verb("evaluate", evaluate, "SDR, SIR, SAR of a checkpoint, of doing nothing, and of ideal masks")
     p.add_argument("ckpt", type=Path, nargs="+", metavar="CKPT_DIR", help="and others to compare it with, if any")
-    p.add_argument("--index", type=Path, required=True, metavar="val.csv", help="clips to mix: none of the training's")
+    p.add_argument("--index", type=Path, required=True, metavar="test.csv", help="clips to mix: none of the training's")
     p.add_argument(
         "--pairs",
         type=Path,
