@@ -2,7 +2,7 @@
 
 nbval compares text. Sums differ a little from chip to chip, so a number's second decimal can't be compared, and a number that is
 close to a rounding edge has another first decimal. So: two outputs that differ in numbers alone, each by no more than `WITHIN` or
-a hundredth of it (percentages: by 1), are the same.
+a hundredth of it (below 1: by `SHARE`; percentages: by 1), are the same.
 """
 
 import re
@@ -10,7 +10,7 @@ from copy import deepcopy
 
 from nbval.plugin import IPyNbCell
 
-WITHIN = 0.1
+WITHIN, SHARE = 0.1, 0.05  # `SHARE`: of numbers under 1
 NUMBER = re.compile(r"-?\d+\.\d+|\d+(?= %)")
 compare_outputs = IPyNbCell.compare_outputs
 
@@ -21,8 +21,9 @@ def same(found: str, saved: str) -> bool:
     if next(shapes) != next(shapes):
         return False
     for mine, theirs in zip(NUMBER.findall(found), NUMBER.findall(saved), strict=True):
-        within = max(WITHIN, abs(float(theirs)) / 100) if "." in theirs else 1
-        if abs(float(mine) - float(theirs)) > within:
+        size = abs(float(theirs))
+        within = 1 if "." not in theirs else max(WITHIN, size / 100) if size >= 1 else SHARE
+        if abs(float(mine) - float(theirs)) > within + 1e-9:
             return False
     return True
 

@@ -395,7 +395,7 @@ def evaluate(args) -> None:
     from . import engine, report, tables
     from . import evaluate as ev
     from .checkpoint import load_model, read_history
-    from .index import read_index
+    from .index import read_index, solos
     from .mixing import draw_pairs, read_pairs, write_pairs
 
     _check_evaluation(args)
@@ -407,9 +407,10 @@ def evaluate(args) -> None:
     if args.pairs:
         pairs = read_pairs(args.pairs, clips, config)
     else:
-        filmed = {clip.name for clip in duets}
-        clips = [clip for clip in clips if clip.name not in filmed or not clip.is_duet]
-        drawn = [replace(config, sources=n) for n in args.sources or [config.sources]]
+        alone = solos(clips)
+        if left := len(clips) - len(alone):
+            print(f"mixtures are drawn from {len(alone)} solos; {left} duet(s) of the index are left out")
+        clips, drawn = alone, [replace(config, sources=n) for n in args.sources or [config.sources]]
         pairs = [
             pair for c in drawn for pair in draw_pairs(clips, args.n_pairs or c.val_pairs, c, args.labels or "any")
         ]

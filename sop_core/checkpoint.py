@@ -52,16 +52,17 @@ def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume:
             raise SopError(f"{folder}: nothing to resume there; leave --resume out to start a new run")
         old = asdict(read_config(folder))
         free = ("workers", "compile")  # change nothing in what is learned
+        anew = "choose another folder (--id, --out), or delete it"
         if changed := [
             f"{k}={old[k]} there, {v} now" for k, v in asdict(config).items() if v != old[k] and k not in free
         ]:
-            raise SopError(f"{folder}: can't resume with another config ({'; '.join(changed)})")
+            raise SopError(f"{folder}: can't resume with another config ({'; '.join(changed)}); {anew}")
         now = {split: [(c.name, c.video) for c in mine] for split, mine in clips.items()}
         for split, there in (read_clips(folder) or now).items():
             if there != now[split]:
                 other = sorted({name for name, _ in {*there} ^ {*now[split]}}) or ["the same ones in another order"]
                 raise SopError(
-                    f"{folder}: can't resume with other clips in {split} ({len(other)}: {', '.join(other[:4])})"
+                    f"{folder}: can't resume with other clips in {split} ({len(other)}: {', '.join(other[:4])}); {anew}"
                 )
     elif Path(folder, "config.json").exists():
         raise SopError(f"{folder}: holds a run already; go on with --resume, or choose another --id, or delete it")

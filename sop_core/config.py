@@ -6,6 +6,7 @@ A run is told by one `Config`: it is saved as `config.json` beside the weights, 
 import dataclasses
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -277,6 +278,10 @@ def _kinds() -> dict[str, type]:
 def _value(where: str, key: str, value, strict: bool = True):
     """A setting's value, of its type and within its range; from text where not `strict`. Raises SopError."""
     kind = _kinds()[key]
+    value = value.item() if hasattr(value, "item") else value  # numpy's
+    if not strict:
+        with suppress(ValueError):  # as Python writes numbers: .001, 25_000
+            value = {int: int, float: float}.get(getattr(kind, "__origin__", kind), str)(value)
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError:

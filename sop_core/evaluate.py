@@ -53,19 +53,20 @@ def evaluate(
     config, counts = model.config, {len(pair) for pair in pairs}
     sources = config.sources if config.sources in counts else min(counts)
     known = with_truth(duets, truth) if duets else []
+    filmed = [clip for clip, _ in known]
     truths = _hash([(clip.name, [(s.label, s.box) for s in found]) for clip, found in known]) if known else None
     rivals = [(other, checkpoint.load_model(other, str(next(model.parameters()).device))) for other in others]
     told = []
     for place, one in [(folder, model), *rivals]:
-        leaked = leaks(place, pairs, duets)
+        leaked = leaks(place, pairs, filmed)
         if leaked and not allow_leaks:
-            _refuse(place, leaked, len(pairs) + len(duets))
+            _refuse(place, leaked, len(pairs) + len(filmed))
         if (one.config.rate, one.config.samples) != (config.rate, config.samples):
             raise SopError(
                 f"{place}: windows of {one.config.seconds:.2f} s at {one.config.rate} Hz, {folder}: {config.seconds:.2f} s at "
                 f"{config.rate} Hz; only models of the same windows can be compared on a manifest"
             )
-        chose = leaks(place, pairs, duets, "val")
+        chose = leaks(place, pairs, filmed, "val")
         told.append(protocol(one, place, pairs, sources, leaked, chose) | {"n_duets": len(known), "duets": truths})
     now = [next(model.parameters()).device.type, _states(pairs, known)]
 

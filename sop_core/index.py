@@ -89,6 +89,12 @@ class Clip:
         return len(words) == 2 and all(words) and not self._video
 
 
+def solos(clips: list[Clip]) -> list[Clip]:
+    """The clips that are no duets of labels which others of them have: what mixtures are drawn from."""
+    labels = {clip.label for clip in clips}
+    return [clip for clip in clips if not (clip.is_duet and labels.issuperset(clip.label.split(" ")))]
+
+
 def read_index(path: AnyPath) -> list[Clip]:
     """The clips of an index, each of them there.
 
@@ -259,8 +265,8 @@ def split(
 ) -> tuple[list[Clip], list[Clip], list[Clip]]:
     """Clips -> (train, val, test): by `seed`, in the shares asked for in every label, and no video in two of them.
 
-    Silent scenes (the label `silence`) go to train. A label with 2 videos or more has one in train, and with 3 or more one
-    in val if `val_ratio` isn't 0. The order of `clips` doesn't matter.
+    Silent scenes (the label `silence`) go to train. A label with 2 videos or more has one in train, with 3 or more one in val if
+    `val_ratio` isn't 0, and with 4 or more one in test if `test_ratio` isn't. The order of `clips` doesn't matter.
 
     Args: `duet`: where duets (`Clip.is_duet`) go: `test`, `train` (they are split like all others), `drop`.
         `own`: the data set's own splits (`read_splits`). Its test is test; its train is shared out to train and val; a clip
@@ -294,7 +300,8 @@ def _share(videos: set[str], placed: dict[str, str], val_ratio: float, test_rati
     n = len(videos)
     val = max(round(n * val_ratio), 1 if val_ratio > 0 and n >= 3 else 0) - have["val"]
     val = max(0, min(val, len(free) - (not have["train"])))  # train keeps one
-    test = max(0, min(round(n * test_ratio) - have["test"], len(free) - val - (not have["train"])))
+    test = max(round(n * test_ratio), 1 if test_ratio > 0 and n >= 4 else 0) - have["test"]
+    test = max(0, min(test, len(free) - val - (not have["train"])))
     return {v: "val" if i < val else "test" if i < val + test else "train" for i, v in enumerate(free)}
 
 
@@ -359,6 +366,13 @@ def build_index(
     _warn_of_sections(clips)
     if duet != "train":
         _warn_of_duets(clips, _labels(data, found))
+    tested = {c.video for c in parts["test"] if not c.is_duet}
+    if test_ratio and len(tested) < 2 <= len(parts["train"]):
+        warnings.warn(
+            f"{data}: {len(tested)} video(s) besides duets to test with, too few to mix: a label has one from 4 videos on. Measure "
+            "on val.csv, which chooses the best epoch, or get more videos",
+            stacklevel=2,
+        )
     if not parts["train"]:
         labels = ", ".join(sorted({c.label for c in clips})[:3])
         warnings.warn(
@@ -518,13 +532,13 @@ def _rows(path: Path) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, 
     return bad, rows
 
 
-def noted_fps(data: Path) -> float | None:
+def noted_fps(data: AnyPath) -> float | None:
     """Frames a second, as `preprocess` noted it in a data folder."""
-    note = data / "preprocess.json"
+    note = Path(data, "preprocess.json")
     try:
         return float(json.loads(note.read_text())["fps"]) if note.is_file() else None
     except (ValueError, KeyError, TypeError):
-        raise SopError(f"{note}: not readable as json with fps in it; say index --check --fps, or remove it") from None
+        raise SopError(f"{note}: not readable as json with fps in it; preprocess again, or remove it") from None
 
 
 def _problems(clip: Clip, has_sound: bool, seconds: float, fps: float | None) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from torch import Tensor
 TAPS = 512  # of the filter that a source may have gone through
 BLOCK = 4096  # samples of an FFT
 SILENCE = 1e-4  # RMS under which a source counts as silent: 80 dB below full scale
+FEWEST = 6  # videos of which a 95 % interval is told: in simulations those of 4 hold the truth in 77 of 100
 FAILED = -30.0  # dB, the score of a silent estimate of a source that sounds: a failure, counted and never dropped
 
 
@@ -125,24 +126,28 @@ def _factor(gram: Tensor) -> Tensor:
 
 def bootstrap(
     scores: np.ndarray, groups: Sequence[Collection[str]], seed: int = 0, draws: int = 1000
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """95 % interval of the mean of `scores` (P,), for other videos than these: each score depends on all videos of its mixture.
 
     Videos are drawn, and a mixture counts as often as the product of its videos' numbers (Owen 2007, "The pigeonhole bootstrap").
     Percentiles of few videos' means are too narrow: they are taken further out, as Student's t would (Hesterberg 2015, "What
     teachers should know about the bootstrap", section 5.3).
 
-    Args: `groups`: the videos of each score's mixture, one or more.
+    None of fewer than `FEWEST` videos: theirs would be far too narrow. Args: `groups`: the videos of each score's mixture.
     """
     videos, flat = np.unique([video for group in groups for video in group], return_inverse=True)
     members = np.full((len(groups), max(map(len, groups))), len(videos))  # rows are filled up with one that counts once
     members[np.arange(members.shape[1]) < np.array([len(group) for group in groups])[:, None]] = flat
     n = len(videos)
+    if n < FEWEST:
+        return None
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
     weights = np.column_stack([counts, np.ones(draws, int)])[:, members].prod(2)  # (draws, P)
-    some = weights.any(1)  # of very few videos a draw may leave no mixture
+    some = weights.any(1)  # a draw may leave no mixture, where each is of many videos
+    if some.mean() < 0.5:
+        return None
     means = weights[some] @ scores / weights[some].sum(1)
-    tail = 100 * stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1)) if n > 1 else 2.5
+    tail = 100 * stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
     low, high = np.percentile(means, [tail, 100 - tail])
     return float(low), float(high)
 

@@ -6,6 +6,7 @@ an evaluation reads them from a manifest, so that everybody measures the same on
 
 import csv
 import hashlib
+import math
 import random
 import warnings
 from collections.abc import Iterable
@@ -331,10 +332,10 @@ def same_fps(clips: Iterable[Clip], config: Config) -> None:
     """Raises SopError where a data folder notes (`preprocess.json`) that its frames are not at the config's rate."""
     for data in {folder for clip in clips for folder in clip.frames.absolute().parents[2:3]}:
         fps = noted_fps(data)
-        if fps not in (None, config.fps):
+        if fps is not None and not math.isclose(fps, config.fps, rel_tol=1e-4):
             raise SopError(
                 f"{data}: its frames are {fps:g} a second (preprocess.json), the config {config.name} expects {config.fps:g}; "
-                f"preprocess with --fps {config.fps:g}, or train with --set fps={fps:g}"
+                f"preprocess with --fps {config.fps:g}, or train a model with --set fps={fps:g}"
             )
 
 

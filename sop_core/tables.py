@@ -35,10 +35,12 @@ def _mean(values: pd.Series) -> float | None:
 
 
 def _interval(scores: pd.DataFrame) -> list[float] | None:
+    """95 %, in dB; None of too few videos."""
     if scores.empty:
         return None
     videos = scores.groupby("pair").video.agg(frozenset)
-    return [round(x, 4) for x in metrics.bootstrap(scores.sdr.to_numpy(float), videos[scores.pair].tolist())]
+    found = metrics.bootstrap(scores.sdr.to_numpy(float), videos[scores.pair].tolist())
+    return found and [round(x, 4) for x in found]
 
 
 def grouped(scores: pd.DataFrame, by: str) -> dict[str, list[dict]]:

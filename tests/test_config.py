@@ -123,6 +123,10 @@ def test_a_setting_that_can_not_be_is_refused_by_name(text):
 
 def test_settings_are_read_as_people_write_them():
     read = DEMO.override({"share": "False", "lr_sound": "3e-4", "frame_stride": "16", "lr_steps": "10, 20", "fps": "8"})
+    assert DEMO.override({"lr_sound": ".001", "epoch_size": "25_000", "epochs": " +3", "lr_steps": "40"}) == replace(
+        DEMO, lr_sound=0.001, epoch_size=25_000, epochs=3, lr_steps="40"
+    )
+    assert replace(DEMO, lr_sound=np.float64(1e-3), seed=np.int64(3)).check()
     assert (read.share, read.lr_sound, read.frame_stride, read.lr_steps, read.fps) == (False, 3e-4, 16, "10, 20", 8.0)
     assert type(read.fps) is float
 

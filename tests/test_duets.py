@@ -124,8 +124,8 @@ def test_odd_truth_is_named_before_anything_is_measured(duet, tmp_path, change):
     (tmp_path / "d.json").write_text(json.dumps(told | {"frame_size": [0, 60]}))
     with pytest.raises(SopError, match="d.json: expected frame_size"):
         duets.with_truth([duet[0]], tmp_path)
-    (tmp_path / "d.json").write_text(json.dumps(told | {"sources": told["sources"][1:]}))
-    with pytest.raises(SopError, match=r"1 source\(s\)"):
+    (tmp_path / "d.json").write_text(json.dumps(told | {"sources": []}))
+    with pytest.raises(SopError, match=r"0 source\(s\)"):
         duets.with_truth([duet[0]], tmp_path)
 
 
@@ -252,18 +252,21 @@ def test_a_report_says_what_share_of_the_cells_is_right(eyes, duet, tiny_clips, 
     assert told["of these sound more like their box's stem than like another's"] == "100"
 
 
-def test_duets_are_not_mixed_with_solos_of_the_same_index(duet, tiny_clips, tmp_path):
-    """`--index test.csv --duets test.csv`: mixtures are drawn from the solos."""
+def test_duets_are_not_mixed_with_solos_of_the_same_index(duet, tiny_clips, tmp_path, capsys):
+    """Mixtures are drawn from the solos, whether the duets are measured or not."""
     clip, truth = duet
     checkpoint.start(tmp_path / "run", TINY, {"train": [], "val": tiny_clips[:2]}, False)
     checkpoint.write_model(tmp_path / "run", SoundOfPixels(TINY))
     index.write_index(tmp_path / "test.csv", [*tiny_clips, clip])
     words = ["evaluate", tmp_path / "run", "--index", tmp_path / "test.csv", "--n-pairs", 9, "--device", "cpu"]
-    words += ["--duets", tmp_path / "test.csv", "--truth", truth, "--out", tmp_path / "m.json"]
-    assert main(list(map(str, words))) == 0
-    mixed = (tmp_path / "m.pairs.csv").read_text()
-    assert len(mixed.splitlines()) == 9 and clip.name not in mixed
+    for more in ([], ["--duets", tmp_path / "test.csv", "--truth", truth]):
+        assert main(list(map(str, [*words, *more, "--out", tmp_path / "m.json"]))) == 0
+        mixed = (tmp_path / "m.pairs.csv").read_text()
+        assert len(mixed.splitlines()) == 9 and clip.name not in mixed
+        assert "mixtures are drawn from 6 solos; 1 duet(s) of the index are left out" in capsys.readouterr().out
     assert json.loads((tmp_path / "m.json").read_text())["localization"]["n_instruments"] == 2
+    one = Clip(clip.sound, clip.frames, clip.n_frames, "a section")
+    assert index.solos([*tiny_clips, clip]) == tiny_clips and index.solos([one, clip]) == [one, clip]
 
 
 def test_of_three_the_nearest_other_counts():

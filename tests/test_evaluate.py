@@ -176,6 +176,9 @@ def test_leaks_are_refused_wherever_they_are(world, tmp_path):
     assert evaluate.leaks(data / "one", fair) == []
     with pytest.raises(SopError, match=r"1 of 3 mixtures hold videos .*one was trained on: row 3 \(blue/blue_0\);"):
         evaluate.evaluate(model, data / "one", planted)
+    source = {"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": "x.flac"}
+    (tmp_path / "red_0.json").write_text(json.dumps({"frame_size": [1, 1], "sources": 2 * [source]}))
+    assert not (tmp_path / "red_1.json").exists()  # no duet: whatever it was trained on, it is not measured
     with pytest.raises(SopError, match=r"1 of 3 mixtures .*: duet 1 \(red/red_0\);"):
         evaluate.evaluate(model, data / "one", fair, clips[:1], tmp_path)
     with pytest.raises(SopError, match=r"two was trained on: row 3"):  # by one that it is compared with

@@ -207,7 +207,7 @@ def test_what_is_left_out_is_told_by_reason(tmp_path):
     for frame in (data / "frames" / "flute" / "f4.mp4").iterdir():
         frame.unlink()
     with pytest.warns(UserWarning) as told:
-        paths = build_index(data, min_frames=4)
+        paths = build_index(data, min_frames=4, test_ratio=0.0)
     told = sorted(str(w.message) for w in told)
     assert told == [
         "'erhu pipa' (1 clip(s)) is taken for a duet, since it is two words; if it is one instrument, call it erhu_pipa, "
@@ -266,7 +266,7 @@ def test_a_duet_whose_partner_has_no_clips_is_still_one(tmp_path):
     assert [c.label for c in read_index(paths["test"])] == ["cello tuba"]
     (data / "preprocess_report.csv").write_text("id,label,status\nx,tuba,failed\n")  # all the tubas were broken
     with warnings.catch_warnings(action="error"):
-        build_index(data)
+        build_index(data, test_ratio=0.0)
 
 
 def test_what_the_list_calls_training_is_no_duet_for_testing():
@@ -436,3 +436,12 @@ def test_what_cannot_be_indexed_says_what_was_found(tmp_path):
         with pytest.raises(SopError, match="together less than 1"):
             build_index(tmp_path / "d", val_ratio=ratios[0], test_ratio=ratios[1])
     assert not list((tmp_path / "d").glob("*.csv"))
+
+
+def test_from_four_videos_on_a_label_is_tested_and_too_few_to_test_with_are_told(tmp_path):
+    for n, tested in ((2, 0), (3, 0), (4, 1), (5, 1), (12, 2), (20, 3)):
+        parts = split(labelled(cello=[f"c{i}" for i in range(n)]))
+        assert len(parts[2]) == tested and (n < 3 or parts[1]) and parts[0]
+    data = make_data(tmp_path / "data", [(label, f"{label}{i}", 3) for label in ("cello", "flute") for i in range(3)])
+    with pytest.warns(UserWarning, match=r"0 video\(s\) besides duets to test with, too few to mix"):
+        build_index(data)

@@ -242,6 +242,8 @@ def test_frames_at_another_rate_are_refused_wherever_clips_are_read(tmp_path):
     (tmp_path / "preprocess.json").write_text(json.dumps({"fps": TINY.fps}))
     for road in roads.values():
         road()
+    (tmp_path / "preprocess.json").write_text(json.dumps({"fps": 30_000 / 1_001}))
+    mixing.same_fps(clips, replace(TINY, fps=29.97))
     (tmp_path / "preprocess.json").write_text(json.dumps({"fps": 1.0}))
     for road in roads.values():
         with pytest.raises(SopError, match=r"its frames are 1 a second .* expects 8; preprocess with --fps 8, or"):

@@ -19,6 +19,9 @@ CASES = [  # saved, printed, whether they are the same
     ("model   9.98 [ 4.87,  8.10]", "model  10.01 [ 4.84,  8.14]", True),  # another chip
     ("model -99.90 [ 0.00,  0.00]", "model   6.66 [ 4.87,  8.10]", False),
     ("model   6.66 [ 4.87,  8.10]", "model   6.80 [ 4.87,  8.10]", False),
+    ("8.4", "8.3", True),
+    ("cIoU 0.45", "cIoU 0.41", True),
+    ("cIoU 0.45", "cIoU 0.36", False),
     ("SAR 36.66", "SAR 36.90", True),
     ("SAR 36.66", "SAR 37.10", False),
     ("92 % of 24", "93 % of 24", True),

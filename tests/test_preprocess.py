@@ -289,7 +289,7 @@ def test_many_processes_do_what_one_does(tmp_path):
     assert len(same) == len(clips_of(tmp_path / "two")) == 3 * 9
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"needs the real clips in {REAL}")
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not here: other people's videos, never committed")
 def test_every_real_clip_goes_through(tmp_path):
     report = run(REAL, tmp_path / "d")
     assert set(report.status) == {"ok"} and len(report) == len(list(REAL.glob("*/*.mp4")))
