@@ -6,6 +6,7 @@ A run is told by one `Config`: it is saved as `config.json` beside the weights, 
 import dataclasses
 import json
 import os
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -42,7 +43,7 @@ PROFILES = {
 Count = Annotated[int, Meta(ge=1, description="a whole number from 1")]
 Whole = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a whole number from 0, less than 2 to the 63rd")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a share from 0 to 1")]
-Weight = Annotated[float, Meta(ge=0, le=1e9, description="a number from 0")]
+Weight = Annotated[float, Meta(ge=0, le=sys.float_info.max, description="a finite number from 0")]
 Activation = Literal["none", "sigmoid", "softmax", "relu", "tanh"]
 
 

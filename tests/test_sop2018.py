@@ -279,7 +279,7 @@ def test_learning_rates_fall_by_steps():
     config = MUSIC.override(FLAGS | {"lr_steps": "2,4"})
     assert [train.lr_share(config, epoch, 3, 10) for epoch in (1, 2, 3, 4, 5)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
     assert train.lr_share(MUSIC, 1, 0, 10) < 0.02 and train.lr_share(MUSIC, 100, 9, 10) < 0.01
-    with pytest.raises(SopError, match="lr_steps='a'"):
+    with pytest.raises(SopError, match="lr_steps=a, expected epochs"):
         MUSIC.override({"lr_steps": "a"})
 
 
