@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import __version__
-from .config import BASELINES, CKPT, DEMO, MUSIC, PRESETS, ROOT
+from .config import BASELINES, CKPT, DEMO, MUSIC, PRESETS, RATIO, ROOT
 from .errors import SopError, Terminated, mend
 from .untrusted import lines, printable, write_table
 
@@ -126,11 +126,11 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--val-ratio",
         type=float,
-        default=0.15,
+        default=RATIO,
         help="share of each label's videos that validate: they choose the best epoch",
     )
     p.add_argument(
-        "--test-ratio", type=float, help="share that test (0.15; with --splits the list says); duets test always"
+        "--test-ratio", type=float, help=f"share that test ({RATIO}; with --splits the list says); duets test always"
     )
     p.add_argument("--seed", type=int, default=0, help="of the split")
     p.add_argument("--duets", choices=("test", "train", "drop"), default="test", help="where duets go")
@@ -408,11 +408,11 @@ def evaluate(args) -> None:
         pairs = read_pairs(args.pairs, clips, config)
     else:
         alone = solos(clips)
-        if left := len(clips) - len(alone):
+        if _is_main() and (left := len(clips) - len(alone)):
             print(f"mixtures are drawn from {len(alone)} solos; {left} duet(s) of the index are left out")
-        clips, drawn = alone, [replace(config, sources=n) for n in args.sources or [config.sources]]
+        drawn = [replace(config, sources=n) for n in args.sources or [config.sources]]
         pairs = [
-            pair for c in drawn for pair in draw_pairs(clips, args.n_pairs or c.val_pairs, c, args.labels or "any")
+            pair for c in drawn for pair in draw_pairs(alone, args.n_pairs or c.val_pairs, c, args.labels or "any")
         ]
     notes = out.with_name(f"{out.stem}.part")
     results, scores = ev.evaluate(

@@ -24,6 +24,7 @@ CKPT = ROOT / "ckpt"
 AnyPath = str | os.PathLike  # what public functions take for a file or a folder
 SILENCE = "silence"  # the label of clips in which nothing is to be heard or seen to sound: for training only
 BASELINES = ("nmf", "random")  # of an evaluation, by choice: they take longer, or say less
+RATIO = 0.15  # of each label's videos that validate, and of those that test: an index's defaults
 PUBLISHED = "resnet18"  # the released code's backbone, which learns; all others are timm's
 DEMO_WEIGHTS = DATA / "demo_weights"  # shipped: notebook 05 works when it is the first one opened
 
@@ -65,9 +66,8 @@ class Config:
     bins: Count = 256  # F, log-frequency bins that the nets see
     # to them, see `Warp`: "grid", as published; "none": n_fft // 2 + 1 linear bins
     warp: Literal["mel", "bank", "grid", "none"] = "mel"
-    stft_pad: Literal["constant", "reflect"] = (
-        "constant"  # beyond a window's ends: zeros, or the sound mirrored (published)
-    )
+    # beyond a window's ends: zeros, or the sound mirrored (published)
+    stft_pad: Literal["constant", "reflect"] = "constant"
     # of what the nets read: to the window's mean, or as it is (published)
     loudness: Literal["relative", "absolute"] = "relative"
 
@@ -87,12 +87,10 @@ class Config:
     crop: Annotated[float, Meta(gt=0, le=1, description="a share over 0, up to 1")] = 0.5
     silence: Share = 0.1  # of training's mixtures: one source is a silent scene, where the index has any
     noise: Share = 0.2  # of training's mixtures: there is noise that no picture shows
-    together: Share = (
-        0.5  # of training's mixtures: the pictures stand side by side in one, each asked for its own sound
-    )
-    looks: Whole = (
-        12  # crops of each clip that a frozen backbone sees, once, before training; 0: another one at every step
-    )
+    # of training's mixtures: the pictures stand side by side in one, each asked for its own sound
+    together: Share = 0.5
+    # crops of each clip that a frozen backbone sees, once, before training; 0: another one at every step
+    looks: Whole = 12
     mask: Literal["binary", "ratio"] = "binary"
     # a binary mask is 1 for the loudest source, or for one that has more than half the mixture (published)
     target: Literal["loudest", "half"] = "loudest"
@@ -103,9 +101,8 @@ class Config:
     mixture: Literal["sum", "mean"] = "sum"  # of its sources; "mean": each is made 1 / N as loud first (published)
     # an evaluation's mixtures; "published": by number, a clip may meet itself (see mixing.py)
     pairs: Literal["drawn", "published"] = "drawn"
-    clips: Literal["free", "published"] = (
-        "free"  # windows, crops and light as in mixing.py, or as in the released loader
-    )
+    # windows, crops and light as in mixing.py, or as in the released loader
+    clips: Literal["free", "published"] = "free"
     share: bool = True  # a mixture's sources share out every bin; without, each mask is cut at 0.5 alone (published)
 
     # nets
@@ -131,12 +128,10 @@ class Config:
     frame_width: Annotated[int, Meta(ge=8, description="a whole number from 8")] = 64
     frame_groups: Literal[3, 4] = 4  # groups of blocks,
     frame_dilation: bool = True  # and whether a finer grid sees as far (published)
-    pool: Share = (
-        0.12  # of a picture's cells, the greatest, whose mean counts: 24 of 196; 0: the one greatest (published)
-    )
-    frames_apart: bool = (
-        False  # batch statistics of each source's pictures by themselves (published), or of all together
-    )
+    # of a picture's cells, the greatest, whose mean counts: 24 of 196; 0: the one greatest (published)
+    pool: Share = 0.12
+    # batch statistics of each source's pictures by themselves (published), or of all together
+    frames_apart: bool = False
 
     # training
     start: Literal["even", "published"] = "even"  # of the nets: no mask decided, or the released code's

@@ -24,13 +24,12 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from .collect import read_sections, read_vggsound, write_sections
-from .config import MUSIC, SILENCE, AnyPath
+from .config import MUSIC, RATIO, SILENCE, AnyPath
 from .errors import SopError
 from .media import CODEC_FRAMES, frame_path, read_frames, read_sound, sound_length, whole
 from .untrusted import from_cell
 
 SOUNDS = (".flac", ".wav", ".mp3")  # where an id has several, the first of these is taken
-RATIO = 0.15  # of each label's videos, that validate; and as many that test
 SILENT = 1e-4  # of full scale: a sound that stays below is no sound (-80 dB)
 DUETS = ("test", "train", "drop")
 SECTION = re.compile(r"([\w-]{11})_\d{6}", re.ASCII)  # VGGSound's layout: YouTube id, start in seconds

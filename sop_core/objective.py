@@ -31,15 +31,15 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     with torch.autocast(sounds.device.type, enabled=False):  # the targets are exact at any precision of the nets
         specs = model.stft(sounds)  # (B, N, F_linear, T)
         sources = model.magnitudes(specs)  # (B, N, F, T)
-        whole = reduce(
-            torch.add, specs.unbind(1)
-        )  # the STFT of a sum is the sum of the STFTs; `sum` takes 15 times as long
+        # The STFT of a sum is the sum of the STFTs; torch's `sum` of complex numbers takes 15 times as long.
+        whole = reduce(torch.add, specs.unbind(1))
         if "noise" in batch:
             noise = batch["noise"]
             noisy = noise.any(1) if noise.device.type == "cpu" else slice(None)  # who asks a GPU waits for it
+            noise = noise[noisy]
             sources = torch.cat([sources, torch.zeros_like(sources[:, :1])], 1)
-            if len(noise[noisy]):  # MKL refuses an FFT of nothing
-                spec = model.stft(noise[noisy])
+            if len(noise):  # MKL refuses an FFT of nothing
+                spec = model.stft(noise)
                 sources[noisy, -1] = model.magnitudes(spec)
                 whole[noisy] += spec
         mixture = model.magnitudes(whole)  # (B, F, T)

@@ -115,9 +115,8 @@ class SoundOfPixels(nn.Module):
     def numbers(self, seen: Tensor) -> Tensor:
         """The same from what the backbone saw. Shape: (B, V, C, H, W) -> (B, H, W, K)"""
         shape = seen.shape[:2]
-        seen = seen.flatten(0, 1).to(
-            torch.float32, memory_format=torch.channels_last
-        )  # half the time of the usual order
+        # In this order of memory it takes half the time.
+        seen = seen.flatten(0, 1).to(torch.float32, memory_format=torch.channels_last)
         grid = self.frame.fc(seen).unflatten(0, shape)  # (B, V, K, H, W)
         return self.over_time(grid.movedim(1, 0)).movedim(1, -1)
 
