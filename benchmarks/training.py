@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import torch
@@ -92,7 +93,7 @@ def road(name: str, args) -> dict:
 
     def spectrograms():
         specs = model.stft(batch["sounds"])
-        return model.magnitudes(specs), model.magnitudes(specs.sum(1))
+        return model.magnitudes(specs), model.magnitudes(reduce(torch.add, specs.unbind(1)))
 
     kind = engine.precision(config, device)
     with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=kind == "bf16"):

@@ -60,6 +60,8 @@ class Config:
     # sound
     rate: Count = 11_025  # samples a second
     samples: Count = 65_535  # L, one window: 5.94 s
+    # L of training's mixtures, where it is another: twice as many that are half as long cost the same, and teach more; 0: `samples`
+    train_samples: Whole = 0
     # samples of an STFT frame: 1 022 give 512 linear frequency bins
     n_fft: Annotated[int, Meta(ge=4, multiple_of=2, description="an even number from 4")] = 1_022
     hop: Count = 256  # samples from one STFT frame to the next: T = 256
@@ -238,11 +240,13 @@ class Config:
                 f"config {self.name}: epoch_size={self.epoch_size}, expected at least one batch={self.batch}"
             )
         side = 2**self.sound_depth
-        if self.bins % side or self.stft_frames % side:
-            raise SopError(
-                f"config {self.name}: bins={self.bins} and T={self.stft_frames} (samples // hop + 1) must be multiples "
-                f"of {side}, since a U-Net of sound_depth={self.sound_depth} halves them that often"
-            )
+        for samples in (self.samples, self.train_samples or self.samples):
+            frames = samples // self.hop + 1
+            if self.bins % side or frames % side:
+                raise SopError(
+                    f"config {self.name}: bins={self.bins} and T={frames} ({samples:,} samples // hop + 1) must be multiples "
+                    f"of {side}, since a U-Net of sound_depth={self.sound_depth} halves them that often"
+                )
         if self.warp == "none" and self.bins != self.n_fft // 2 + 1:
             raise SopError(
                 f"config {self.name}: warp=none with bins={self.bins}, expected n_fft // 2 + 1 = {self.n_fft // 2 + 1}"
@@ -320,6 +324,7 @@ VGGSOUND = Config(name="vggsound", fps=1.0, stride=1, looks=0)
 DEMO = Config(
     name="demo",
     samples=32_767,  # 2.97 s, T = 128
+    train_samples=16_383,  # 1.49 s
     audio_format="wav",  # read several times as fast as flac; mp3's noise fills the toy's clean silences, and cost 1 dB
     bins=64,
     warp="bank",
@@ -328,10 +333,10 @@ DEMO = Config(
     channels=16,
     sound_depth=5,
     sound_width=24,
-    lr_sound=2e-3,
-    lr_fc=2e-3,
+    lr_sound=4e-3,
+    lr_fc=4e-3,
     epochs=4,
-    epoch_size=2_400,
+    epoch_size=4_800,
     batch=8,
     looks=8,
     val_pairs=16,

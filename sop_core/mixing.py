@@ -10,6 +10,7 @@ import math
 import random
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
@@ -119,12 +120,14 @@ class Training(Mixtures):
     `silence` the last one is a silent scene, if there are any: its mask should be empty, so that a pixel which shows
     nothing learns to sound like nothing. In a share of `together` the pictures stand side by side in one, as in a duet, and in
     a share of `noise` there is noise that no picture shows. Clips whose sound can't be opened are named by a warning and left
-    out; a mixture of which a file turns out to be broken is drawn anew, and says so.
+    out; a mixture of which a file turns out to be broken is drawn anew, and says so. `config` is the one given, with windows of
+    `train_samples`.
     Raises SopError where there are fewer videos than sources, or a clip is shorter than a window.
     """
 
     def __init__(self, clips: list[Clip], config: Config):
-        self.config, self.lengths, self.turn = config, check(clips, config, leave_out=True), None
+        config = self.config = replace(config, samples=config.train_samples or config.samples)
+        self.lengths, self.turn = check(clips, config, leave_out=True), None
         self.sounding, self.silent = ([c for c in self.lengths if (c.label == SILENCE) is s] for s in (False, True))
         self.numbers = {clip: i for i, clip in enumerate([*self.sounding, *self.silent])}
         self.looked: Looked | None = None  # set by who has looked beforehand

@@ -135,5 +135,5 @@ def test_every_frame_that_a_config_admits_becomes_sound_again():
     rng = np.random.default_rng(0)
     sound = torch.from_numpy(rng.standard_normal(5_000))
     for n_fft, hop in ((4, 2), (1_022, 256), (1_022, 511), (1_024, 100), (6, 3), (512, 256)):
-        replace(DEMO, n_fft=n_fft, hop=hop, samples=128 * hop - 1).check()
+        replace(DEMO, n_fft=n_fft, hop=hop, samples=128 * hop - 1, train_samples=0).check()
         torch.testing.assert_close(istft(stft(sound, n_fft, hop), hop, 5_000), sound, atol=1e-9, rtol=0)

@@ -43,6 +43,23 @@ def test_frames_stand_round_the_middle_of_the_window():
     assert mixing.frame_indices(0, 5, config).tolist() == [0, 2, 4]  # kept within a short clip
 
 
+def test_trainings_windows_may_be_shorter_than_an_evaluations(tiny_clips):
+    config = replace(TINY, samples=16_383, train_samples=8_191, gain=1.0).check()
+    data, fps = Training(tiny_clips, config), config.fps
+    for i in range(8):
+        item, mixture = data[i], data.draw(i).mixture
+        for part, sound in zip(mixture, item["sounds"], strict=True):
+            whole, rate = soundfile.read(part.clip.sound, dtype="float32")
+            np.testing.assert_array_equal(sound, whole[part.start : part.start + 8_191])
+        middle = int((mixture[0].start / rate + 8_191 / rate / 2) * fps)
+        assert mixing.frame_indices(mixture[0].start, 100, data.config).tolist() == [middle]
+    starts = [part.start for i in range(40) for part in data.draw(i).mixture]
+    assert max(starts) > len(whole) - 16_383  # they reach the end of a clip
+    assert mixing.Listed(mixing.draw_pairs(tiny_clips, 1, config), config)[0]["sounds"].shape == (2, 16_383)
+    with pytest.raises(SopError, match="T=20 .5,000 samples // hop . 1. must be multiples of 32"):
+        replace(config, train_samples=5_000).check()
+
+
 def test_training_mixtures_are_the_same_at_any_number_of_workers(tiny_clips):
     data = mixing.Training(tiny_clips, TINY)
     alone = [data[i] for i in range(8)]

@@ -17,10 +17,10 @@ SHARED = Path(os.environ.get("SOP_SHARED", Path(__file__).parents[2] / "shared")
 
 # One window is 0.74 s, T = 32; the grid is 4 x 4. Small enough to train in seconds.
 SETTINGS = {
-    "name": "tiny", "samples": "8191", "bins": "32", "image": "32", "stride": "2", "sound_width": "4", "frame_width": "8",
-    "channels": "4", "pool": "0", "batch": "4", "epoch_size": "8", "epochs": "2", "val_pairs": "4", "workers": "0",
-    "backbone": "resnet18", "frame_groups": "3", "frame_dilation": "false", "frame_stride": "8", "pretrained": "false",
-    "together": "0", "noise": "0", "lr_fc": "4e-4", "lr_frame": "4e-4",
+    "name": "tiny", "samples": "8191", "train_samples": "0", "bins": "32", "image": "32", "stride": "2",
+    "sound_width": "4", "frame_width": "8", "channels": "4", "pool": "0", "batch": "4", "epoch_size": "8", "epochs": "2",
+    "val_pairs": "4", "workers": "0", "backbone": "resnet18", "frame_groups": "3", "frame_dilation": "false",
+    "frame_stride": "8", "pretrained": "false", "together": "0", "noise": "0", "lr_fc": "4e-4", "lr_frame": "4e-4",
 }  # fmt: skip
 TINY = DEMO.override(SETTINGS)
 # The same with eyes that have learned to see: 64 pixels, so that the grid is 4 x 4 as well.
