@@ -14,7 +14,7 @@ import timm
 import torch
 from tiny import SEEING, TONES, write_clip
 
-from sop_core import checkpoint, engine, evaluate, looks, mixing, train
+from sop_core import checkpoint, engine, evaluate, looks, mixing, objective, train
 from sop_core.errors import SopError
 from sop_core.index import write_index
 from sop_core.mixing import Training
@@ -92,6 +92,61 @@ def test_each_source_is_asked_for_in_its_own_cells(model):
                 torch.testing.assert_close(found[b, n], expected)
         pooled = torch.stack([model.pool(x.flatten(1, 2)) for x in numbers.unbind(1)], 1)
         torch.testing.assert_close(found[[0, 2]], pooled[[0, 2]])
+
+
+def test_a_batch_that_was_looked_at_asks_for_what_its_frames_ask_for(model):
+    """In their light; where every cell is asked for, as for pictures that nobody cuts into parts."""
+    generator = torch.manual_seed(0)
+    frames = torch.randint(0, 256, (2, 2, 1, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    light, cells = torch.rand(2, 2, 3, generator=generator), torch.rand(2, 2, 4, 4, generator=generator) < 0.5
+    with torch.inference_mode():
+        seen = model.look((frames * light[:, :, None, :, None, None]).clamp(max=255))
+        asked = objective.pictures(model, {"seen": seen, "cells": cells})
+        torch.testing.assert_close(
+            objective.pictures(model, {"frames": frames, "light": light, "cells": cells}), asked, atol=1e-5, rtol=1e-4
+        )
+        torch.testing.assert_close(asked, model.pooled_seen(seen, cells))
+        whole = objective.pictures(model, {"seen": seen, "cells": torch.ones_like(cells)})
+        assert not torch.allclose(whole, asked, atol=1e-2)
+        torch.testing.assert_close(
+            objective.pictures(model, {"frames": frames, "light": light}), whole, atol=1e-5, rtol=1e-4
+        )
+
+
+class Numbered:
+    """Looks that say whose they are."""
+
+    def alone(self, clip, look):
+        return np.full((2, 4, 4), 10 * clip + look, np.float16)
+
+    def side_by_side(self, clip, look):
+        return np.full((2, 4, 4), 100 + 10 * clip + look, np.float16)
+
+
+def test_training_shows_the_looks_at_the_clips_that_it_lets_sound(tiny_clips, empty_rooms):
+    config = replace(SEEING, looks=3, together=0.5, frames=2, silence=0.5, epochs=1, epoch_size=300)
+    data, numbers, together, partner = Training([*tiny_clips, *empty_rooms], config), {}, [], {}
+    data.looked = Numbered()
+    for n, clip in enumerate([*tiny_clips, *empty_rooms]):
+        numbers[clip] = n
+    alone, side = set(), set()
+    for i in range(300):
+        draw, item = data.draw(i), data[i]
+        clips = [numbers[part.clip] for part in draw.mixture]
+        together.append(draw.together)
+        assert item["seen"].shape == (2, 2, 2, 4, 4) and item["seen"].dtype == torch.float16
+        if draw.together:
+            assert (item["seen"] == 100 + 10 * clips[0] + draw.look).all()
+            assert partner.setdefault((clips[0], draw.look), clips[1]) == clips[1]  # who stands there sounds, too
+            assert np.array_equal(item["cells"], mixing.shares(2, SEEING.grid))
+            side.add(draw.look)
+        else:
+            looks = item["seen"][:, :, 0, 0, 0] - 10 * torch.tensor(clips)[:, None]
+            assert item["cells"].all() and item["cells"].shape == (2, 4, 4)
+            alone |= {tuple(row) for row in looks.tolist()}
+    assert 0.42 < np.mean(together) < 0.58
+    assert alone == {(a, b) for a in range(3) for b in range(3)}  # each frame draws its own
+    assert side == {0, 1}  # round(0.5 * 3) of them were looked at
 
 
 def test_killed_it_goes_on_where_it_was(clips, model, motor, monkeypatch):

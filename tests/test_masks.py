@@ -81,3 +81,13 @@ def test_weights_are_relative_to_the_windows_mean():
     mag = np.random.default_rng(0).gamma(0.5, size=(3, 20, 30))
     expected = np.log1p(mag / mag.mean((1, 2), keepdims=True)).clip(1e-3, 10)
     np.testing.assert_allclose(masks.weights(torch.from_numpy(mag))[:, 0].numpy(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loudness", ["relative", "absolute"])
+def test_weights_lie_between_a_thousandth_and_ten(loudness):
+    mag = np.zeros((2, 200, 200))  # the second window is silent
+    mag[0, 3, 5], mag[0, 4, :] = 1e5, 0.3  # 1 of 40,000 bins holds nearly all: log(1 + 40,000) is more than 10
+    of = mag / mag.mean((1, 2), keepdims=True).clip(1e-8) if loudness == "relative" else mag
+    expected = np.log1p(of).clip(1e-3, 10)
+    assert expected.min() == 1e-3 and expected.max() == 10
+    np.testing.assert_allclose(masks.weights(torch.from_numpy(mag), loudness)[:, 0].numpy(), expected, rtol=1e-6)

@@ -1,7 +1,9 @@
 """Mixtures: seeded, never a video with itself, exactly the window that was asked for; manifests there and back."""
 
+import hashlib
 import json
 import multiprocessing
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -225,8 +227,11 @@ def test_a_window_may_end_a_codec_frame_beyond_its_sound(tmp_path, tiny_clips):
     assert not item["sounds"][0, -missing:].any() and item["sounds"][0, -missing - 20 : -missing].any()
     whole = soundfile.read(tiny_clips[0].sound, dtype="float32")[0]
     assert np.array_equal(item["sounds"][0, :-missing].numpy(), whole[missing - TINY.samples :])
-    (tmp_path / "pairs.csv").write_text(f"red/red_0,{samples + 1200 - TINY.samples},blue/blue_1,0\n")
-    with pytest.raises(SopError, match=r"row 1 \(red/red_0\): 3.00 s of sound, the window ends at 3.11 s"):
+    latest = samples + 1_102 - TINY.samples  # 0.1 s of 11,025 Hz, cut to whole samples
+    (tmp_path / "pairs.csv").write_text(f"red/red_0,{latest},blue/blue_1,0\n")
+    assert mixing.read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY)[0][0].start == latest
+    (tmp_path / "pairs.csv").write_text(f"red/red_0,{latest + 1},blue/blue_1,0\n")
+    with pytest.raises(SopError, match=r"row 1 \(red/red_0\): 3.00 s of sound, the window ends at 3.10 s"):
         mixing.read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY)
     short = write_clip(tmp_path, "red", 8, seconds=(TINY.samples - missing) / TINY.rate)
     assert {
@@ -236,7 +241,9 @@ def test_a_window_may_end_a_codec_frame_beyond_its_sound(tmp_path, tiny_clips):
 
 def test_short_clips_too_few_videos_and_another_rate_are_refused(tmp_path, tiny_clips):
     short = write_clip(tmp_path, "red", 7, seconds=0.5)
-    with pytest.raises(SopError, match=r"row 7 \(red/red_7\): 0.50 s of sound, needs 0.74 s"):
+    with pytest.raises(
+        SopError, match=r"row 7 \(red/red_7\): 0.50 s of sound, needs 0.74 s \(8,191 .* --min-frames 6$"
+    ):
         mixing.Training([*tiny_clips, short], TINY)
     with pytest.raises(SopError, match="1 video"):
         mixing.Training(tiny_clips[:1], TINY)
@@ -324,3 +331,85 @@ def test_sections_of_one_video_are_never_mixed_in_training(tmp_path, tiny_clips)
     for i in range(200):
         first, second = data.draw(i).mixture
         assert first.clip.video != second.clip.video
+
+
+def test_noise_lies_between_white_and_brown_and_from_15_db_below_the_sources_to_12_above():
+    """Its spectrum falls as a power of frequency from 0 to -1.2 (white to a little beyond brown), its phases are any."""
+    sounds = 0.1 * np.random.default_rng(0).standard_normal((2, TINY.samples))  # of an odd length
+    frequency = np.linspace(1e-3, 1, TINY.samples // 2 + 1)[200:]
+    powers, levels, turned = [], [], []
+    for i in range(200):
+        noise = mixing._noise(sounds, np.random.default_rng(i))
+        assert noise.shape == (TINY.samples,) and noise.dtype == np.float32
+        levels.append(20 * np.log10(np.sqrt((noise**2).mean() / (sounds**2).mean())))
+        spectrum = np.fft.rfft(noise)[200:]
+        powers.append(np.polyfit(np.log(frequency), np.log(abs(spectrum)), 1)[0])
+        turned.append(np.log(spectrum.real[:-1] ** 2).mean() - np.log(spectrum.imag[:-1] ** 2).mean())
+    assert -15 - 1e-3 <= min(levels) < -14 and 11 < max(levels) <= 12 + 1e-3 and abs(np.mean(levels) + 1.5) < 1.5
+    assert -1.25 < min(powers) < -1.1 and -0.1 < max(powers) < 0.05 and abs(np.mean(powers) + 0.6) < 0.1
+    assert abs(np.mean(turned)) < 0.05
+
+
+def test_a_share_of_trainings_mixtures_has_noise(tiny_clips):
+    data = Training(tiny_clips, replace(TINY, noise=0.25, epoch_size=200))
+    noise = [data[i]["noise"] for i in range(200)]
+    assert all(x.shape == (TINY.samples,) and x.dtype == torch.float32 for x in noise)
+    assert 0.15 < np.mean([bool(x.any()) for x in noise]) < 0.35
+    assert "noise" not in Training(tiny_clips, TINY)[0]
+
+
+def test_windows_begin_anywhere_from_the_first_sample_to_the_last_that_leaves_a_whole_one(tiny_clips):
+    def start(more, seed):
+        clip = tiny_clips[0]
+        return mixing._part(clip, {clip: TINY.samples + more}, TINY, np.random.default_rng(seed)).start
+
+    assert {start(2, i) for i in range(60)} == {0, 1, 2} and {start(0, i) for i in range(9)} == {0}
+    starts = np.array([start(10_000, i) for i in range(300)])
+    assert np.histogram(starts, 5, (0, 10_000))[0].min() > 40  # of 60
+
+
+def test_a_middle_window_stays_within_its_sound(tmp_path, tiny_clips):
+    """Where a clip's frames say that it goes on for longer than its sound does, or hardly begins."""
+    for frames, start in ((100, 33_075 - TINY.samples), (1, 0)):
+        clip = Clip(tiny_clips[0].sound, tiny_clips[0].frames, frames)
+        (tmp_path / "list.csv").write_text("x/red/red_0.mp3,f,1,x/blue/blue_1.mp3,f,1\n")
+        (pair,) = mixing.read_pairs(tmp_path / "list.csv", [clip, *tiny_clips[1:]], TINY)
+        assert pair[0].start == start
+
+
+def test_a_manifest_keeps_names_that_are_no_utf8(tmp_path, tiny_clips):
+    clip = tiny_clips[0]
+    sound = tmp_path / "audio" / "red" / os.fsdecode(b"caf\xe9.flac")
+    sound.parent.mkdir(parents=True)
+    sound.write_bytes(clip.sound.read_bytes())
+    clips = [Clip(sound, clip.frames, clip.n_frames), tiny_clips[1]]
+    pairs = mixing.draw_pairs(clips, 2, TINY)
+    mixing.write_pairs(tmp_path / "pairs.csv", pairs)
+    assert b"red/caf\xe9," in (tmp_path / "pairs.csv").read_bytes()
+    assert mixing.read_pairs(tmp_path / "pairs.csv", clips, TINY) == pairs
+    rows = "\n".join(",".join(f"{part.clip.name},{part.start}" for part in pair) for pair in pairs)
+    digest = hashlib.sha256(rows.encode(errors="surrogateescape")).hexdigest()
+    assert mixing.pairs_hash(pairs) == digest[:10]  # by hand, so that no other version gives another name
+
+
+def test_an_evaluations_mixtures_go_round_all_clips_and_do_not_depend_on_how_many_are_drawn(tiny_clips):
+    pairs = mixing.draw_pairs(tiny_clips, 13, TINY)
+    firsts = [pair[0].clip for pair in pairs]
+    assert all(set(firsts[i : i + 6]) == set(tiny_clips) for i in (0, 6)) and firsts[:6] != firsts[6:12]
+    assert mixing.draw_pairs(tiny_clips, 5, TINY) == pairs[:5]
+    assert mixing.draw_pairs(tiny_clips, 5, replace(TINY, seed=1)) != pairs[:5]
+
+
+def test_a_mixture_that_is_drawn_anew_is_another_one_and_every_round_has_its_own_order(tiny_clips):
+    data = Training(tiny_clips, replace(TINY, epoch_size=60))
+    first = lambda i, *attempt: data.draw(i, *attempt).mixture[0].clip  # noqa: E731
+    rounds = [[first(6 * turn + k) for k in range(6)] for turn in range(10)]
+    assert all(set(clips) == set(tiny_clips) for clips in rounds)
+    assert len({tuple(clip.name for clip in clips) for clips in rounds}) > 5
+    again = [data.draw(3, attempt).mixture for attempt in range(12)]
+    assert len(set(again)) > 6 and len({mixture[0].clip for mixture in again}) > 3
+    assert Training(tiny_clips, replace(TINY, epoch_size=60)).draw(3, 2).mixture == again[2]
+    assert len(data) == 2 * 60
+    for beyond in (-1, 120):
+        with pytest.raises(IndexError):
+            data[beyond]
