@@ -276,3 +276,119 @@ def test_of_three_the_nearest_other_counts():
     placed = duets._place(0, found, stems)
     assert not placed["right"] and placed["other"] == pytest.approx(np.corrcoef(found, stems[1])[0, 1])
     assert placed["chance"] == pytest.approx(1 / 3)
+
+
+def told(folder, sources, size=(200, 100)):
+    truth = {"frame_size": size, "sources": [{"label": a, "box_xyxy": box, "stem": f"{a}.flac"} for a, box in sources]}
+    (folder / "d.json").write_text(json.dumps(truth))
+
+
+def test_boxes_are_shares_of_the_picture_and_may_reach_beyond_it(tmp_path):
+    told(tmp_path, [("a", [-10, 20, 50, 120]), ("b", [0, 0, 200, 100])])
+    one, two = duets.read_truth(tmp_path, "d")
+    assert (one.label, one.stem, two.stem) == ("a", tmp_path / "a.flac", tmp_path / "b.flac")
+    assert one.box == pytest.approx((-0.05, 0.2, 0.25, 1.2)) and two.box == (0, 0, 1, 1)
+    assert duets.read_truth(str(tmp_path), "d") == [one, two] and duets.read_truth(tmp_path, "e") is None
+    for box in (
+        [5, 5, 5, 9],
+        [5, 9, 9, 9],
+        [-9, 5, 0, 9],
+        [5, -9, 9, 0],
+        [200, 5, 300, 9],
+        [5, 100, 9, 200],
+    ):  # nothing
+        told(tmp_path, [("a", box), ("b", [0, 0, 200, 100])])
+        with pytest.raises(SopError, match="expected frame_size and two sources or more"):
+            duets.read_truth(tmp_path, "d")
+
+
+def test_each_instruments_sound_is_heard_by_its_name_and_its_number_where_two_share_one(eyes, duet, tmp_path):
+    clip, truth = duet
+    stems = [soundfile.read(truth / f"d_{i}.flac", dtype="float32")[0] for i in (0, 1)]
+    scene, sounds = duets.heard(eyes, clip, truth)
+    assert list(sounds) == ["red", "blue"] and len(scene.mixture) == 3 * TINY.rate
+    for (sound, box), stem, x in zip(sounds.values(), stems, (0.05, 0.55), strict=True):
+        np.testing.assert_array_equal(sound, stem)
+        assert box == pytest.approx((x, 0, x + 0.4, 1))
+    truth = json.loads((truth / "d.json").read_text())
+    truth["sources"][1]["label"] = "red"
+    (tmp_path / "d.json").write_text(json.dumps(truth))
+    for i, stem in enumerate(stems):
+        soundfile.write(tmp_path / f"d_{i}.flac", stem, TINY.rate)
+    assert list(duets.heard(eyes, clip, tmp_path)[1]) == ["red 1", "red 2"]
+
+
+def test_what_a_picture_is_given_is_its_own_sound_then_one_that_is_not_there_then_noise_then_silence(tmp_path):
+    def source(label, hz, level, seconds=1.0):
+        stem = tmp_path / f"{label}_{hz}.flac"
+        soundfile.write(stem, level * np.sin(2 * np.pi * hz * np.arange(int(seconds * 8_000)) / 8_000), 8_000)
+        return duets.Source(label, (0, 0, 1, 1), stem)
+
+    known = [
+        (None, [source("red", 300, 0.5), source("blue", 400, 0.5)]),
+        (None, [source("red", 500, 0.5), source("green", 600, 0.1, 0.5)]),
+        (None, [source("tuba", 700, 0.5), source("drum", 800, 0.0)]),
+        (None, [source("drum", 900, 0.0), source("red", 1_000, 0.5)]),
+    ]
+    stems = 0.2 * np.random.default_rng(0).standard_normal((2, 8_000))
+    rms = lambda x: np.sqrt(np.mean(x**2))  # noqa: E731
+    for i, hz in ((0, 600), (1, 700), (3, 400)):  # of the next duet that has another instrument, round to the first
+        given = dict(duets._sounds(known, i, 1, stems, 8_000))
+        assert list(given) == ["own", "absent", "noise", "silence"] and (given["own"] == stems[1]).all()
+        assert abs(np.fft.rfft(given["absent"])).argmax() == hz  # to the end: a shorter one goes round
+        for kind, level in (("absent", rms(stems[1])), ("noise", rms(stems[1])), ("silence", 1e-4)):
+            assert given[kind].shape == (8_000,) and rms(given[kind]) == pytest.approx(level, rel=0.03), kind
+        assert abs(np.corrcoef(given["noise"], stems[1])[0, 1]) < 0.05
+        white = np.abs(np.fft.rfft(given["noise"])) ** 2
+        assert white[:2_000].mean() == pytest.approx(white[2_000:].mean(), rel=0.1)
+        again, other = (dict(duets._sounds(known, i, n, stems, 8_000))["noise"] for n in (1, 0))
+        assert (again == given["noise"]).all() and not np.allclose(other, again)
+    assert "absent" not in dict(duets._sounds(known[1:2] + known[3:4], 0, 0, stems, 8_000))  # the next one is silent
+
+
+def test_a_claim_is_in_shares_of_the_energy_of_the_instruments_own_sound():
+    class Scene:
+        def hearing(self, sound):
+            assert sound.dtype == np.float32
+            self.heard = sound
+            return self
+
+        def energy(self):
+            return np.array([[0.5, 1.0]])
+
+    rng, scene = np.random.default_rng(0), Scene()
+    own, sound = rng.standard_normal((2, 1_000))
+    own, sound = own / np.sqrt(np.mean(own**2)), 3 * sound / np.sqrt(np.mean(sound**2))
+    np.testing.assert_allclose(duets._claim(scene, sound, own), [[4.5, 9.0]], rtol=1e-5)
+    np.testing.assert_allclose(scene.heard, sound, rtol=1e-6)
+
+
+def test_a_boxs_area_is_what_of_it_lies_in_the_picture():
+    energy = np.zeros((14, 14))
+    energy[7, 2] = 1
+    found = duets._find(energy, (-0.1, 0.2, 0.5, 1.3))
+    assert found["area"] == pytest.approx(0.5 * 0.8) and found["pointed"] and 0 < found["ciou"] < 0.1
+
+
+def test_stems_that_end_before_their_duet_are_held_against_as_much_of_it(eyes, duet, tmp_path):
+    clip, truth = duet
+    (tmp_path / "d.json").write_text((truth / "d.json").read_text())
+    for i, seconds in enumerate((2.0, 2.5)):
+        stem, rate = soundfile.read(truth / f"d_{i}.flac")
+        soundfile.write(tmp_path / f"d_{i}.flac", stem[: int(seconds * rate)], rate)
+    found = duets.score_duets(eyes, [clip], tmp_path)
+    whole = duets.score_duets(eyes, [clip], truth)
+    methods = {"model", "exchanged", "tracks", "whole", "mixture"}
+    methods |= {f"oracle_{kind}{way}" for kind in ("binary", "ratio") for way in ("", "_unwarped")}
+    assert set(found.scores.method) == methods and len(found.scores) == 2 * len(methods)
+    for one, other in zip(tables.table(found.scores), tables.table(whole.scores), strict=True):
+        assert one["method"] == other["method"] and one["sdr"] == pytest.approx(other["sdr"], abs=3), one["method"]
+    assert found.scores[found.scores.method == "model"].label.tolist() == ["red", "blue"]
+    assert set(found.scores["clip"]) == {"red blue/d"} and set(found.scores.video) == {clip.video}
+    model = found.scores[found.scores.method == "model"].sdr
+    assert found.placed.sdr.tolist() == model.tolist() and found.placed.right.all()
+    assert found.claimed.set_index(["label", "sound"]).index.tolist() == [
+        (label, sound) for label in ("red", "blue") for sound in ("own", "noise", "silence")
+    ]
+    assert (found.claimed["mean"] < found.claimed.peak).all()
+    assert found.claimed["mean"].iloc[0] == pytest.approx(found.claimed.peak.iloc[0] / 2, rel=0.2)  # half of it is red

@@ -6,6 +6,7 @@ import mir_eval
 import numpy as np
 import pytest
 import scipy.signal
+import scipy.stats
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -236,3 +237,78 @@ def test_correlation_is_pearsons(sources):
     a, b = sources[0], sources[0] + sources[1]
     assert metrics.correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1])
     assert metrics.correlation(a, np.ones_like(a)) == 0
+
+
+def test_silence_begins_80_db_below_full_scale_and_an_estimates_40_db_further_down(sources):
+    tone = np.sqrt(2) * np.sin(2 * np.pi * np.arange(11_025) * 440 / 11_025)  # of RMS 1
+    assert metrics.rms(np.stack([tone, 3 * tone])) == pytest.approx([1, 3])
+    assert metrics.rms(np.int16([300, -300])) == 300  # squares of whole numbers don't wrap round
+    assert metrics.silent(np.stack([0.99e-4 * tone, 1.01e-4 * tone])).tolist() == [True, False]
+    estimates = sources + 0.3 * sources[::-1]
+    expected = metrics.bss(sources, estimates)["sdr"]
+    for level, heard in ((1.1e-6, True), (0.9e-6, False)):
+        soft = metrics.bss(sources, level * estimates / metrics.rms(estimates)[:, None])["sdr"]
+        np.testing.assert_allclose(soft, expected if heard else metrics.FAILED, rtol=1e-6)
+
+
+@pytest.mark.parametrize("videos", [6, 24])
+def test_where_each_score_has_a_video_of_its_own_the_interval_is_students(videos):
+    """Scores that lie as a normal distribution does: for their mean Student's interval is exact."""
+    scores = 3 + scipy.stats.norm.ppf((np.arange(videos) + 0.5) / videos)
+    found = metrics.bootstrap(scores, [[f"v{i}"] for i in range(videos)], draws=10_000)
+    half = scipy.stats.t.ppf(0.975, videos - 1) * scores.std(ddof=1) / np.sqrt(videos)
+    assert found == pytest.approx((3 - half, 3 + half), abs=0.08 * half)
+    assert found == metrics.bootstrap(scores, [[f"v{i}"] for i in range(videos)], 0, 10_000)
+    assert found != metrics.bootstrap(scores, [[f"v{i}"] for i in range(videos)], 1, 10_000)
+
+
+def test_a_mixture_counts_as_often_as_all_of_its_videos_were_drawn_together():
+    """Of one video, of two and of three, drawn here one by one."""
+    rng = np.random.default_rng(0)
+    groups = [rng.choice(list("abcdefghijkl"), size, replace=False).tolist() for size in (1, 2, 3) * 12]
+    scores = rng.normal(size=36) + [len(group) for group in groups]
+    drawn = rng.choice(list("abcdefghijkl"), (10_000, 12))
+    counts = np.stack([np.prod([(drawn == video).sum(1) for video in group], 0) for group in groups], 1)
+    means = (counts @ scores / counts.sum(1).clip(1))[counts.any(1)]
+    tail = 100 * scipy.stats.norm.cdf(-np.sqrt(12 / 11) * scipy.stats.t.ppf(0.975, 11))
+    low, high = np.percentile(means, [tail, 100 - tail])
+    assert metrics.bootstrap(scores, groups, draws=10_000) == pytest.approx((low, high), abs=0.08 * (high - low))
+
+
+def test_a_peak_on_an_edge_is_in_one_of_two_boxes_that_meet_there():
+    energy = np.zeros((4, 6))
+    energy[1, 4] = 1  # its middle: x 0.75, y 0.375
+    for boxes in (((0, 0, 0.75, 1), (0.75, 0, 1, 1)), ((0, 0, 1, 0.375), (0, 0.375, 1, 1))):
+        assert [metrics.pointed(energy, box) for box in boxes] == [False, True]
+    assert not metrics.pointed(np.ones((4, 6)), (0, 0, 1, 1))
+
+
+def test_ciou_counts_pixels_of_which_the_middle_lies_in_the_box():
+    energy = np.random.default_rng(0).random((224, 224))  # as fine as maps are compared
+    inside = np.zeros((224, 224), bool)
+    inside[40:100, 10:200] = True
+    here = (energy - energy.min()) / (energy.max() - energy.min()) >= 0.5
+    expected = (here & inside).sum() / (inside.sum() + (here & ~inside).sum())  # equation 8
+    at = lambda x0, y0, x1, y1: tuple(v / 224 for v in (x0, y0, x1, y1))  # noqa: E731
+    assert metrics.ciou(energy, at(10, 40, 200, 100)) == pytest.approx(expected, rel=1e-9)
+    assert metrics.ciou(energy, at(9.6, 40.4, 199.6, 100.4)) == metrics.ciou(energy, at(10, 40, 200, 100))
+    half = np.zeros((224, 224))
+    half[0, 0], half[40:100, 10:105] = 1, 0.5  # just as much as is asked for
+    assert metrics.ciou(half, at(10, 40, 200, 100)) == pytest.approx(60 * 95 / (60 * 190 + 1), rel=1e-9)
+    coarse = np.zeros((2, 2))
+    coarse[0, 0] = 1  # between middles it falls linearly: to 0.5 half way, in both directions together
+    along = np.clip(1 - (np.arange(224) + 0.5 - 56) / 112, 0, 1)
+    said = np.outer(along, along) >= 0.5
+    assert metrics.ciou(coarse, (0, 0, 1, 1)) == pytest.approx(said.mean(), abs=1e-3)
+    assert metrics.ciou(np.ones((224, 224)), at(0.1, 0.1, 0.2, 0.2)) == 0  # no pixel at all
+
+
+def test_what_was_separated_blindly_is_put_in_order():
+    rng = np.random.default_rng(1)
+    three = 0.1 * rng.standard_normal((3, 3_000))
+    found = three + 0.3 * np.roll(three, 1, 0) + 0.05 * rng.standard_normal(three.shape)
+    scores, order = metrics.permuted(torch.from_numpy(three), torch.from_numpy(found[[2, 0, 1]]))
+    assert order == [1, 2, 0]
+    for key, values in metrics.bss(three, found).items():
+        np.testing.assert_allclose(scores[key], values, rtol=1e-6)
+    assert metrics.permuted(torch.zeros(2, 3_000), torch.from_numpy(found[:2])) is None
