@@ -91,3 +91,19 @@ def test_weights_lie_between_a_thousandth_and_ten(loudness):
     expected = np.log1p(of).clip(1e-3, 10)
     assert expected.min() == 1e-3 and expected.max() == 10
     np.testing.assert_allclose(masks.weights(torch.from_numpy(mag), loudness)[:, 0].numpy(), expected, rtol=1e-6)
+
+
+def test_a_bin_counts_as_silent_below_a_hundred_millionth():
+    mags = torch.tensor([4e-9, 5e-9, 8e-9, 9e-9]).view(1, 2, 1, 2)  # sums 1.2e-8 and 1.4e-8 sound
+    for kind, scale, sounds in (("binary", 1, 1), ("ratio", 1, 1), ("binary", 0.5, 0), ("ratio", 0.5, 0)):
+        torch.testing.assert_close(masks.targets(scale * mags, kind).sum(1), torch.full((1, 1, 2), float(sounds)))
+    torch.testing.assert_close(masks.targets(mags, "ratio")[0, 0, 0], torch.tensor([1 / 3, 5 / 14]))
+
+
+@pytest.mark.parametrize("kind", ["binary", "ratio"])
+def test_targets_keep_their_precision_and_published_ones_stand_silence(kind, mags):
+    for mixture in (None, mags.sum(1).double()):
+        target = masks.targets(mags.double(), kind, mixture)
+        assert target.dtype == torch.float64 and target.isfinite().all() and not target[0, :, 0, 0].any()
+        assert (target[1, 2] == 0).all() and target.min() >= 0 and target.max() <= 1
+    assert masks.harden(target, kind).dtype == torch.float64

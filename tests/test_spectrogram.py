@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from sop_core.spectrogram import Inverse, Warp, istft, log_magnitude, log_positions, mel_positions, stft
+from sop_core.spectrogram import Inverse, Warp, istft, log_magnitude, log_positions, magnitude, mel_positions, stft
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +98,91 @@ def test_log_magnitude_is_relative_to_the_windows_mean():
     mag = np.random.default_rng(0).gamma(0.5, size=(3, 20, 30))
     expected = np.log(mag / mag.mean((1, 2), keepdims=True) + 1e-3)
     np.testing.assert_allclose(log_magnitude(torch.from_numpy(mag)).numpy(), expected, rtol=1e-6)
+
+
+def frames_of(sound, n_fft, hop):
+    """Each frame's spectrum by numpy: a Hann window round every `hop`th sample, zeros beyond the ends. Shape: (L,) -> (F, T)"""
+    padded = np.pad(sound, n_fft // 2)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+    starts = range(0, len(padded) - n_fft + 1, hop)
+    return np.stack([np.fft.rfft(window * padded[start : start + n_fft]) for start in starts], 1)
+
+
+def test_a_sound_of_any_shape_and_precision_is_taken_as_it_is():
+    sounds = np.random.default_rng(0).standard_normal((2, 3, 900))
+    spec = stft(torch.from_numpy(sounds), 254, 64)
+    assert spec.dtype == torch.complex128 and spec.shape == (2, 3, 128, 15)
+    np.testing.assert_allclose(spec[1, 2].numpy(), frames_of(sounds[1, 2], 254, 64), atol=1e-12)
+    back = istft(spec, 64, 890)
+    assert back.dtype == torch.float64 and back.shape == (2, 3, 890)
+    np.testing.assert_allclose(back.numpy(), sounds[..., :890], atol=1e-12)
+
+
+def test_a_sound_too_short_to_be_mirrored_has_zeros_beyond_its_ends():
+    sound = torch.randn(1, 128, generator=torch.manual_seed(0))
+    for length, mirrored in ((127, False), (128, True)):
+        told, plain = stft(sound[:, :length], 254, 64, "reflect"), stft(sound[:, :length], 254, 64)
+        assert torch.equal(told, plain) is not mirrored
+
+
+def test_magnitude_is_the_absolute_value(sound):
+    spec = stft(torch.from_numpy(sound), 254, 64)
+    kept = spec.clone()
+    torch.testing.assert_close(magnitude(spec), spec.abs())
+    assert torch.equal(spec, kept)
+
+
+def test_sounds_that_are_silent_all_the_while_are_not_made():
+    """Sound 1 of 3 has frames; in the next piece it still rings for `over - 1` hops, then none is left."""
+    inverse, spec = Inverse(16, 4), torch.randn(2, 9, dtype=torch.complex64, generator=torch.manual_seed(0))
+    rows, found = inverse.push((3, 2), torch.tensor([1, 1]), torch.tensor([0, 1]), spec)
+    assert rows.tolist() == [1] and found.shape == (1, 8)
+    nobody = torch.tensor([], dtype=torch.int64)
+    nothing = torch.zeros(0, 9, dtype=torch.complex64)
+    rows, rest = inverse.push((3, 5), nobody, nobody, nothing)
+    assert rows.tolist() == [1] and rest.shape == (1, 20) and rest[0, :12].any() and not rest[0, 12:].any()
+    rows, rest = inverse.push((3, 2), nobody, nobody, nothing)
+    assert rows.shape == (0,) and rest.shape == (0, 8)
+    rows, rest = inverse.rest()
+    assert rows.tolist() == [0, 1, 2] and rest.shape == (3, 12) and not rest.any()
+
+
+@pytest.mark.parametrize("kind", ["mel", "bank"])
+def test_each_bin_is_a_triangle_from_its_neighbour_to_its_neighbour(kind):
+    """Round its position, as far as to the next one and never under one linear bin, and its weights add up to 1."""
+    at = (mel_positions if kind == "mel" else log_positions)(64, 512).numpy()
+    bank, spectrum = Warp(64, 512, kind).bank.double().numpy(), np.arange(512)
+    for f in (0, 1, 20, 40, 62, 63):
+        half = max(1.0, at[f + 1] - at[f] if f < 63 else at[63] - at[62])
+        triangle = np.interp(spectrum, [at[f] - half, at[f], at[f] + half], [0, 1, 0])
+        np.testing.assert_allclose(bank[f], triangle / triangle.sum(), atol=1e-6)
+
+
+def test_a_mask_goes_back_by_the_same_triangles():
+    warp = Warp(64, 512, "bank")
+    at, linear = log_positions(64, 512).numpy(), np.arange(512)
+    half = np.maximum(1.0, np.append(np.diff(at), at[-1] - at[-2]))
+    reads = np.clip(1 - abs(linear[:, None] - at) / half, 0, None)
+    np.testing.assert_allclose(warp.back.numpy(), reads / reads.sum(1, keepdims=True), atol=1e-6)
+
+
+def test_the_mel_scale_turns_where_its_two_parts_are_as_dense():
+    """With 256 bins for 512 at bin 95: below, one bin a bin; above, each bin is by the same factor above the last."""
+    at = mel_positions(256, 512).numpy()
+    turn = 1 / np.log(at[200] / at[199])  # at the turn a step of one bin is a factor of exp(1 / turn)
+    assert 94 < turn < 96 and at[255] <= 511
+    np.testing.assert_allclose(at[96:255], turn * np.exp(np.arange(96, 255) / turn - 1), rtol=1e-9)
+
+
+def test_log_positions_are_21_to_the_power_of_equal_steps():
+    expected = (21.0 ** (np.arange(5) / 4) - 1) / 20 * 100
+    at = log_positions(5, 101)
+    assert at.dtype == torch.float64
+    np.testing.assert_allclose(at.numpy(), expected, rtol=1e-12)
+
+
+def test_the_log_of_a_magnitude_as_published_and_of_what_is_nearly_silent():
+    mag = torch.tensor([[[0.0, 1.0], [1e-10, 5.0]]], dtype=torch.float64)
+    np.testing.assert_allclose(log_magnitude(mag, "absolute").numpy(), np.log(mag.numpy() + 1e-10), rtol=1e-12)
+    quiet = torch.full((1, 4, 4), 1e-9, dtype=torch.float64)  # 0.1 of what counts as a mean at least
+    np.testing.assert_allclose(log_magnitude(quiet).numpy(), np.log(0.1 + 1e-3), rtol=1e-9)

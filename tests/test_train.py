@@ -238,6 +238,28 @@ def test_a_loud_window_counts_more_only_where_bins_do(tiny_clips):
     )
 
 
+@pytest.mark.parametrize("loss", ["bce", "l1", "l2"])
+def test_the_loss_is_of_each_mask_alone_and_among_those_of_its_mixture(loss):
+    """Three sources sound, of which two have pictures; among them is asked of logits that have odds alone."""
+    config = replace(TINY, loss=loss, output_activation="sigmoid", among=0.3, loss_mean="bins", share=False)
+    torch.manual_seed(0)
+    model = SoundOfPixels(config).eval()
+    mags, pictures = torch.rand(2, 3, config.bins, config.stft_frames), torch.randn(2, 2, config.channels)
+    mixture = mags.sum(1)
+    logits = model.logits(pictures, model.channels(mixture))
+    loudest = mags.argmax(1)
+    target = torch.stack([(loudest == n).float() for n in (0, 1)], 1)
+    weight = torch.log1p(mixture / mixture.mean((1, 2), keepdim=True)).clamp(1e-3, 10)[:, None]
+    if loss == "bce":
+        each = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        among = torch.nn.functional.cross_entropy(logits, loudest.where(loudest < 2, -100), reduction="none")[:, None]
+        expected = (each * weight).mean() + 0.3 * (among * weight).mean()
+    else:
+        off = (logits.sigmoid() - target).abs()
+        expected = (weight * (off if loss == "l1" else off**2)).mean()
+    assert objective.mask_loss(model, mixture, mags, pictures).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_a_gradient_that_is_no_number_is_never_applied(tiny_clips, tmp_path, monkeypatch):
     loss, steps = objective.batch_loss, []
 
@@ -584,6 +606,7 @@ def test_noise_is_heard_in_the_mixtures_that_have_it(noisy):
     mixture = model.magnitudes(model.stft(sounds.sum(1) + noise))
     expected = objective.mask_loss(model, mixture, heard, objective.pictures(model, batch))
     assert objective.batch_loss(model, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert objective.Objective(model)(batch).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_training_learns_which_square_sounds_how(tiny_clips, empty_rooms):
