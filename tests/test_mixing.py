@@ -413,3 +413,18 @@ def test_a_mixture_that_is_drawn_anew_is_another_one_and_every_round_has_its_own
     for beyond in (-1, 120):
         with pytest.raises(IndexError):
             data[beyond]
+
+
+def test_what_stands_side_by_side_is_changed_in_training_as_well_and_shown_to_each(tiny_clips):
+    data, gains, pictures = Training(tiny_clips, replace(TINY, together=1.0, epoch_size=30)), [], {}
+    for i in range(30):
+        draw, item = data.draw(i), data[i]
+        assert draw.together and item["light"].shape == (2, 3) and (item["light"] == 1).all()  # lit where it was made
+        assert torch.equal(item["frames"][0], item["frames"][1]) and item["frames"].shape == (2, 1, 3, 32, 32)
+        assert np.array_equal(item["cells"], mixing.shares(2, TINY.grid))
+        for part, sound in zip(draw.mixture, item["sounds"], strict=True):
+            gains.append((sound.abs().max() / np.abs(mixing.hear(part, TINY)).max()).item())
+        pictures.setdefault(tuple(part.clip.name for part in draw.mixture), []).append(item["frames"][0])
+    assert len(set(np.round(gains, 4))) == 60 and 1 / TINY.gain <= min(gains) < 0.7 and 1.4 < max(gains) <= TINY.gain
+    twice = [found for found in pictures.values() if len(found) > 1]
+    assert twice and not any(torch.equal(*found[:2]) for found in twice)
