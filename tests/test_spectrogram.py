@@ -186,3 +186,8 @@ def test_the_log_of_a_magnitude_as_published_and_of_what_is_nearly_silent():
     np.testing.assert_allclose(log_magnitude(mag, "absolute").numpy(), np.log(mag.numpy() + 1e-10), rtol=1e-12)
     quiet = torch.full((1, 4, 4), 1e-9, dtype=torch.float64)  # 0.1 of what counts as a mean at least
     np.testing.assert_allclose(log_magnitude(quiet).numpy(), np.log(0.1 + 1e-3), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["mel", "bank", "grid", "none"])
+def test_a_checkpoint_holds_nothing_of_a_warp(kind):
+    assert not Warp(64, 512, kind).state_dict()
