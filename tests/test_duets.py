@@ -385,6 +385,7 @@ def test_stems_that_end_before_their_duet_are_held_against_as_much_of_it(eyes, d
         assert one["method"] == other["method"] and one["sdr"] == pytest.approx(other["sdr"], abs=3), one["method"]
     assert found.scores[found.scores.method == "model"].label.tolist() == ["red", "blue"]
     assert set(found.scores["clip"]) == {"red blue/d"} and set(found.scores.video) == {clip.video}
+    assert set(found.placed["clip"]) == set(found.claimed["clip"]) == {"red blue/d"}
     model = found.scores[found.scores.method == "model"].sdr
     assert found.placed.sdr.tolist() == model.tolist() and found.placed.right.all()
     assert found.claimed.set_index(["label", "sound"]).index.tolist() == [

@@ -428,3 +428,13 @@ def test_what_stands_side_by_side_is_changed_in_training_as_well_and_shown_to_ea
     assert len(set(np.round(gains, 4))) == 60 and 1 / TINY.gain <= min(gains) < 0.7 and 1.4 < max(gains) <= TINY.gain
     twice = [found for found in pictures.values() if len(found) > 1]
     assert twice and not any(torch.equal(*found[:2]) for found in twice)
+
+
+def test_the_few_that_fit_are_found_among_many_that_do_not(tiny_clips):
+    """A thousand draws may miss them all: then they are looked for one by one, and each of them may be the one."""
+    one, *fitting = (Clip(c.sound, c.frames, c.n_frames, v) for c, v in zip(tiny_clips, "abc", strict=False))
+    many, lengths = [one] * 30_000 + fitting, dict.fromkeys([one, *fitting], 20_000)
+    found = [mixing._mixture(many, lengths, TINY, np.random.default_rng(i), 0)[1].clip for i in range(12)]
+    assert set(found) == set(fitting)
+    three = replace(TINY, sources=3)
+    assert {p.clip for p in mixing._mixture(many, lengths, three, np.random.default_rng(0), 0)} == {one, *fitting}
