@@ -210,7 +210,7 @@ def test_bootstrap_widens_when_scores_come_from_few_videos():
 
 
 @pytest.mark.parametrize("partner", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize(("videos", "mixtures"), [(6, 30), (12, 60), (40, 120)])
+@pytest.mark.parametrize(("videos", "mixtures"), [(6, 30), (12, 60)])
 def test_95_percent_intervals_hold_the_truth_in_95_percent(videos, mixtures, partner):
     """A score is its own video's effect, `partner` times the other one's, and noise; the truth is 0."""
     rng, trials, held = np.random.default_rng(videos), 300, 0
