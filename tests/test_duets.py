@@ -289,6 +289,9 @@ def test_boxes_are_shares_of_the_picture_and_may_reach_beyond_it(tmp_path):
     assert (one.label, one.stem, two.stem) == ("a", tmp_path / "a.flac", tmp_path / "b.flac")
     assert one.box == pytest.approx((-0.05, 0.2, 0.25, 1.2)) and two.box == (0, 0, 1, 1)
     assert duets.read_truth(str(tmp_path), "d") == [one, two] and duets.read_truth(tmp_path, "e") is None
+    told(tmp_path, [("a", [-5, 5, 5, 9]), ("b", [-5, 5, 5, 9])], (0, 100))
+    with pytest.raises(SopError, match="in a picture of 0 x 100"):
+        duets.read_truth(tmp_path, "d")
     for box in (
         [5, 5, 5, 9],
         [5, 9, 9, 9],
