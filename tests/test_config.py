@@ -47,6 +47,7 @@ def test_a_profile_keeps_its_name_only_with_its_values():
     music = Config().override({"profile": "sop2018"})
     assert music.profile == "sop2018" and {k: getattr(music, k) for k in PROFILES["sop2018"]} == PROFILES["sop2018"]
     assert music.override({"sources": "3", "channels": "16"}).profile == "sop2018"  # sizes are no part of it
+    assert DEMO.override({"profile": "sop2018"}).train_samples == 0  # the authors trained on what they evaluated on
     other = Config().override({"profile": "sop2018", "warp": "mel", "share": "true"})
     assert other.profile == "sop2018 with warp=mel, share=True" and other.stft_pad == "reflect"
     assert other.override({"warp": "grid"}).profile == "sop2018 with share=True"
