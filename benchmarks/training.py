@@ -48,7 +48,7 @@ def seconds(work, device: torch.device, times: int) -> float:
 
 def road(name: str, args) -> dict:
     """Times of one road, in this process."""
-    config = replace(PRESETS[args.preset], batch=args.batch, compile=args.compile, precision=args.precision)
+    config = replace(PRESETS[args.preset].training, batch=args.batch, compile=args.compile, precision=args.precision)
     device = engine.device_of(args.device)
     torch.manual_seed(0)
     if name == "plain":

@@ -176,6 +176,11 @@ class Config:
         return self.samples // self.hop + 1
 
     @property
+    def training(self) -> "Config":
+        """This config with the windows that training's mixtures have."""
+        return dataclasses.replace(self, samples=self.train_samples or self.samples)
+
+    @property
     def grid(self) -> tuple[int, int]:
         """H, W: cells of the pixel grid. Each halving of the frame net rounds up, and so do all of them together."""
         side = -(-self.image // self.frame_stride)
@@ -240,12 +245,11 @@ class Config:
                 f"config {self.name}: epoch_size={self.epoch_size}, expected at least one batch={self.batch}"
             )
         side = 2**self.sound_depth
-        for samples in (self.samples, self.train_samples or self.samples):
-            frames = samples // self.hop + 1
-            if self.bins % side or frames % side:
+        for windows in (self, self.training):
+            if self.bins % side or windows.stft_frames % side:
                 raise SopError(
-                    f"config {self.name}: bins={self.bins} and T={frames} ({samples:,} samples // hop + 1) must be multiples "
-                    f"of {side}, since a U-Net of sound_depth={self.sound_depth} halves them that often"
+                    f"config {self.name}: bins={self.bins} and T={windows.stft_frames} ({windows.samples:,} samples // hop + 1) "
+                    f"must be multiples of {side}, since a U-Net of sound_depth={self.sound_depth} halves them that often"
                 )
         if self.warp == "none" and self.bins != self.n_fft // 2 + 1:
             raise SopError(

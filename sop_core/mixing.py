@@ -10,7 +10,6 @@ import math
 import random
 import warnings
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
@@ -120,13 +119,13 @@ class Training(Mixtures):
     `silence` the last one is a silent scene, if there are any: its mask should be empty, so that a pixel which shows
     nothing learns to sound like nothing. In a share of `together` the pictures stand side by side in one, as in a duet, and in
     a share of `noise` there is noise that no picture shows. Clips whose sound can't be opened are named by a warning and left
-    out; a mixture of which a file turns out to be broken is drawn anew, and says so. `config` is the one given, with windows of
-    `train_samples`.
+    out; a mixture of which a file turns out to be broken is drawn anew, and says so. Its `config` is the given
+    one's `training`.
     Raises SopError where there are fewer videos than sources, or a clip is shorter than a window.
     """
 
     def __init__(self, clips: list[Clip], config: Config):
-        config = self.config = replace(config, samples=config.train_samples or config.samples)
+        config = self.config = config.training
         self.lengths, self.turn = check(clips, config, leave_out=True), None
         self.sounding, self.silent = ([c for c in self.lengths if (c.label == SILENCE) is s] for s in (False, True))
         self.numbers = {clip: i for i, clip in enumerate([*self.sounding, *self.silent])}
