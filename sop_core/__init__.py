@@ -3,7 +3,6 @@
     errors       SopError, the one exception; what the machine may lack
     config       every number of a run, with its unit; the presets MUSIC, VGGSOUND, DEMO
     untrusted    names from outside, safe to print and to open in a spreadsheet
-    mp3          windows of mp3 files
     media        video and audio files in and out
     collect      lists of MUSIC and VGGSound -> videos; photos -> silent scenes
     stage        pictures of the toy orchestra's players

@@ -30,7 +30,6 @@ import simplejpeg
 import soundfile
 import soxr
 
-from . import mp3
 from .config import AnyPath
 from .errors import SopError, mend
 
@@ -42,7 +41,15 @@ SAFE = {
 PYAV = int(av.__version__.split(".")[0])
 ONE_THREAD = {"threads": 1} if PYAV >= 17 else {}  # one was all there was before 17
 LENIENT = {"metadata_errors": "ignore"} if PYAV < 19 else {}  # titles needn't be valid UTF-8; 19 never minds
-MP3_RUN_UP = 11_520  # samples: 10 frames or 20, more than an mp3 frame leans on those before it (see mp3.py)
+# An mp3 frame (1,152 or 576 samples) overlaps the next one, and its bits may begin in up to 511 bytes of earlier frames
+# (the "reservoir"; ISO/IEC 11172-3, main_data_begin). So decoding starts 10 frames early, or 20.
+MP3_RUN_UP = 11_520  # samples
+# Hz -> bits a second: the most that mp3 has at low rates, transparent at the others
+MP3_BIT_RATES = {8_000: 64_000, 11_025: 64_000, 12_000: 64_000, 16_000: 128_000, 22_050: 128_000, 24_000: 128_000,
+                 32_000: 192_000, 44_100: 192_000, 48_000: 192_000}  # fmt: skip
+LAME_SCALE = {64_000: 0.95, 128_000: 0.95, 192_000: 0.97}  # LAME's presets scale the sound by this, against clipping
+# Without a reservoir each frame can be decoded alone. The slower levels cost up to 10 times as much, and sound no nearer.
+LAME = {"reservoir": "0", "compression_level": "7"}
 JUMP = 0.05  # seconds: sound timestamps that are off by less are rounding, by more are a gap (or an overlap)
 PLAIN = {("fltp", "mono"), ("fltp", "stereo")}  # what aac, mp3 and opus decode to, mostly: mixed here
 SOUND_KINDS = ("mp3", "flac", "wav")
@@ -80,13 +87,11 @@ def read_sound(
         if not (0 <= start <= end <= f.frames + missing and start <= f.frames):
             raise SopError(f"{path}: {f.frames / f.samplerate:.2f} s of sound, needs {end / f.samplerate:.2f} s")
         wanted, end = end - start, min(end, f.frames)
-        own_rate, is_mp3 = f.samplerate, f.format == "MP3"
-        sound = mp3.window(path, start, end - start) if is_mp3 and count is not None else None
-        if sound is None:
-            run_up = min(start, MP3_RUN_UP) if is_mp3 else 0
-            f.seek(start - run_up)
-            sound = f.read(run_up + end - start, dtype="float32", always_2d=True)[run_up:]  # (L, channels)
-            sound = sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1)
+        own_rate = f.samplerate
+        run_up = min(start, MP3_RUN_UP) if f.format == "MP3" else 0
+        f.seek(start - run_up)
+        sound = f.read(run_up + end - start, dtype="float32", always_2d=True)[run_up:]  # (L, channels)
+        sound = sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1)
     if len(sound) < end - start:  # the header promised more
         raise SopError(f"{path}: cut short, it ends after {(start + len(sound)) / own_rate:.2f} s; make it again")
     if not np.isfinite(sound).all():
@@ -112,11 +117,11 @@ def _sound_file(path: Path) -> Iterator[soundfile.SoundFile]:
 def sound_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], None]]:
     """A mono sound file to write by pieces: yields the function that takes them, float32 (l,), clipped at +-1.
 
-    The name says the kind: one of `SOUND_KINDS`; wav and flac hold 16 bits, mp3 has the bit rates of `mp3.BIT_RATES` (Hz).
+    The name says the kind: one of `SOUND_KINDS`; wav and flac hold 16 bits, mp3 has a constant bit rate, by `MP3_BIT_RATES` (Hz).
     """
     kind = Path(path).suffix[1:].lower()
     if kind == "mp3":
-        with mp3.writer(path, rate) as write:
+        with _mp3_writer(path, rate) as write:
             yield lambda sound: write(np.clip(sound, -1, 1))
     else:
         try:
@@ -126,6 +131,34 @@ def sound_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], No
             if e.code != 2:  # the system's error, whose number is lost
                 raise
             raise OSError(errno.EIO, "can't be written, the disk may be full", str(path)) from e
+
+
+@contextmanager
+def _mp3_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write a mono mp3 by pieces, float32 (l,)."""
+    with av.open(f"file:{path}", "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=rate, layout="mono", options=LAME)
+        stream.bit_rate = MP3_BIT_RATES[rate]
+        gain = np.float32(1 / LAME_SCALE[stream.bit_rate])
+        done = 0  # samples
+
+        def write(sound: np.ndarray) -> None:
+            nonlocal done
+            if len(sound):
+                container.mux(stream.encode(_audio_frame(gain * sound, rate, done)))
+                done += len(sound)
+
+        yield write
+        container.mux(stream.encode(None))
+
+
+def _audio_frame(sound: np.ndarray, rate: int, at: int) -> av.AudioFrame:
+    """Mono sound (l,) for an encoder; its first sample is number `at`."""
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None], np.float32), format="fltp", layout="mono")
+    frame.sample_rate = rate
+    frame.pts = at
+    frame.time_base = Fraction(1, rate)
+    return frame
 
 
 def sf_name(path: AnyPath) -> bytes | str:
@@ -613,11 +646,9 @@ def _aac(rate: int, pieces: Iterable[np.ndarray]) -> Iterator[av.AudioFrame]:
     done = 0
     for piece in resampled((np.clip(p, -1, 1) for p in pieces), rate, AAC_RATE):
         for start in range(0, len(piece), AAC_RATE // 10):
-            part = np.ascontiguousarray(piece[None, start : start + AAC_RATE // 10])
-            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = AAC_RATE, done, Fraction(1, AAC_RATE)
-            done += part.shape[1]
-            yield frame
+            part = piece[start : start + AAC_RATE // 10]
+            yield _audio_frame(part, AAC_RATE, done)
+            done += len(part)
 
 
 # ---- whole or not at all

@@ -20,8 +20,17 @@ from tqdm.auto import tqdm
 from .collect import note_sections, read_sections
 from .config import AnyPath
 from .errors import SopError, mend
-from .media import SOUND_KINDS, frame_path, frames_within, sound_length, sound_writer, stream, sweep, whole
-from .mp3 import BIT_RATES
+from .media import (
+    MP3_BIT_RATES,
+    SOUND_KINDS,
+    frame_path,
+    frames_within,
+    sound_length,
+    sound_writer,
+    stream,
+    sweep,
+    whole,
+)
 from .untrusted import printable, write_table
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
@@ -55,9 +64,9 @@ class Options:
             raise SopError(f"duration={self.duration}: expected seconds above 0, or none for all of each video")
         if self.audio_format not in SOUND_KINDS:
             raise SopError(f"audio_format={self.audio_format!r}: expected one of {', '.join(SOUND_KINDS)}")
-        if self.audio_format == "mp3" and self.rate not in BIT_RATES:
+        if self.audio_format == "mp3" and self.rate not in MP3_BIT_RATES:
             raise SopError(
-                f"rate={self.rate}: an mp3 has {', '.join(map(str, BIT_RATES))} Hz; take one of these, or flac"
+                f"rate={self.rate}: an mp3 has {', '.join(map(str, MP3_BIT_RATES))} Hz; take one of these, or flac"
             )
         return self
 
