@@ -28,7 +28,7 @@ from sop_core import engine, train
 from sop_core.config import PRESETS, Config
 from sop_core.looks import look_once
 from sop_core.mixing import Training
-from sop_core.nets import SoundOfPixels, sound
+from sop_core.nets import SoundOfPixels
 from sop_core.objective import Objective, pictures
 
 ROADS = ("once", "anew", "plain")
@@ -54,7 +54,6 @@ def road(name: str, args) -> dict:
     if name == "plain":
         config = config.override({"profile": "sop2018", "precision": "fp32", "pretrained": "false"})
         config = replace(config, compile=False)
-        sound._UpConv.forward = sound._UpConv.in_order
         model = SoundOfPixels(config).to(device).train()
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4)
         objective, backward = Objective(model), torch.Tensor.backward

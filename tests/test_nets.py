@@ -4,7 +4,6 @@
 """
 
 import json
-import math
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from torch import nn
 
 from sop_core.config import DEMO, MUSIC
 from sop_core.nets import FrameNet, SoundNet, SoundOfPixels, Synthesizer
-from sop_core.nets.sound import _UpConv
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -142,32 +140,6 @@ def test_with_the_softmax_a_pixel_can_only_add():
     assert (model.logits(low, channels) < 0).all() and (model.logits(high, channels) > 0).all()
     middle = model.logits(torch.zeros(1, 1, TINY.channels), channels)  # at the start nothing is decided
     torch.testing.assert_close(middle, torch.zeros_like(middle), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("shape", [(2, 64, 16, 9), (1, 128, 8, 64), (1, 64, 7, 16), (2, 16, 16, 16), (1, 64, 65, 8)])
-@pytest.mark.parametrize("bias", [True, False])
-def test_channels_may_be_mixed_before_the_interpolation(shape, bias):
-    """Values and gradients are those of interpolating first, at sizes of both orders."""
-    torch.manual_seed(0)
-    conv = _UpConv(shape[1], 24, 3, padding=1, bias=bias)
-    results = []
-    for order in (conv, lambda x: nn.Conv2d.forward(conv, nn.functional.interpolate(x, None, 2, "bilinear", True))):
-        x = torch.linspace(-1, 1, math.prod(shape)).sin().view(shape).requires_grad_()
-        conv.zero_grad()
-        y = order(x)
-        (y * torch.arange(y.numel()).view(y.shape).cos()).sum().backward()
-        results.append([y, x.grad, *(p.grad.clone() for p in conv.parameters())])
-    for found, expected in zip(*results, strict=True):
-        torch.testing.assert_close(found, expected, atol=1e-4 * expected.abs().max().item(), rtol=1e-3)
-
-
-def test_a_net_that_has_only_listened_can_still_learn():
-    """What the up convolutions keep between calls was made in inference mode here."""
-    net = SoundNet(4, 5, 16)
-    with torch.inference_mode():
-        net.eval()(torch.rand(1, 1, 64, 96))
-    net.train()(torch.rand(2, 1, 64, 96)).sum().backward()
-    assert all(p.grad is not None for p in net.parameters())
 
 
 def test_a_picture_is_the_mean_of_the_nearest_number_to_its_share_of_cells():

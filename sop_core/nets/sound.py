@@ -4,8 +4,6 @@ Keys of its state dict are those of the released `sound_best.pth` (at the paper'
 Source: Zhao et al. 2018, section 3.2; Ronneberger et al. 2015.
 """
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor, nn
 
@@ -37,12 +35,16 @@ class _Level(nn.Module):
         super().__init__()
         self.outermost = reads is not None
         down = [nn.Conv2d(reads or outer, inner, 4, stride=2, padding=1, bias=False)]
-        kind, size = {
-            "bilinear": (_UpConv, {"kernel_size": 3}),
-            "transposed": (nn.ConvTranspose2d, {"kernel_size": 4, "stride": 2}),
-        }[up]
-        up = [nn.ReLU(), nn.Identity()]  # the released net's place for the interpolation
-        up += [kind(2 * inner if inside else inner, outer, **size, padding=1, bias=self.outermost)]
+        reads_up = 2 * inner if inside else inner
+        if up == "transposed":
+            # The identity keeps the place, and so the keys, of the released net's interpolation.
+            double = [nn.Identity(), nn.ConvTranspose2d(reads_up, outer, 4, 2, padding=1, bias=self.outermost)]
+        else:
+            double = [
+                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+                nn.Conv2d(reads_up, outer, 3, padding=1, bias=self.outermost),
+            ]
+        up = [nn.ReLU(), *double]
         if not self.outermost:
             # In place, as published: the skip connection carries the rectified input too.
             down.insert(0, nn.LeakyReLU(0.2, inplace=True))
@@ -56,45 +58,3 @@ class _Level(nn.Module):
             return self.model(x)
         y = self.model(x)  # rectifies x in place, so it comes first
         return torch.cat([x, y], 1)
-
-
-class _UpConv(nn.Conv2d):
-    """Twice the size by bilinear interpolation (corners aligned), then a 3 x 3 convolution. Shape: (B, C, h, w) -> (B, C', 2h, 2w)
-
-    Interpolation knows nothing of channels, so each of the nine taps may mix them first, on a quarter of the pixels; then its
-    image is doubled, shifted and added up: two matrix products, since both are separable. Half the time on a CPU in the middle
-    of the net, where channels are many; at its ends, and on GPUs, which have matrix rate to spare, the order is the usual one.
-    """
-
-    def in_order(self, x: Tensor) -> Tensor:
-        """Interpolate, then convolve, as published."""
-        return super().forward(nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True))
-
-    def forward(self, x: Tensor) -> Tensor:
-        (b, c, h, w), out = x.shape, self.out_channels
-        small = x.device.type != "cpu" or torch.is_autocast_enabled("cpu") or min(c, 8 * h, 8 * w) < 64
-        if small or max(h, w) > 64:
-            return self.in_order(x)
-        taps = x.permute(0, 2, 3, 1) @ self.weight.permute(1, 2, 3, 0).reshape(c, 9 * out)  # (B, h, w, 9 C')
-        taps = taps.unflatten(3, (9, out)).unbind(3)
-        rows, columns = _shifted(h).expand(b, -1, -1, -1).unbind(1), _shifted(w).expand(b * h, -1, -1, -1).unbind(1)
-        found = None
-        for dy in range(3):
-            wide = None  # (B h, 2w, C')
-            for dx in range(3):
-                tap = taps[3 * dy + dx].flatten(0, 1)  # (B h, w, C')
-                wide = columns[dx] @ tap if wide is None else torch.baddbmm(wide, columns[dx], tap)
-            wide = wide.view(b, h, 2 * w * out)
-            found = rows[dy] @ wide if found is None else torch.baddbmm(found, rows[dy], wide)
-        found = found.view(b, 2 * h, 2 * w, out)
-        return (found if self.bias is None else found + self.bias).permute(0, 3, 1, 2)
-
-
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)  # what is kept must serve training too
-def _shifted(n: int) -> Tensor:
-    """The interpolation of n values to 2n as a matrix, for a tap above, on and below: row i reads i - 1, i, i + 1. (3, 2n, n)"""
-    at = torch.arange(2 * n, dtype=torch.float64) * (n - 1) / (2 * n - 1)
-    up = (1 - (at[:, None] - torch.arange(n)).abs()).clamp_min(0)
-    none = torch.zeros(1, n, dtype=up.dtype)
-    return torch.stack([torch.cat([none, up[:-1]]), up, torch.cat([up[1:], none])]).float()
