@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 
 def stft(sound: Tensor, n_fft: int, hop: int, pad: str = "constant") -> Tensor:
@@ -38,59 +39,63 @@ def istft(spec: Tensor, hop: int, length: int) -> Tensor:
 
 
 class Inverse:
-    """`istft` by pieces, of several sounds at once: frames in, sound out, in memory that doesn't grow with the sound.
+    """`istft` in pieces, of several sounds at once: frames in, sound out. Memory does not grow with the length.
 
-    Only frames that hold something are given, and cost something: of all pixels of a picture most are silent most of the time.
+    Only frames that are not silent are given. Most pixels of a picture are silent most of the time, so this saves work.
     """
 
     def __init__(self, n_fft: int, hop: int, device: torch.device | str = "cpu"):
-        self.n_fft, self.hop, self.over = n_fft, hop, -(-n_fft // hop)  # hops that a frame lasts
+        self.n_fft = n_fft
+        self.hop = hop
+        self.over = -(-n_fft // hop)  # hops that a frame lasts
         self.window = torch.hann_window(n_fft, device=device)
-        self.tail = self.weight = (
-            None  # what the frames so far add to those to come: (P, over - 1, hop), (over - 1, hop)
-        )
+        # What the frames so far add to the hops after them: (P, (over - 1) hop), and the same of the squared windows.
+        self.tail = None
+        self.weight = self.window.new_zeros((self.over - 1) * hop)
 
     def push(self, shape: tuple[int, int], sound: Tensor, frame: Tensor, spec: Tensor) -> tuple[Tensor, Tensor]:
-        """The next T frames of P sounds; gives as many hops of those that aren't silent all the while, and which these are.
+        """The next T frames of P sounds; returns T hops of the sounds that are not silent in all of them, and which these are.
 
-        The first sample is the one `n_fft // 2` before the first frame's middle.
+        The first sample of all is the one `n_fft // 2` before the first frame's middle.
 
-        Args: `shape`: (P, T). `sound`, `frame`: int (n,), which sound and which of the T frames each row of `spec` is, none twice.
+        Args: `shape`: (P, T). `sound`, `frame`: int (n,), the sound and the frame (of T) of each row of `spec`; none twice.
         Shape: complex (n, F_linear) -> int (A,), (A, T hop)
         """
-        (p, t), over = shape, self.over
-        if self.tail is None:
-            self.tail, self.weight = (
-                self.window.new_zeros(p, over - 1, self.hop),
-                self.window.new_zeros(over - 1, self.hop),
-            )
-        some = self.tail.any(2).any(1)
+        p, t = shape
+        tail = self.window.new_zeros(p, len(self.weight)) if self.tail is None else self.tail
+        some = tail.any(1)
         some[sound] = True
-        rows, place = some.nonzero()[:, 0], some.cumsum(0) - 1
-        found, weight = (
-            self.window.new_zeros(len(rows), t + over - 1, self.hop),
-            self.window.new_zeros(t + over - 1, self.hop),
-        )
-        found[:, : over - 1], weight[: over - 1] = self.tail[rows], self.weight
-        # MKL refuses an FFT of no frames.
-        waves = torch.fft.irfft(spec, self.n_fft) if len(spec) else self.window.new_zeros(0, self.n_fft)
-        waves *= self.window
-        square, hops, at = self.window.square(), found.flatten(0, 1), place[sound] * (t + over - 1) + frame
-        for k in range(over):
-            hop = slice(k * self.hop, min((k + 1) * self.hop, self.n_fft))
-            here = hops.index_select(0, at + k)  # no hop twice; on a CPU a quarter of the time of hops[at + k] +=
-            here[:, : hop.stop - hop.start] += waves[:, hop]
-            hops.index_copy_(0, at + k, here)
-            weight[k : k + t, : hop.stop - hop.start] += square[hop]
-        self.tail = torch.zeros_like(self.tail)
-        self.tail[rows], self.weight = found[:, t:], weight[t:]
-        found[:, :t] /= weight[:t].clamp_min(1e-8)
-        return rows, found.flatten(1)[:, : t * self.hop]
+        rows = some.nonzero()[:, 0]  # (A,)
+        place = some.cumsum(0) - 1  # of a sound among the rows
+        waves = self.window.new_zeros(len(spec), self.over * self.hop)
+        if len(spec):  # MKL refuses an FFT of no frames
+            waves[:, : self.n_fft] = torch.fft.irfft(spec, self.n_fft) * self.window
+        found = self._overlap_add(tail[rows], t, place[sound], frame, waves)
+        every = torch.arange(t, device=frame.device)
+        square = pad(self.window.square(), (0, waves.shape[1] - self.n_fft)).expand(t, -1)
+        weight = self._overlap_add(self.weight[None], t, torch.zeros_like(every), every, square)[0]
+        end = t * self.hop
+        self.tail = torch.zeros_like(tail)
+        self.tail[rows] = found[:, end:]
+        self.weight = weight[end:]
+        return rows, found[:, :end] / weight[:end].clamp_min(1e-8)
 
     def rest(self) -> tuple[Tensor, Tensor]:
         """What the last frames still hold, of all P sounds. Shape: int (P,), (P, (over - 1) hop)"""
-        found = (self.tail / self.weight.clamp_min(1e-8)).flatten(1)
-        return torch.arange(len(found), device=found.device), found
+        return torch.arange(len(self.tail), device=self.tail.device), self.tail / self.weight.clamp_min(1e-8)
+
+    def _overlap_add(self, tail: Tensor, t: int, row: Tensor, frame: Tensor, waves: Tensor) -> Tensor:
+        """Adds frames to what the earlier ones left.
+
+        `row`, `frame`: int (n,), the sound and the frame (of T) of each wave.
+        Shape: (A, (over - 1) hop), (n, over hop) -> (A, (T + over - 1) hop)
+        """
+        sounds = pad(tail, (0, t * self.hop))
+        first = row * (t + self.over - 1) + frame
+        at = first[:, None] + torch.arange(self.over, device=first.device)  # (n, over), among the hops of all sounds
+        # `nn.functional.fold` would do it too, but needs the silent frames: twice to ten times the time.
+        sounds.view(-1, self.hop).index_add_(0, at.flatten(), waves.reshape(-1, self.hop))
+        return sounds
 
 
 def magnitude(spec: Tensor) -> Tensor:

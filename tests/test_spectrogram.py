@@ -43,6 +43,9 @@ def test_the_inverse_by_pieces_is_librosas_inverse_of_the_whole(n_fft, hop):
     for mask, sound in zip(masks, found, strict=True):
         expected = librosa.istft((mask * spec).T.numpy(), n_fft=n_fft, hop_length=hop, length=length)
         np.testing.assert_allclose(sound[:length], expected, atol=2e-4 * np.abs(expected).max())
+        if hop < n_fft:  # torch refuses windows that leave samples out
+            ours = istft((mask * spec).T, hop, length)
+            np.testing.assert_allclose(sound[:length], ours, atol=2e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("kind", ["mel", "bank", "grid", "none"])
