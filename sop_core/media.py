@@ -1,10 +1,11 @@
-"""Video and sound files, in and out: a window of sound, frames, a short clip, an mp4.
+"""Files of sound, pictures and video, in and out.
 
-Conventions: sound is mono float32 (L,) between -1 and 1; pictures are RGB uint8 (V,h,w,3); a frame index counts from
-0, and the file of frame k is `000001.jpg` for k = 0. A clip's time 0 is its first sound sample, and frame k shows what
-is on the screen at second (k + 0.5) / fps of the sound: the middle of the stretch that it stands for.
+Conventions: sound is mono float32 (L,) between -1 and 1; pictures are RGB uint8 (V,h,w,3). A frame index counts from 0,
+and the file of frame k is `000001.jpg` for k = 0. Time 0 of a clip is its first sound sample, and frame k shows what is
+on the screen at second (k + 0.5) / fps of the sound: the middle of the stretch that it stands for.
 
-Nothing half-written is ever seen: what is written here appears whole, or not at all (`whole`).
+Five parts, each of which uses only those above it: files that appear whole or not at all, files of sound, folders of jpgs,
+videos in, videos out.
 """
 
 import bisect
@@ -33,14 +34,109 @@ import soxr
 from .config import AnyPath
 from .errors import SopError, mend
 
-# What a file from the net may make libav open: no playlists, which name other files, and no protocols.
-SAFE = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,ogg,wav,mp3,flac,aac",
-}
-PYAV = int(av.__version__.split(".")[0])
-ONE_THREAD = {"threads": 1} if PYAV >= 17 else {}  # one was all there was before 17
-LENIENT = {"metadata_errors": "ignore"} if PYAV < 19 else {}  # titles needn't be valid UTF-8; 19 never minds
+# ---- files that appear whole or not at all
+
+PART = re.compile(r"\.part-(.*)-(\d+)-[0-9a-f]{8}(\..*)?")  # host, process
+
+
+@contextmanager
+def whole(path: AnyPath) -> Iterator[Path]:
+    """A name beside `path`, same suffix, to write a file or a folder to; it becomes `path` when the block ends well.
+
+    When the block raises, `path` is as it was and what was written is gone; when the process is killed, a hidden file
+    named `.part-...` stays, which nothing here reads and `sweep` removes. Makes the folder that `path` stands in.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.parent / f".part-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    try:
+        yield part
+        _fsync(part)
+        if part.is_dir() and path.is_dir():  # a folder can't be renamed onto a full one
+            old = part.with_name(part.name[: -len(path.suffix) or None] + ".old")
+            path.rename(old)
+            part.rename(path)
+            _remove(old)
+        else:
+            part.replace(path)
+        _fsync(path.parent)
+    finally:
+        _remove(part)
+
+
+def unfinished(path: AnyPath, token: str) -> Path:
+    """A name beside `path` for what is written piece after piece, and renamed when it is whole: it holds what a killed process of
+    this machine had written, if there is any. `token`, eight hexadecimal digits, names what is written.
+    """
+    path = Path(path)
+    mine = path.parent / f".part-{platform.node()}-{os.getpid()}-{token}{path.suffix}"
+    for left in [] if mine.exists() else path.parent.glob(f".part-*-{token}{path.suffix}"):
+        if _orphan(left):
+            with suppress(OSError):  # another process was quicker
+                left.rename(mine)
+                break
+    return mine
+
+
+def sweep(folder: AnyPath) -> int:
+    """Remove what killed processes of this machine left of `whole` right in `folder`. Returns how many."""
+    left = [p for p in Path(folder).glob(".part-*") if _orphan(p)]
+    for p in left:
+        _remove(p)
+    return len(left)
+
+
+def _orphan(part: Path) -> bool:
+    m = PART.fullmatch(part.name)
+    if not m or m[1] != platform.node():
+        return False
+    try:
+        os.kill(int(m[2]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    return False
+
+
+def sha256(path: AnyPath) -> str:
+    """A file's checksum, in hexadecimal."""
+    with Path(path).open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    # Not every file in a folder: 720 frames took 7 s. A killed process can't tear them, only a power cut can.
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _why(path: Path) -> str | None:
+    """Why a file can't be read, where that can be seen from outside."""
+    if not path.exists():
+        return "no such file"
+    if not path.is_file():
+        return "not a file"
+    return "empty (0 bytes); fetch or make it again" if not path.stat().st_size else None
+
+
+def _last(e: Exception) -> str:
+    return str(e).rsplit(": ", 1)[-1].rstrip(".") or type(e).__name__
+
+
+# ---- files of sound
+
+SOUND_KINDS = ("mp3", "flac", "wav")
 # An mp3 frame (1,152 or 576 samples) overlaps the next one, and its bits may begin in up to 511 bytes of earlier frames
 # (the "reservoir"; ISO/IEC 11172-3, main_data_begin). So decoding starts 10 frames early, or 20.
 MP3_RUN_UP = 11_520  # samples
@@ -50,18 +146,6 @@ MP3_BIT_RATES = {8_000: 64_000, 11_025: 64_000, 12_000: 64_000, 16_000: 128_000,
 LAME_SCALE = {64_000: 0.95, 128_000: 0.95, 192_000: 0.97}  # LAME's presets scale the sound by this, against clipping
 # Without a reservoir each frame can be decoded alone. The slower levels cost up to 10 times as much, and sound no nearer.
 LAME = {"reservoir": "0", "compression_level": "7"}
-JUMP = 0.05  # seconds: sound timestamps that are off by less are rounding, by more are a gap (or an overlap)
-PLAIN = {("fltp", "mono"), ("fltp", "stereo")}  # what aac, mp3 and opus decode to, mostly: mixed here
-SOUND_KINDS = ("mp3", "flac", "wav")
-MOST_PIXELS = 100_000_000  # of a jpg: a larger one is a trap for the memory; so is one of more bytes
-AHEAD = 100  # packets: pictures are stored at most 16 places from where they are shown, sound between them
-AAC_RATE = 44_100  # Hz: not every player takes 11 025
-LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file, not a quiet passage
-# Seconds: what decoders may differ by at a sound's end, two codec frames of the longest kind (HE-AAC at 44.1 kHz: 46 ms).
-CODEC_FRAMES = 0.1
-
-
-# ---- sound in
 
 
 def sound_length(path: AnyPath) -> tuple[int, int]:
@@ -113,6 +197,11 @@ def _sound_file(path: Path) -> Iterator[soundfile.SoundFile]:
         raise SopError(f"{path}: {_why(path) or f'not a sound file that can be read ({_last(e)})'}") from e
 
 
+def sf_name(path: AnyPath) -> bytes | str:
+    """A path as soundfile takes it: a name on a disk needn't be valid UTF-8, and soundfile insists on it for text."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
 @contextmanager
 def sound_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], None]]:
     """A mono sound file to write by pieces: yields the function that takes them, float32 (l,), clipped at +-1.
@@ -161,12 +250,32 @@ def _audio_frame(sound: np.ndarray, rate: int, at: int) -> av.AudioFrame:
     return frame
 
 
-def sf_name(path: AnyPath) -> bytes | str:
-    """A path as soundfile takes it: a name on a disk needn't be valid UTF-8, and soundfile insists on it for text."""
-    return os.fsencode(path) if os.name == "posix" else str(path)
+def wav_bytes(sound: np.ndarray, rate: int) -> bytes:
+    """A wav file (16 bit PCM) in memory. `sound`: (L,), clipped at +-1."""
+    out = io.BytesIO()
+    soundfile.write(out, np.clip(sound, -1, 1), rate, subtype="PCM_16", format="WAV")
+    return out.getvalue()
 
 
-# ---- frames in
+def write_wav(path: AnyPath, sound: np.ndarray, rate: int) -> None:
+    """A wav file (16 bit PCM). `sound`: (L,), clipped at +-1; `rate`: Hz."""
+    with whole(path) as part:
+        part.write_bytes(wav_bytes(sound, rate))
+
+
+def resampled(pieces: Iterable[np.ndarray], rate: int, to: int) -> Iterator[np.ndarray]:
+    """Sound at another rate (Hz), piece by piece. Shape: float32 (l,) or (P, l) -> the same, other lengths"""
+    stream = None
+    for piece in pieces:
+        stream = stream or soxr.ResampleStream(rate, to, len(piece) if piece.ndim == 2 else 1, dtype="float32")
+        yield stream.resample_chunk(np.ascontiguousarray(piece.T, np.float32)).T
+    if stream:
+        yield stream.resample_chunk(np.zeros_like(piece[..., :0].T, np.float32), last=True).T
+
+
+# ---- folders of jpgs
+
+MOST_PIXELS = 100_000_000  # of a jpg: a larger one is a trap for the memory; so is one of more bytes
 
 
 def frame_path(folder: AnyPath, index: int) -> Path:
@@ -194,6 +303,15 @@ def read_frames(
     return np.stack(pictures)
 
 
+def frame_size(folder: AnyPath) -> tuple[int, int]:
+    """(width, height) in pixels of a folder's first frame. Raises SopError if there is none that can be read."""
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(_jpg(frame_path(folder, 0)))
+    except (OSError, ValueError) as e:
+        raise SopError(f"{folder}: no frame 000001.jpg that can be read ({_last(e)})") from e
+    return width, height
+
+
 def _read_jpg(path: Path, size: tuple[int, int] | None, box: tuple[float, ...] | None) -> np.ndarray:
     try:
         data = _jpg(path)
@@ -219,15 +337,6 @@ def _jpg(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def frame_size(folder: AnyPath) -> tuple[int, int]:
-    """(width, height) in pixels of a folder's first frame. Raises SopError if there is none that can be read."""
-    try:
-        height, width, *_ = simplejpeg.decode_jpeg_header(_jpg(frame_path(folder, 0)))
-    except (OSError, ValueError) as e:
-        raise SopError(f"{folder}: no frame 000001.jpg that can be read ({_last(e)})") from e
-    return width, height
-
-
 def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Frames at another (width, height), by a triangle as wide as the scale asks for. Shape: uint8 (V,h,w,3) -> (V,h',w',3)"""
     import torch  # here, since preparing data has no need of it
@@ -241,7 +350,22 @@ def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     )
 
 
-# ---- video in
+# ---- videos in
+
+# What a file from the net may make libav open: no playlists, which name other files, and no protocols.
+SAFE = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,ogg,wav,mp3,flac,aac",
+}
+PYAV = int(av.__version__.split(".")[0])
+ONE_THREAD = {"threads": 1} if PYAV >= 17 else {}  # one was all there was before 17
+LENIENT = {"metadata_errors": "ignore"} if PYAV < 19 else {}  # titles needn't be valid UTF-8; 19 never minds
+JUMP = 0.05  # seconds: sound timestamps that are off by less are rounding, by more are a gap (or an overlap)
+LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file, not a quiet passage
+AHEAD = 100  # packets: pictures are stored at most 16 places from where they are shown, sound between them
+PLAIN = {("fltp", "mono"), ("fltp", "stereo")}  # what aac, mp3 and opus decode to, mostly: mixed here
+# Seconds: what decoders may differ by at a sound's end, two codec frames of the longest kind (HE-AAC at 44.1 kHz: 46 ms).
+CODEC_FRAMES = 0.1
 
 
 def read_video(
@@ -572,33 +696,9 @@ def _check_length(path: Path, container: av.container.InputContainer, end: float
         raise SopError(f"{path}: cut short: {end:.1f} s of the {claimed:.1f} s it claims; fetch it again")
 
 
-def _why(path: Path) -> str | None:
-    """Why a file can't be read, where that can be seen from outside."""
-    if not path.exists():
-        return "no such file"
-    if not path.is_file():
-        return "not a file"
-    return "empty (0 bytes); fetch or make it again" if not path.stat().st_size else None
+# ---- videos out
 
-
-def _last(e: Exception) -> str:
-    return str(e).rsplit(": ", 1)[-1].rstrip(".") or type(e).__name__
-
-
-# ---- out
-
-
-def wav_bytes(sound: np.ndarray, rate: int) -> bytes:
-    """A wav file (16 bit PCM) in memory. `sound`: (L,), clipped at +-1."""
-    out = io.BytesIO()
-    soundfile.write(out, np.clip(sound, -1, 1), rate, subtype="PCM_16", format="WAV")
-    return out.getvalue()
-
-
-def write_wav(path: AnyPath, sound: np.ndarray, rate: int) -> None:
-    """A wav file (16 bit PCM). `sound`: (L,), clipped at +-1; `rate`: Hz."""
-    with whole(path) as part:
-        part.write_bytes(wav_bytes(sound, rate))
+AAC_RATE = 44_100  # Hz: not every player takes 11 025
 
 
 def write_video(
@@ -631,16 +731,6 @@ def write_video(
         container.mux(audio.encode(None))
 
 
-def resampled(pieces: Iterable[np.ndarray], rate: int, to: int) -> Iterator[np.ndarray]:
-    """Sound at another rate (Hz), piece by piece. Shape: float32 (l,) or (P, l) -> the same, other lengths"""
-    stream = None
-    for piece in pieces:
-        stream = stream or soxr.ResampleStream(rate, to, len(piece) if piece.ndim == 2 else 1, dtype="float32")
-        yield stream.resample_chunk(np.ascontiguousarray(piece.T, np.float32)).T
-    if stream:
-        yield stream.resample_chunk(np.zeros_like(piece[..., :0].T, np.float32), last=True).T
-
-
 def _aac(rate: int, pieces: Iterable[np.ndarray]) -> Iterator[av.AudioFrame]:
     """Frames for the encoder, at a rate that every player takes."""
     done = 0
@@ -649,90 +739,3 @@ def _aac(rate: int, pieces: Iterable[np.ndarray]) -> Iterator[av.AudioFrame]:
             part = piece[start : start + AAC_RATE // 10]
             yield _audio_frame(part, AAC_RATE, done)
             done += len(part)
-
-
-# ---- whole or not at all
-
-PART = re.compile(r"\.part-(.*)-(\d+)-[0-9a-f]{8}(\..*)?")  # host, process
-
-
-@contextmanager
-def whole(path: AnyPath) -> Iterator[Path]:
-    """A name beside `path`, same suffix, to write a file or a folder to; it becomes `path` when the block ends well.
-
-    When the block raises, `path` is as it was and what was written is gone; when the process is killed, a hidden file
-    named `.part-...` stays, which nothing here reads and `sweep` removes. Makes the folder that `path` stands in.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".part-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
-    try:
-        yield part
-        _fsync(part)
-        if part.is_dir() and path.is_dir():  # a folder can't be renamed onto a full one
-            old = part.with_name(part.name[: -len(path.suffix) or None] + ".old")
-            path.rename(old)
-            part.rename(path)
-            _remove(old)
-        else:
-            part.replace(path)
-        _fsync(path.parent)
-    finally:
-        _remove(part)
-
-
-def unfinished(path: AnyPath, token: str) -> Path:
-    """A name beside `path` for what is written piece after piece, and renamed when it is whole: it holds what a killed process of
-    this machine had written, if there is any. `token`, eight hexadecimal digits, names what is written.
-    """
-    path = Path(path)
-    mine = path.parent / f".part-{platform.node()}-{os.getpid()}-{token}{path.suffix}"
-    for left in [] if mine.exists() else path.parent.glob(f".part-*-{token}{path.suffix}"):
-        if _orphan(left):
-            with suppress(OSError):  # another process was quicker
-                left.rename(mine)
-                break
-    return mine
-
-
-def sweep(folder: AnyPath) -> int:
-    """Remove what killed processes of this machine left of `whole` right in `folder`. Returns how many."""
-    left = [p for p in Path(folder).glob(".part-*") if _orphan(p)]
-    for p in left:
-        _remove(p)
-    return len(left)
-
-
-def _orphan(part: Path) -> bool:
-    m = PART.fullmatch(part.name)
-    if not m or m[1] != platform.node():
-        return False
-    try:
-        os.kill(int(m[2]), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        pass
-    return False
-
-
-def sha256(path: AnyPath) -> str:
-    """A file's checksum, in hexadecimal."""
-    with Path(path).open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    # Not every file in a folder: 720 frames took 7 s. A killed process can't tear them, only a power cut can.
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
