@@ -121,7 +121,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _why(path: Path) -> str | None:
+def why_unreadable(path: Path) -> str | None:
     """Why a file can't be read, where that can be seen from outside."""
     if not path.exists():
         return "no such file"
@@ -130,13 +130,16 @@ def _why(path: Path) -> str | None:
     return "empty (0 bytes); fetch or make it again" if not path.stat().st_size else None
 
 
-def _last(e: Exception) -> str:
+def brief(e: Exception) -> str:
+    """The last clause of an error's message: libraries put the path before it."""
     return str(e).rsplit(": ", 1)[-1].rstrip(".") or type(e).__name__
 
 
 # ---- files of sound
 
 SOUND_KINDS = ("mp3", "flac", "wav")
+# Decoders may differ by this at a sound's end: two codec frames of the longest kind (HE-AAC at 44.1 kHz: 46 ms).
+CODEC_FRAMES = 0.1  # seconds
 # An mp3 frame (1,152 or 576 samples) overlaps the next one, and its bits may begin in up to 511 bytes of earlier frames
 # (the "reservoir"; ISO/IEC 11172-3, main_data_begin). So decoding starts 10 frames early, or 20.
 MP3_RUN_UP = 11_520  # samples
@@ -189,12 +192,12 @@ def read_sound(
 def _sound_file(path: Path) -> Iterator[soundfile.SoundFile]:
     path = Path(path)
     if not path.is_file():  # a pipe, say, would be waited for
-        raise SopError(f"{path}: {_why(path) or 'not a file'}")
+        raise SopError(f"{path}: {why_unreadable(path) or 'not a file'}")
     try:
         with soundfile.SoundFile(sf_name(path)) as f:
             yield f
     except (soundfile.SoundFileError, OSError) as e:
-        raise SopError(f"{path}: {_why(path) or f'not a sound file that can be read ({_last(e)})'}") from e
+        raise SopError(f"{path}: {why_unreadable(path) or f'not a sound file that can be read ({brief(e)})'}") from e
 
 
 def sf_name(path: AnyPath) -> bytes | str:
@@ -234,14 +237,14 @@ def _mp3_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], Non
         def write(sound: np.ndarray) -> None:
             nonlocal done
             if len(sound):
-                container.mux(stream.encode(_audio_frame(gain * sound, rate, done)))
+                container.mux(stream.encode(audio_frame(gain * sound, rate, done)))
                 done += len(sound)
 
         yield write
         container.mux(stream.encode(None))
 
 
-def _audio_frame(sound: np.ndarray, rate: int, at: int) -> av.AudioFrame:
+def audio_frame(sound: np.ndarray, rate: int, at: int) -> av.AudioFrame:
     """Mono sound (l,) for an encoder; its first sample is number `at`."""
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None], np.float32), format="fltp", layout="mono")
     frame.sample_rate = rate
@@ -306,21 +309,20 @@ def read_frames(
 def frame_size(folder: AnyPath) -> tuple[int, int]:
     """(width, height) in pixels of a folder's first frame. Raises SopError if there is none that can be read."""
     try:
-        height, width, *_ = simplejpeg.decode_jpeg_header(_jpg(frame_path(folder, 0)))
+        _, width, height = _jpg(frame_path(folder, 0))
     except (OSError, ValueError) as e:
-        raise SopError(f"{folder}: no frame 000001.jpg that can be read ({_last(e)})") from e
+        raise SopError(f"{folder}: no frame 000001.jpg that can be read ({brief(e)})") from e
     return width, height
 
 
 def _read_jpg(path: Path, size: tuple[int, int] | None, box: tuple[float, ...] | None) -> np.ndarray:
     try:
-        data = _jpg(path)
-        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        data, width, height = _jpg(path)
         if height * width > MOST_PIXELS:
             raise ValueError(f"{width} x {height} pixels")
         picture = simplejpeg.decode_jpeg(data, "RGB")  # (h,w,3); what is damaged raises, all of it
     except (OSError, ValueError) as e:
-        raise SopError(f"{path}: {_why(path) or f'not a picture that can be read ({_last(e)})'}") from e
+        raise SopError(f"{path}: {why_unreadable(path) or f'not a picture that can be read ({brief(e)})'}") from e
     if box:
         x0, y0, x1, y1 = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
         picture = picture[y0:y1, x0:x1]
@@ -329,25 +331,26 @@ def _read_jpg(path: Path, size: tuple[int, int] | None, box: tuple[float, ...] |
     return resize(picture[None], size)[0] if size else picture
 
 
-def _jpg(path: Path) -> bytes:
-    """What is in a picture's file. Raises ValueError where that would never end, or fill the memory."""
+def _jpg(path: Path) -> tuple[bytes, int, int]:
+    """A picture's file, its width and its height. Raises ValueError where it is no jpg, or too large to be read."""
     found = path.stat()
-    if not stat.S_ISREG(found.st_mode) or found.st_size > MOST_PIXELS:
-        raise ValueError(f"{found.st_size:,} bytes" if stat.S_ISREG(found.st_mode) else "not a file")
-    return path.read_bytes()
+    if not stat.S_ISREG(found.st_mode):  # a device, say, would never end
+        raise ValueError("not a file")
+    if found.st_size > MOST_PIXELS:
+        raise ValueError(f"{found.st_size:,} bytes")
+    data = path.read_bytes()
+    height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    return data, width, height
 
 
 def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Frames at another (width, height), by a triangle as wide as the scale asks for. Shape: uint8 (V,h,w,3) -> (V,h',w',3)"""
     import torch  # here, since preparing data has no need of it
 
-    pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (V,3,h,w)
     # Pillow's filter to the last bit but one, in a third of its time
-    return (
-        torch.nn.functional.interpolate(pictures, size[::-1], mode="bilinear", antialias=True)
-        .permute(0, 2, 3, 1)
-        .numpy()
-    )
+    resized = torch.nn.functional.interpolate(pictures, size[::-1], mode="bilinear", antialias=True)
+    return resized.permute(0, 2, 3, 1).numpy()
 
 
 # ---- videos in
@@ -364,8 +367,6 @@ JUMP = 0.05  # seconds: sound timestamps that are off by less are rounding, by m
 LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file, not a quiet passage
 AHEAD = 100  # packets: pictures are stored at most 16 places from where they are shown, sound between them
 PLAIN = {("fltp", "mono"), ("fltp", "stereo")}  # what aac, mp3 and opus decode to, mostly: mixed here
-# Seconds: what decoders may differ by at a sound's end, two codec frames of the longest kind (HE-AAC at 44.1 kHz: 46 ms).
-CODEC_FRAMES = 0.1
 
 
 def read_video(
@@ -428,8 +429,7 @@ def stream(
         for packet in _needed_first(container.demux(video, audio), video, pictures, zero):
             todo = pictures if packet.stream is video else sounds
             for frame in [] if todo.done else _decode(packet):
-                at = None if frame.pts is None else float(frame.pts * frame.time_base) - zero
-                yield from ((todo.kind, part) for part in todo.push(frame, at))
+                yield from ((todo.kind, part) for part in todo.push(frame, _seconds(frame, zero)))
             if pictures.done and sounds.done:
                 break
         for todo in (sounds, pictures):
@@ -449,10 +449,10 @@ def stream_sound(path: AnyPath, rate: int) -> Iterator[np.ndarray]:
         end = 0.0  # of the pictures, in seconds
         for packet in container.demux(video, audio):
             if packet.stream is video:
-                end = max(end, float((packet.pts or 0) * packet.time_base))
+                end = max(end, _seconds(packet) or 0.0)
                 continue
             for frame in _decode(packet):
-                yield from sounds.push(frame, None if frame.pts is None else float(frame.pts * frame.time_base) - zero)
+                yield from sounds.push(frame, _seconds(frame, zero))
         yield from sounds.finish()
         _check_length(path, container, max(end, zero + sounds.seconds), math.inf)
 
@@ -479,7 +479,10 @@ class _Pictures:
     kind = "frame"
 
     def __init__(self, path: Path, fps: float, length: float | None, pixel: Fraction, max_side: int | None):
-        self.path, self.fps, self.pixel, self.max_side = path, fps, pixel, max_side
+        self.path = path
+        self.fps = fps
+        self.pixel = pixel
+        self.max_side = max_side
         self.count = math.inf if length is None else frames_within(length, fps)  # frames to give
         self.next = 0  # index of the frame to give next
         self.held = None  # the picture on the screen
@@ -520,7 +523,10 @@ class _Sounds:
 
     def __init__(self, path: Path, rate: int, length: float | None, end: float):
         """`end`: where the file says that its sound ends, in seconds of it; see `_told_end`."""
-        self.path, self.rate, self.length, self.end = path, rate, length, end
+        self.path = path
+        self.rate = rate
+        self.length = length
+        self.end = end
         self.own_rate = 0  # Hz of what is decoded: only the first frame says it for sure (HE-AAC)
         self.count = math.inf  # samples to take, at own_rate
         self.taken = 0  # samples so far, at own_rate
@@ -536,7 +542,8 @@ class _Sounds:
 
     def push(self, frame: av.AudioFrame, at: float | None) -> Iterator[np.ndarray]:
         if not self.own_rate:
-            self.own_rate, self.form = frame.sample_rate, None
+            self.own_rate = frame.sample_rate
+            self.form = None
             self.resampler = soxr.ResampleStream(self.own_rate, self.rate, 1, dtype="float32")
             self.count = self.count if self.length is None else round(self.length * self.own_rate)
         sound = self._mono(frame)
@@ -577,7 +584,8 @@ class _Sounds:
             return planes[0].copy() if len(planes) == 1 else (planes[0] + planes[1]) / 2
         if form != self.form:  # the first frame, or a stream that changes on the way
             # to whole numbers, since to floats libswresample adds channels up 3 dB louder, and past 1
-            self.form, self.mixer = form, av.AudioResampler("s32p", "mono", self.own_rate)
+            self.form = form
+            self.mixer = av.AudioResampler("s32p", "mono", self.own_rate)
         parts = [np.zeros(0, np.int32)] + [part.to_ndarray()[0] for part in self.mixer.resample(frame)]
         return np.concatenate(parts).astype(np.float32) / 2**31
 
@@ -591,28 +599,37 @@ def _needed_first(
     needn't be decoded: a third of the work, at 8 of 25 frames a second. When it goes is only known when the next one in
     time has been read, which may come later in the file.
     """
-    waiting, times = deque(), []  # packets; when the pictures known so far come on, in order
+    waiting = deque()  # packets
+    times = []  # when the pictures known so far come on, in order
 
-    def told() -> av.Packet:
+    def next_packet() -> av.Packet:
         packet = waiting.popleft()
-        if packet.stream is video:
-            at = None if packet.pts is None else float(packet.pts * packet.time_base) - zero
-            later = len(times) if at is None else bisect.bisect_right(times, at)
+        if packet.stream is not video:
+            return packet
+        at = _seconds(packet, zero)
+        needed = True
+        if at is not None:
+            later = bisect.bisect_right(times, at)
             until = times[later] if later < len(times) else math.inf
-            instant = 0.0 if at is None else (max(0, math.ceil(at * pictures.fps - 0.5 - 1e-6)) + 0.5) / pictures.fps
-            needed = at is None or instant <= until + 1e-6
-            video.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+            frame = max(0, math.ceil(at * pictures.fps - 0.5 - 1e-6))  # the first that may show it
+            needed = (frame + 0.5) / pictures.fps <= until + 1e-6
             del times[: max(0, later - AHEAD)]
+        video.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
         return packet
 
     for packet in packets:
         waiting.append(packet)
         if packet.stream is video and packet.pts is not None:
-            bisect.insort(times, float(packet.pts * packet.time_base) - zero)
+            bisect.insort(times, _seconds(packet, zero))
         if len(waiting) > AHEAD:
-            yield told()
+            yield next_packet()
     while waiting:
-        yield told()
+        yield next_packet()
+
+
+def _seconds(part: av.Packet | av.VideoFrame | av.AudioFrame, zero: float = 0.0) -> float | None:
+    """When a packet or a frame comes on, in seconds after `zero`; None where the file does not say."""
+    return None if part.pts is None else float(part.pts * part.time_base) - zero
 
 
 def _upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> np.ndarray:
@@ -633,7 +650,7 @@ def _first_sound(path: Path) -> float:
         _, audio = _streams(path, container)
         for packet in container.demux(audio):
             for frame in _decode(packet):
-                return 0.0 if frame.pts is None else float(frame.pts * frame.time_base)
+                return _seconds(frame) or 0.0
     raise SopError(f"{path}: its sound stream holds no sound that can be decoded")
 
 
@@ -660,7 +677,7 @@ def _decode(packet: av.Packet) -> list:
 @contextmanager
 def _opened(path: Path) -> Iterator[av.container.InputContainer]:
     path = Path(path)
-    if reason := _why(path):
+    if reason := why_unreadable(path):
         raise SopError(f"{path}: {reason}")
     try:
         # file: before the name, or `a:b.mp4` would be read as a protocol
@@ -712,15 +729,20 @@ def write_video(
     pieces = _aac(rate, [sound] if isinstance(sound, np.ndarray) else sound)
     step = Fraction(fps).limit_denominator(1001)
     with whole(path) as part, av.open(f"file:{part}", "w", format="mp4") as container:
-        video, done = None, 0.0  # s, of the sound so far
+        video = None
+        done = 0.0  # seconds of sound so far
         for k, frame in enumerate(frames):
-            frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
+            height, width = frame.shape[:2]
+            frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             if video is None:
                 video = container.add_stream("h264", rate=step, options={"crf": "20"})
-                video.height, video.width, video.pix_fmt = *frame.shape[:2], "yuv420p"
+                video.height, video.width = frame.shape[:2]
+                video.pix_fmt = "yuv420p"
                 audio = container.add_stream("aac", rate=AAC_RATE, layout="mono")
-            container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-            while done < (k + 1) / step and (piece := next(pieces, None)):  # side by side: a player needn't search
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            container.mux(video.encode(picture))
+            # Sound and pictures side by side: a player needn't search.
+            while done < (k + 1) / step and (piece := next(pieces, None)):
                 container.mux(audio.encode(piece))
                 done = float(piece.pts + piece.samples) / AAC_RATE
         if video is None:
@@ -737,5 +759,5 @@ def _aac(rate: int, pieces: Iterable[np.ndarray]) -> Iterator[av.AudioFrame]:
     for piece in resampled((np.clip(p, -1, 1) for p in pieces), rate, AAC_RATE):
         for start in range(0, len(piece), AAC_RATE // 10):
             part = piece[start : start + AAC_RATE // 10]
-            yield _audio_frame(part, AAC_RATE, done)
+            yield audio_frame(part, AAC_RATE, done)
             done += len(part)
