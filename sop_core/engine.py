@@ -92,7 +92,10 @@ def synchronized(model: nn.Module, engine: Accelerator) -> nn.Module:
     if engine.num_processes == 1:
         return model
     if engine.device.type != "cuda":
-        return _SyncBatchNorm.convert(model)
+        for module in model.modules():
+            if type(module) is nn.BatchNorm2d:
+                module.__class__ = _SyncBatchNorm
+        return model
     from timm.layers import convert_sync_batchnorm  # knows timm's own kinds too
 
     return convert_sync_batchnorm(model)
@@ -113,7 +116,7 @@ def _together() -> bool:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes; each learns from what all made of it."""
+    """The sum of a tensor over all processes, and of its gradients. `torch.distributed.nn`'s own is deprecated."""
 
     @staticmethod
     def forward(_, x: Tensor) -> Tensor:
@@ -125,14 +128,10 @@ class _Sum(torch.autograd.Function):
 
 
 class _SyncBatchNorm(nn.BatchNorm2d):
-    """Batch statistics over all processes. torch's own does it on GPUs only."""
+    """Batch statistics over all processes, on CPUs.
 
-    @classmethod
-    def convert(cls, module: nn.Module) -> nn.Module:
-        for child in module.modules():
-            if type(child) is nn.BatchNorm2d:
-                child.__class__ = cls
-        return module
+    `torch.nn.SyncBatchNorm` refuses tensors on a CPU (torch 2.14), timm's is built on it, and accelerate has none.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
