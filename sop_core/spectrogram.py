@@ -146,20 +146,20 @@ class Warp(nn.Module):
 
     def __init__(self, bins: int, linear: int, kind: str = "mel"):
         super().__init__()
-        at, self.kind = (mel_positions if kind == "mel" else log_positions)(bins, linear), kind
+        self.kind = kind
+        at = (mel_positions if kind == "mel" else log_positions)(bins, linear)
         if kind == "grid":
-            there = (
-                torch.log1p(torch.arange(linear, dtype=torch.float64) / (linear - 1) * 20) / math.log(21) * (bins - 1)
-            )
-            self.register_buffer("bank", _between(at, linear), persistent=False)
-            self.register_buffer("back", _between(there, bins), persistent=False)
-            self.stretches = _stretches(self.back)
-            return
-        # Half-width of each triangle: to its neighbour, and never under one linear bin, or low bins would read nothing.
-        step = torch.diff(at, append=(2 * at[-1] - at[-2])[None]).clamp_min(1.0)
-        bank = (1 - (torch.arange(linear)[None] - at[:, None]).abs() / step[:, None]).clamp_min(0)  # (F, F_linear)
-        self.register_buffer("bank", (bank / bank.sum(1, keepdim=True)).float(), persistent=False)
-        self.register_buffer("back", (bank / bank.sum(0, keepdim=True)).T.float().contiguous(), persistent=False)
+            u = torch.arange(linear, dtype=torch.float64) / (linear - 1)
+            bank = _between(at, linear)
+            back = _between(torch.log1p(20 * u) / math.log(21) * (bins - 1), bins)
+        else:
+            # Half-width of each triangle: to its neighbour, and never under one linear bin, or low bins would read nothing.
+            step = torch.diff(at, append=(2 * at[-1] - at[-2])[None]).clamp_min(1.0)
+            triangles = _triangles(at, linear, step)
+            bank = triangles / triangles.sum(1, keepdim=True)
+            back = (triangles / triangles.sum(0, keepdim=True)).T
+        self.register_buffer("bank", bank.float(), persistent=False)  # (F, F_linear)
+        self.register_buffer("back", back.float().contiguous(), persistent=False)  # (F_linear, F)
         self.stretches = _stretches(self.back)
 
     def forward(self, mag: Tensor) -> Tensor:
@@ -194,4 +194,9 @@ def _stretches(back: Tensor, size: int = 64) -> list[tuple[slice, slice]]:
 
 def _between(at: Tensor, count: int) -> Tensor:
     """Linear interpolation at positions among `count` bins, as a matrix. Shape: (F,) -> (F, count)"""
-    return (1 - (torch.arange(count)[None] - at[:, None]).abs()).clamp_min(0).float()
+    return _triangles(at, count, torch.ones_like(at))
+
+
+def _triangles(at: Tensor, count: int, half: Tensor) -> Tensor:
+    """A triangle round each position, of this half-width. Shape: (F,), (F,) -> (F, count)"""
+    return (1 - (torch.arange(count) - at[:, None]).abs() / half[:, None]).clamp_min(0)
