@@ -51,9 +51,12 @@ def room(pen: Pen, rng: Generator, horizon: float):
     ramp(pen, 0, horizon, hsv(hue, s, 0.85), hsv(hue, s, 0.75))
     for x in np.arange(rng.uniform(0, 30), WIDTH, 32):
         pen.box(x, 0, x + 13, horizon, hsv(hue, s * 1.2, 0.77), rim=0)
-    x, wide, sky = rng.uniform(20, 190), rng.uniform(70, 110), hsv(0.57, 0.35, 0.96)
-    pen.box(x, -20, x + wide, max(horizon - 35, 20), sky, edge=(250, 248, 240), rim=7)
-    pen.line([(x + wide / 2, 0), (x + wide / 2, max(horizon - 35, 20))], 4, (250, 248, 240))
+    # a window
+    x, wide = rng.uniform(20, 190), rng.uniform(70, 110)
+    sill = max(horizon - 35, 20)
+    frame = (250, 248, 240)
+    pen.box(x, -20, x + wide, sill, hsv(0.57, 0.35, 0.96), edge=frame, rim=7)
+    pen.line([(x + wide / 2, 0), (x + wide / 2, sill)], 4, frame)
     planks(pen, rng, horizon)
     pen.box(-5, horizon - 6, WIDTH + 5, horizon, (240, 236, 228), rim=0)
 
@@ -74,7 +77,8 @@ def library(pen: Pen, rng: Generator, horizon: float):
 
 
 def park(pen: Pen, rng: Generator, horizon: float):
-    sky, green = rng.choice([0.55, 0.6, 0.08, 0.95]), rng.uniform(0.22, 0.36)
+    sky = rng.choice([0.55, 0.6, 0.08, 0.95])  # hues
+    green = rng.uniform(0.22, 0.36)
     ramp(pen, 0, horizon, hsv(sky, 0.45, 0.9), hsv(sky, 0.15, 0.98))
     pen.disc(rng.uniform(20, 300), rng.uniform(5, 50), 15, fill=(255, 246, 205))
     for _ in range(4):
