@@ -29,11 +29,12 @@ CELLS = (
     """
 import time
 from pathlib import Path
-from sop_core import checkpoint, orchestra
+from sop_core import checkpoint
 from sop_core.localize import Scene
+from sop_core.toy.render import render_clip
 from sop_core.widget import PixelPlayer
 model = checkpoint.load_model(Path({model!r}))
-video = orchestra.render_clip(Path("duet"), ("cello", "trumpet"), k=0, seed=2027)
+video = render_clip(Path("duet"), ("cello", "trumpet"), k=0, seed=2027)
 player = PixelPlayer(Scene.from_video(model, video), seconds={seconds})
 taken, tracks = [], player.scene.tracks
 def timed(regions):

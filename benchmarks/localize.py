@@ -20,12 +20,13 @@ import librosa
 import numpy as np
 import torch
 
-from sop_core import media, orchestra
+from sop_core import media
 from sop_core.checkpoint import load_model
 from sop_core.config import DEMO_WEIGHTS, PRESETS
 from sop_core.localize import Scene
 from sop_core.masks import harden
 from sop_core.nets import SoundOfPixels
+from sop_core.toy.render import render_clip
 
 
 def timed(work) -> float:
@@ -36,7 +37,7 @@ def timed(work) -> float:
 
 def clip(model: SoundOfPixels, seconds: float, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Pictures and sound of a duet of the toy orchestra."""
-    video = orchestra.render_clip(folder, ("cello", "trumpet"), k=0, seed=2027)
+    video = render_clip(folder, ("cello", "trumpet"), k=0, seed=2027)
     return media.read_video(video, model.config.fps, model.config.rate, duration=seconds)
 
 
@@ -77,9 +78,8 @@ def speed(model: SoundOfPixels, seconds: float, turns: int) -> None:
 def long_video(path: Path, minutes: float) -> Path:
     """A video of so many minutes: a clip of the toy orchestra over and over."""
     with tempfile.TemporaryDirectory() as folder:
-        frames, sound = media.read_video(
-            orchestra.render_clip(Path(folder), ("cello", "trumpet"), k=0, seed=2027), 8, 11_025
-        )
+        video = render_clip(Path(folder), ("cello", "trumpet"), k=0, seed=2027)
+        frames, sound = media.read_video(video, 8, 11_025)
     times = round(60 * minutes / (len(sound) / 11_025))
     media.write_video(path, (f for _ in range(times) for f in frames), 8, (sound for _ in range(times)), 11_025)
     return path

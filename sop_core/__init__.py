@@ -5,8 +5,12 @@
     untrusted    names from outside, safe to print and to open in a spreadsheet
     media        video and audio files in and out
     collect      lists of MUSIC and VGGSound -> videos; photos -> silent scenes
-    stage        pictures of the toy orchestra's players
-    orchestra    a toy orchestra: real mp4 files with sound, stems and boxes, from a seed
+    toy          a toy orchestra: real mp4 files with sound, stems and boxes, from a seed
+        music        notes of six instruments, melodies, their sound
+        players      pen, pose, and how an animal is drawn
+        instruments  how each instrument is drawn with its player
+        stage        places, light, players side by side
+        render       one clip in memory, its files, the data set
     preprocess   videos -> frames/ and audio/
     index        clips -> train.csv, val.csv, test.csv
     spectrogram  STFT, its inverse, the log-frequency warp

@@ -261,10 +261,10 @@ def _bytes(text: str) -> int:
 
 
 def demo(args) -> None:
-    from . import orchestra
+    from .toy.render import render_dataset
 
     data, run = args.out / "data" / "demo", args.out / "ckpt" / "demo"
-    videos = orchestra.render(data, seed=args.seed)
+    videos = render_dataset(data, seed=args.seed)
 
     def step(*words) -> None:  # as the user would type it, so that each step can be repeated alone
         print(f"\n$ sop {printable(' '.join(map(str, words)))}", flush=True)

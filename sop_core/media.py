@@ -719,12 +719,19 @@ AAC_RATE = 44_100  # Hz: not every player takes 11 025
 
 
 def write_video(
-    path: AnyPath, frames: Iterable[np.ndarray], fps: float, sound: np.ndarray | Iterable[np.ndarray], rate: int
+    path: AnyPath,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    sound: np.ndarray | Iterable[np.ndarray],
+    rate: int,
+    h264: dict[str, str] | None = None,
+    aac: dict[str, str] | None = None,
 ) -> None:
     """An mp4 (h264, aac) that every browser plays, in memory that doesn't grow with it.
 
     Args: `frames`: uint8 (V,h,w,3), or any iterable of (h,w,3); an odd side gets its last row or column twice.
         `sound`: (L,) at `rate` Hz, or any iterable of pieces (l,) of it; clipped at +-1, from the same time 0.
+        `h264`, `aac`: FFmpeg's options of the two encoders (None: {"crf": "20"} and its defaults).
     """
     pieces = _aac(rate, [sound] if isinstance(sound, np.ndarray) else sound)
     step = Fraction(fps).limit_denominator(1001)
@@ -735,10 +742,10 @@ def write_video(
             height, width = frame.shape[:2]
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             if video is None:
-                video = container.add_stream("h264", rate=step, options={"crf": "20"})
+                video = container.add_stream("h264", rate=step, options=h264 or {"crf": "20"})
                 video.height, video.width = frame.shape[:2]
                 video.pix_fmt = "yuv420p"
-                audio = container.add_stream("aac", rate=AAC_RATE, layout="mono")
+                audio = container.add_stream("aac", rate=AAC_RATE, layout="mono", options=aac)
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             container.mux(video.encode(picture))
             # Sound and pictures side by side: a player needn't search.

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from . import checkpoint, media, orchestra, show
+from . import checkpoint, media, show
 from .band import Source
 from .clusters import SILENT
 from .config import SILENCE, AnyPath
 from .errors import SopError
 from .localize import Cell, Scene
+from .toy.render import is_solo
 from .untrusted import printable, write_table
 
 FPS = 25.0  # of an mp4
@@ -115,11 +116,7 @@ def told(share: float, run: AnyPath | None = None) -> str:
 def _by_model(run: Path | None) -> str:
     clips = checkpoint.read_clips(run) if run else None
     labels = sorted({name.rpartition("/")[0] for name, _ in clips["train"]} - {SILENCE}) if clips else []
-    toy = (
-        " (toy)"
-        if labels and all(orchestra.is_solo(n) or n.startswith(f"{SILENCE}/") for n, _ in clips["train"])
-        else ""
-    )
+    toy = " (toy)" if labels and all(is_solo(n) or n.startswith(f"{SILENCE}/") for n, _ in clips["train"]) else ""
     more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
     return " by this model" + (
         f", which learned from: {', '.join(map(printable, labels[:NAMED]))}{more}{toy}" if labels else ""

@@ -38,9 +38,10 @@ def eyes() -> Eyes:
 @pytest.fixture(scope="session")
 def demo_data() -> Path:
     """`data/demo`, made once and kept, as `make demo` and the notebooks do it."""
-    from sop_core import index, orchestra, preprocess
+    from sop_core import index, preprocess
+    from sop_core.toy.render import render_dataset
 
-    videos = orchestra.render(DATA / "demo", progress=False)
+    videos = render_dataset(DATA / "demo", progress=False)
     preprocess.preprocess(videos, DATA / "demo", audio_format=DEMO.audio_format, progress=False)
     index.build_index(DATA / "demo")
     return DATA / "demo"

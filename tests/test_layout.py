@@ -40,6 +40,17 @@ def test_a_module_imports_only_what_stands_above_it(module):
         assert imported(path) <= above, f"{path.name} imports from below"
 
 
+def test_a_file_of_the_toy_room_imports_only_what_stands_above_it():
+    listed = re.search(r"^    toy .*\n((?: {8}.*\n)+)", sop_core.__doc__, re.MULTILINE)[1].split("\n")[:-1]
+    order = [line.split()[0] for line in listed]
+    assert sorted(order) == [path.stem for path in files("toy") if path.stem != "__init__"]
+    for path in (PACKAGE / "toy" / f"{name}.py" for name in order):
+        assert imported(path) <= {"config", "errors", "media"}
+        froms = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)]
+        beside = {n.module for n in froms if n.level == 1}
+        assert beside <= set(order[: order.index(path.stem)]), f"{path.name} imports from below"
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebooks_are_saved_after_restart_and_run_all(path):
     notebook = json.loads(path.read_text())

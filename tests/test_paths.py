@@ -4,7 +4,7 @@ import importlib
 import inspect
 import re
 
-from test_layout import ORDER, PACKAGE
+from test_layout import ORDER, PACKAGE, files
 from tiny import TINY, write_film
 
 from sop_core import (
@@ -17,7 +17,6 @@ from sop_core import (
     journal,
     media,
     mixing,
-    orchestra,
     preprocess,
     report,
     separate,
@@ -25,13 +24,13 @@ from sop_core import (
 )  # fmt: skip
 from sop_core.film import Video
 from sop_core.localize import Scene
+from sop_core.toy import render
 
 
 def public():
     """Every public function and method of the package, with its name."""
-    for name in ORDER:
-        if name in ("__main__",) or not (PACKAGE / f"{name}.py").exists():
-            continue
+    paths = [path for name in ORDER for path in files(name) if path.stem not in ("__main__", "__init__")]
+    for name in (".".join(path.relative_to(PACKAGE).with_suffix("").parts) for path in paths):
         module = importlib.import_module(f"sop_core.{name}")
         for owner in [module, *(c for c in vars(module).values() if inspect.isclass(c))]:
             if getattr(owner, "__module__", owner.__name__) != module.__name__ or owner.__name__.startswith("_"):
@@ -97,9 +96,9 @@ def test_the_whole_road_by_names_of_files(tmp_path):
 
 def test_a_duet_of_the_orchestra_by_names_of_files(tmp_path, eyes):
     out, truth, data = (str(tmp_path / name) for name in ("duet", "duet/truth", "data"))
-    orchestra.claim(out, {"n_duets": 1}, seed=1)
-    video = orchestra.render_clip(out, ("cello", "flute"), 0, seed=1)
-    assert orchestra.clip_files(out, ("cello", "flute"), 0)[-1]
+    render.claim_folder(out, {"n_duets": 1}, seed=1)
+    video = render.render_clip(out, ("cello", "flute"), 0, seed=1)
+    assert render.clip_files(out, ("cello", "flute"), 0)[-1]
     assert [s.label for s in duets.read_truth(truth, video.stem)] == ["cello", "flute"]
     preprocess.preprocess(str(tmp_path / "duet" / "videos"), data, jobs=1, progress=False)
     (clip,) = index.find_clips(data)
