@@ -112,7 +112,7 @@ def warps(pairs: list[Mixture], config: Config) -> pd.DataFrame:
             warp = Warp(linear if name == "none" else config.bins, linear, name)
             mags = warp(specs.abs())[None]
             for kind in ("binary", "ratio"):
-                mask = masks.harden(warp.inverse(masks.targets(mags, kind)[0]), kind)
+                mask = masks.binarize(warp.inverse(masks.targets(mags, kind)[0]), kind)
                 found = masks.apply(mask, specs.sum(0), config.hop, item["sounds"].shape[-1])
                 if scored := metrics.bss(item["sounds"], found):
                     rows.setdefault((name, mags.shape[-2], kind), []).append(np.mean(scored["sdr"]))

@@ -57,7 +57,7 @@ def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
 def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: Tensor) -> Tensor:
     """The loss of the masks that pictures call for, a scalar: each mask by itself, and among the mixture's sources.
 
-    By itself is how a click asks; among the others is how an evaluation deals a mixture out (`masks.share`).
+    By itself is how a click asks; among the others is how an evaluation deals a mixture out (`masks.partition`).
     Shape: magnitudes (B, F, T) and (B, N or more, F, T), the first N with a picture; pooled pictures (B, N, K)
     """
     config, bce = model.config, model.config.loss == "bce"
