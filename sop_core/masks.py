@@ -27,7 +27,9 @@ def targets(mags: Tensor, kind: str, mixture: Tensor | None = None) -> Tensor:
     """
     if mixture is not None:
         total = mixture[:, None] + 1e-10
-        return (mags > 0.5 * total).to(mags.dtype) if kind == "binary" else (mags / total).clamp(0, 5)
+        if kind == "binary":
+            return (mags > 0.5 * total).to(mags.dtype)
+        return (mags / total).clamp(0, 5)
     total = mags.sum(1, keepdim=True)
     if kind == "ratio":
         return mags / total.clamp_min(1e-8) * (total > 1e-8)
