@@ -102,11 +102,10 @@ def with_truth(clips: list[Clip], truth: AnyPath | None) -> list[tuple[Clip, lis
     return [(clip, stems) for clip in clips if (stems := read_truth(truth, clip.id))]
 
 
-def heard(
-    model: SoundOfPixels,
-    clip: Clip,
-    truth: AnyPath,
-) -> tuple[Scene, dict[str, tuple[np.ndarray, metrics.Box]]]:
+Heard = dict[str, tuple[np.ndarray, metrics.Box]]
+
+
+def heard(model: SoundOfPixels, clip: Clip, truth: AnyPath) -> tuple[Scene, Heard]:
     """A duet as a scene, and the stem (L,) and the box of each instrument.
 
     Instruments go by their label. Where two share one, a number is added.

@@ -68,15 +68,15 @@ def evaluate(
     sources = config.sources if config.sources in counts else min(counts)
     known = with_truth(duets, truth)
     boxes = [(clip.name, [(s.label, s.box) for s in stems]) for clip, stems in known]
+    films = [clip for clip, _ in known]
     filmed = {"n_duets": len(known), "duets": _hash(boxes) if known else None}
 
     # The checks, and the protocol of each model.
     rivals = [(other, checkpoint.load_model(other, str(device))) for other in others]
     protocols = []
     for place, one in [(folder, model), *rivals]:
-        splits = checkpoint.read_clips(place)
-        measured = pairs, [clip for clip, _ in known]
-        leaked, chose = (_overlap(splits, split, *measured) for split in ("train", "val"))
+        splits = checkpoint.read_clips(place) or {}
+        leaked, chose = (_overlap(splits.get(k), pairs, films) for k in ("train", "val"))
         if leaked and not allow_leaks:
             _refuse(place, leaked, len(pairs) + len(known))
         if (one.config.rate, one.config.samples) != (config.rate, config.samples):
@@ -183,19 +183,15 @@ def leaks(folder: AnyPath, pairs: list[Mixture], duets: list[Clip] = ()) -> Leak
 
     None where the folder doesn't say what the run was trained on.
     """
-    return _overlap(checkpoint.read_clips(folder), "train", pairs, duets)
+    splits = checkpoint.read_clips(folder) or {}
+    return _overlap(splits.get("train"), pairs, duets)
 
 
-def _overlap(
-    splits: dict[str, list[tuple[str, str]]] | None,
-    split: str,
-    pairs: list[Mixture],
-    duets: list[Clip],
-) -> Leaks | None:
-    """`leaks`, for one of the splits that `checkpoint.read_clips` gives."""
-    if splits is None:
+def _overlap(rows: list | None, pairs: list[Mixture], duets: list[Clip]) -> Leaks | None:
+    """`leaks`, of the rows (name, video) of any split of a run."""
+    if rows is None:
         return None
-    videos = {video for _, video in splits[split]}
+    videos = {video for _, video in rows}
     measured = [(f"row {n}", part.clip) for n, pair in enumerate(pairs, 1) for part in pair]
     measured += [(f"duet {n}", clip) for n, clip in enumerate(duets, 1)]
     return [(where, clip.name) for where, clip in measured if clip.video in videos]

@@ -44,15 +44,8 @@ class Journal:
         """
         results, errors = self._noted(name, count), []
         left = [i for i in range(count) if i not in results]
-        bar = tqdm(
-            total=count,
-            initial=len(results),
-            desc=name,
-            unit=unit,
-            leave=False,
-            disable=self.rank > 0,
-        )
-        with bar:
+        options = {"unit": unit, "leave": False, "disable": self.rank > 0}
+        with tqdm(desc=name, total=count, initial=len(results), **options) as bar:
             for turn, i in enumerate(left[self.rank :: self.ranks]):
                 try:
                     results[i] = measure(i)

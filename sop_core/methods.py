@@ -31,15 +31,14 @@ from .mixing import Listed, Mixture
 from .nets import SoundOfPixels
 from .spectrogram import Warp, stft
 
-METHODS = (
-    "model",
-    "exchanged",
-    "mixture",
-    "oracle_binary",
-    "oracle_ratio",
-    "oracle_binary_unwarped",
-    "oracle_ratio_unwarped",
-)
+# Name -> kind of mask, and whether it goes through the warp.
+ORACLES = {
+    "oracle_binary": ("binary", True),
+    "oracle_ratio": ("ratio", True),
+    "oracle_binary_unwarped": ("binary", False),
+    "oracle_ratio_unwarped": ("ratio", False),
+}
+METHODS = ("model", "exchanged", "mixture", *ORACLES)
 
 
 @torch.inference_mode()
@@ -58,11 +57,7 @@ def estimates(model: SoundOfPixels, sounds: Tensor, frames: Tensor) -> dict[str,
 
 def oracles(model: SoundOfPixels, sounds: Tensor) -> dict[str, Tensor]:
     """What ideal masks make of a mixture, by method. Shape: (N, L) -> {method: (N, L)}"""
-    return {
-        f"oracle_{kind}{suffix}": oracle(model, sounds, kind, warped=not suffix)
-        for suffix in ("", "_unwarped")
-        for kind in ("binary", "ratio")
-    }
+    return {name: oracle(model, sounds, *how) for name, how in ORACLES.items()}
 
 
 @torch.inference_mode()

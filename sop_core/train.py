@@ -17,6 +17,7 @@ import torch
 from accelerate import Accelerator, notebook_launcher
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
 from torch.utils.data import DataLoader, Subset
 from tqdm.auto import tqdm
 
@@ -40,6 +41,7 @@ from .mixing import Listed, Mixture, Training, draw_pairs
 from .nets import SoundOfPixels
 from .objective import Objective
 
+Stop = list[type[KeyboardInterrupt]]  # what to raise when the step is done; see `interruptible`
 SAVE_EVERY = 600.0  # seconds: how much of a long epoch a power cut may cost
 
 
@@ -73,7 +75,7 @@ def fit(
         stack.callback(engine.on_main_process(checkpoint.free), folder)
         stack.enter_context(kept_memory(engine.device))
         with enough_memory("at the start"):
-            run = _Run(config, data, folder, state, engine)
+            run = _Run(data, folder, state, engine)
         known = [r.val_sdr_mixture for r in run.history]
         sdr_mixture = known[0] if known else validate(None, pairs, config, engine)
         while len(run.history) < config.epochs:
@@ -160,15 +162,9 @@ class Progress:
 class _Run:
     """What changes in a training: nets, optimizer, history, and the progress of the epoch."""
 
-    def __init__(
-        self,
-        config: Config,
-        data: Training,
-        folder: Path,
-        state: dict | None,
-        engine: Accelerator,
-    ):
-        self.config, self.data, self.folder, self.engine = config, data, folder, engine
+    def __init__(self, data: Training, folder: Path, state: dict | None, engine: Accelerator):
+        self.data, self.folder, self.engine = data, folder, engine
+        self.config = config = data.config
         self.history, self.at = [], Progress()
         self.named = set()  # files that could not be read, and were named
         torch.manual_seed(config.seed)
@@ -192,7 +188,7 @@ class _Run:
         """Of the epoch, from 1."""
         return len(self.history) + 1
 
-    def epoch(self, stop: list[type[KeyboardInterrupt]]) -> tuple[float, int, float]:
+    def epoch(self, stop: Stop) -> tuple[float, int, float]:
         """Train for the rest of an epoch. Saves the state, and raises what `stop` comes to hold.
 
         Returns the mean loss, how many mixtures were drawn anew, and mixtures a second.
@@ -208,15 +204,9 @@ class _Run:
             pin_memory=engine.device.type == "cuda",
             worker_init_fn=deaf,
         )
-        bar = tqdm(
-            _read(engine.prepare(loader)),
-            f"epoch {self.number}/{config.epochs}",
-            steps,
-            unit="step",
-            leave=False,
-            initial=at.step,
-            disable=not engine.is_main_process,
-        )
+        batches = _read(engine.prepare(loader))
+        name, quiet = f"epoch {self.number}/{config.epochs}", not engine.is_main_process
+        bar = tqdm(batches, name, steps, unit="step", leave=False, initial=at.step, disable=quiet)
         self.model.train()
         began = saved = time.perf_counter()
         before = at.seconds
@@ -239,12 +229,7 @@ class _Run:
                 raise next(iter(stop), KeyboardInterrupt)
         return at.loss / steps, at.skipped, steps * size / max(at.seconds, 1e-9)
 
-    def _step(
-        self,
-        batch: dict,
-        steps: int,
-        stop: list[type[KeyboardInterrupt]],
-    ) -> tuple[float, int, bool]:
+    def _step(self, batch: dict, steps: int, stop: Stop) -> tuple[float, int, bool]:
         """One step of the nets. Each process gets the same result.
 
         Returns the loss, how many mixtures were drawn anew, and whether to stop.
@@ -276,9 +261,8 @@ class _Run:
         names = ", ".join(gather_object(names))
         what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
         kept = self.folder / "state" / "last.pt"
-        left = "no state was saved yet"
-        if kept.is_file():
-            left = f"the last good state is kept in {kept}"
+        left = f"the last good state is kept in {kept}"
+        left = left if kept.is_file() else "no state was saved yet"
         hint = "start anew with a lower --set lr_sound and another --id"
         raise SopError(f"{where} ({names}): {what}; {left}; {hint}")
 
@@ -318,7 +302,7 @@ def validate(
     pairs: list[Mixture],
     config: Config,
     engine: Accelerator | None = None,
-    stop: list[type[KeyboardInterrupt]] = (),
+    stop: Stop = (),
 ) -> float:
     """Mean SDR in dB over the sources of `pairs`. Mixtures with a silent source don't count.
 
@@ -355,10 +339,7 @@ def validate(
 # --- parts of fit ------------------------------------------------------------------------------
 
 
-def trainable(
-    model: SoundOfPixels,
-    engine: Accelerator,
-) -> tuple[nn.Module, torch.optim.Optimizer]:
+def trainable(model: SoundOfPixels, engine: Accelerator) -> tuple[nn.Module, Optimizer]:
     """The model's objective and its optimizer, on an engine. The config may have nets compiled."""
     model = synchronized(model, engine)
     if model.config.compile:
@@ -367,7 +348,7 @@ def trainable(
     return engine.prepare(Objective(model), _optimizer(model))
 
 
-def _optimizer(model: SoundOfPixels) -> torch.optim.Optimizer:
+def _optimizer(model: SoundOfPixels) -> Optimizer:
     """The optimizer, with a learning rate for each part as published.
 
     `base` is the full rate. Each step sets which share of it is used.
@@ -381,8 +362,8 @@ def _optimizer(model: SoundOfPixels) -> torch.optim.Optimizer:
     groups = [{"params": params, "base": base} for base, params in parts if params]
     how = {"lr": config.lr_sound, "weight_decay": config.weight_decay, "fused": True}
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=0.9, **how)
-    return torch.optim.AdamW(groups, **how)
+        return SGD(groups, momentum=0.9, **how)
+    return AdamW(groups, **how)
 
 
 def lr_share(config: Config, epoch: int, step: int, steps: int) -> float:
