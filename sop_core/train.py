@@ -75,7 +75,7 @@ def fit(
         stack.callback(engine.on_main_process(checkpoint.free), folder)
         stack.enter_context(kept_memory(engine.device))
         with enough_memory("at the start"):
-            run = _Run(data, folder, state, engine)
+            run = _Run(config, data, folder, state, engine)
         known = [r.val_sdr_mixture for r in run.history]
         sdr_mixture = known[0] if known else validate(None, pairs, config, engine)
         while len(run.history) < config.epochs:
@@ -162,9 +162,15 @@ class Progress:
 class _Run:
     """What changes in a training: nets, optimizer, history, and the progress of the epoch."""
 
-    def __init__(self, data: Training, folder: Path, state: dict | None, engine: Accelerator):
-        self.data, self.folder, self.engine = data, folder, engine
-        self.config = config = data.config
+    def __init__(
+        self,
+        config: Config,
+        data: Training,
+        folder: Path,
+        state: dict | None,
+        engine: Accelerator,
+    ):
+        self.config, self.data, self.folder, self.engine = config, data, folder, engine
         self.history, self.at = [], Progress()
         self.named = set()  # files that could not be read, and were named
         torch.manual_seed(config.seed)
