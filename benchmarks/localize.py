@@ -24,7 +24,7 @@ from sop_core import media
 from sop_core.checkpoint import load_model
 from sop_core.config import DEMO_WEIGHTS, PRESETS
 from sop_core.localize import Scene
-from sop_core.masks import harden
+from sop_core.masks import binarize
 from sop_core.nets import SoundOfPixels
 from sop_core.toy.render import render_clip
 
@@ -49,7 +49,7 @@ def speed(model: SoundOfPixels, seconds: float, turns: int) -> None:
     scene = Scene(model, frames, sound)
     with torch.inference_mode():
         spec = model.stft(torch.from_numpy(scene.mixture))
-        hard = harden(model.warp.inverse(scene.masks(cells)), config.mask)
+        hard = binarize(model.warp.inverse(scene.masks(cells)), config.mask)
         masked = (hard * spec).numpy()  # (196, F_linear, T): librosa is given the masked spectrograms
 
     def by_librosa():

@@ -1,7 +1,12 @@
-"""A run's folder: `config.json`, `clips.csv` (what it learns from and chooses its best epoch by), `model.safetensors` (that epoch),
-`history.csv`, and `state/` for resume.
+"""The folder of a run.
 
-Every file appears whole or not at all.
+config.json         the config
+clips.csv           what the run learns from, and what it chooses its best epoch by
+model.safetensors   the weights of the best epoch
+history.csv         a `Record` an epoch
+state/              what a resumed run needs
+
+Each file appears whole or not at all.
 """
 
 import csv
@@ -10,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -30,12 +36,12 @@ class Record:
 
     epoch: int  # from 1
     loss: float  # mean over the epoch's steps
-    val_sdr: float  # dB, mean over the validation mixtures' sources
+    val_sdr: float  # dB, mean over the sources of the validation mixtures
     val_sdr_mixture: float  # dB, the same for the mixture itself, unseparated
     best: bool  # the weights of this epoch are kept
     mixtures_per_second: float
-    seconds: float  # since the run's start, without what lay between stop and resume
-    skipped: int = 0  # mixtures drawn anew since a file of theirs could not be read
+    seconds: float  # since the run's start, without the time between stop and resume
+    skipped: int = 0  # mixtures that were drawn anew, because a file of theirs could not be read
 
     def left(self, epochs: int) -> str:
         """How long the rest of `epochs` will take, at the pace so far: h:mm:ss."""
@@ -43,42 +49,56 @@ class Record:
 
 
 def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume: bool) -> None:
-    """Make the run's folder, or make sure that it holds the run to go on with. `clips`: its `train` and `val`, in their order."""
+    """Make the folder of a new run, or check that the run in it can be resumed.
+
+    Args: `clips`: the run's `train` and `val`, in their order.
+    Raises SopError where a new run would overwrite one, and where the run to resume has another
+    config or other clips.
+    """
     folder = Path(folder)
+    names = {split: [(c.name, c.video) for c in mine] for split, mine in clips.items()}
     if resume:
-        for place in (folder, Path(folder, "state")):
-            media.sweep(place)
-        if not (Path(folder, "config.json")).is_file():
-            raise SopError(f"{folder}: nothing to resume there; leave --resume out to start a new run")
-        old = asdict(read_config(folder))
-        free = ("workers", "compile")  # change nothing in what is learned
-        anew = "choose another folder (--id, --out), or delete it"
-        if changed := [
-            f"{k}={old[k]} there, {v} now" for k, v in asdict(config).items() if v != old[k] and k not in free
-        ]:
-            raise SopError(f"{folder}: can't resume with another config ({'; '.join(changed)}); {anew}")
-        now = {split: [(c.name, c.video) for c in mine] for split, mine in clips.items()}
-        for split, there in (read_clips(folder) or now).items():
-            if there != now[split]:
-                other = sorted({name for name, _ in {*there} ^ {*now[split]}}) or ["the same ones in another order"]
-                raise SopError(
-                    f"{folder}: can't resume with other clips in {split} ({len(other)}: {', '.join(other[:4])}); {anew}"
-                )
-    elif Path(folder, "config.json").exists():
-        raise SopError(f"{folder}: holds a run already; go on with --resume, or choose another --id, or delete it")
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (
-            media.whole(Path(folder, "clips.csv")) as part,
-            part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
-        ):
-            csv.writer(f).writerows((split, c.name, c.video) for split, mine in clips.items() for c in mine)
-        write_config(folder, config)
+        media.sweep(folder)
+        media.sweep(folder / "state")
+        if not (folder / "config.json").is_file():
+            hint = "leave --resume out to start a new run"
+            raise SopError(f"{folder}: nothing to resume there; {hint}")
+        _check_same(folder, config, names)
+        return
+    if (folder / "config.json").exists():
+        hint = "go on with --resume, or choose another --id, or delete it"
+        raise SopError(f"{folder}: holds a run already; {hint}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        media.whole(folder / "clips.csv") as part,
+        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
+    ):
+        rows = [(split, *row) for split, mine in names.items() for row in mine]
+        csv.writer(f).writerows(rows)
+    write_config(folder, config)
+
+
+def _check_same(folder: Path, config: Config, names: dict[str, list[tuple[str, str]]]) -> None:
+    """Raises SopError where the run in `folder` has another config or other clips."""
+    hint = "choose another folder (--id, --out), or delete it"
+    old, new = asdict(read_config(folder)), asdict(config)
+    for k in ("workers", "compile"):  # they don't change what is learned
+        old[k] = new[k]
+    if old != new:
+        what = "; ".join(f"{k}={old[k]} there, {v} now" for k, v in new.items() if v != old[k])
+        raise SopError(f"{folder}: can't resume with another config ({what}); {hint}")
+    for split, there in (read_clips(folder) or names).items():
+        if there != names[split]:
+            other = sorted({name for name, _ in {*there} ^ {*names[split]}})
+            other = other or ["the same ones in another order"]
+            what = f"{len(other)}: {', '.join(other[:4])}"
+            raise SopError(f"{folder}: can't resume with other clips in {split} ({what}); {hint}")
 
 
 def free(folder: AnyPath) -> None:
-    """Take back what `start` made, where nothing was learned since: another run may then have the name."""
-    if not any(Path(folder, name).exists() for name in ("state/last.pt", "history.csv", "model.safetensors")):
+    """Remove what `start` made, if nothing was learned since: another run may use the folder."""
+    learned = ("state/last.pt", "history.csv", "model.safetensors")
+    if not any(Path(folder, name).exists() for name in learned):
         for name in ("config.json", "clips.csv"):
             Path(folder, name).unlink(missing_ok=True)
 
@@ -94,102 +114,108 @@ def read_config(folder: AnyPath) -> Config:
 
 
 def write_config(folder: AnyPath, config: Config) -> None:
-    """`config.json`, which makes the folder a run's."""
+    """Write `config.json`. A folder that has one is a run's."""
     with media.whole(Path(folder, "config.json")) as part:
         part.write_text(config.to_json())
 
 
 def read_clips(folder: AnyPath) -> dict[str, list[tuple[str, str]]] | None:
-    """`train` and `val` of a run: name and video of each clip; None where the run doesn't say (the released weights, say)."""
+    """Name and video of each clip of a run, by split: `train` and `val`.
+
+    Returns None where the folder doesn't say (that of the released weights, for example).
+    Raises SopError where the file can't be read.
+    """
     path = Path(folder, "clips.csv")
     if not path.is_file():
         return None
-    found = {"train": [], "val": []}
+    splits = {"train": [], "val": []}
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as f:
             for split, name, video in csv.reader(f):
-                found[split].append((name, video))
+                splits[split].append((name, video))
     except (OSError, ValueError, KeyError, csv.Error):
-        raise SopError(
-            f"{path}: not a run's list of clips (train or val, name, video); put it back, or train anew"
-        ) from None
-    return found
+        hint = "(train or val, name, video); put it back, or train anew"
+        raise SopError(f"{path}: not a run's list of clips {hint}") from None
+    return splits
 
 
 def write_model(folder: AnyPath, model: SoundOfPixels) -> None:
-    """What was learned, beside the config that it belongs to; it names the frozen backbone that it learned with."""
+    """Write what was learned. The file also names the frozen backbone that it was learned with."""
     learned = {k: v.contiguous() for k, v in model.learned().items()}
     weights = save(learned, {"backbone": model.config.backbone, BACKBONE: model.backbone})
     with media.whole(Path(folder, "model.safetensors")) as part:
-        part.write_bytes(weights)  # Python's own writing: a full disk is an OSError
+        part.write_bytes(weights)  # by Python: a full disk raises OSError
+
+
+def load_model(folder: AnyPath, device: str | None = None) -> SoundOfPixels:
+    """The best model of a run, ready to separate.
+
+    Raises SopError where there is none, or it can't be read.
+    """
+    path = Path(folder, "model.safetensors")
+    if not Path(folder, "config.json").is_file() or not path.is_file():
+        expected = "expected config.json and model.safetensors; train one with --id"
+        raise SopError(f"{folder}: no checkpoint there, {expected}")
+    model = SoundOfPixels.blank(read_config(folder))
+    try:
+        with safe_open(path, "pt") as f:
+            learned = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
+            metadata = f.metadata() or {}
+        same_backbone(path, metadata.get(BACKBONE, ""), model)
+        model.load_learned(learned)
+    except (SafetensorError, OSError, RuntimeError) as e:
+        why = str(e).splitlines()[0]
+        config = Path(folder, "config.json")
+        raise SopError(f"{path}: not the weights of {config} ({why})") from None
+    return model.eval().to(device_of(device))
+
+
+def same_backbone(where: AnyPath, digest: str, model: SoundOfPixels) -> None:
+    """Raises SopError where weights were learned with another frozen backbone than the model's."""
+    if digest != model.backbone:
+        raise SopError(
+            f"{where}: learned with {model.config.backbone} of other weights "
+            f"({digest or 'none'}; here {model.backbone}); expected the same file of weights as "
+            "then: backbone_weights in config.json names it"
+        )
 
 
 def write_state(folder: AnyPath, state: dict) -> None:
-    """All that a resumed training needs: tensors, numbers and text."""
+    """Write all that a resumed training needs: tensors, numbers and text."""
     out = io.BytesIO()
     torch.save(state, out)
-    (Path(folder, "state")).mkdir(exist_ok=True)
+    Path(folder, "state").mkdir(exist_ok=True)
     with media.whole(Path(folder, "state", "last.pt")) as part:
         part.write_bytes(out.getbuffer())
 
 
 def read_state(folder: AnyPath) -> dict | None:
-    """The last state that was saved; None where a run was cut off before there was one: it starts over."""
+    """The last state that was saved. None where there is none: the run then starts over."""
     path = Path(folder, "state", "last.pt")
     try:
         return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
     except Exception as e:  # pickle, zip and torch raise many kinds
         why = str(e).partition("\n")[0][:120]
-        raise SopError(
-            f"{path}: not a state that can be read ({why}); remove it, and --resume starts the run over"
-        ) from None
+        hint = "remove it, and --resume starts the run over"
+        raise SopError(f"{path}: not a state that can be read ({why}); {hint}") from None
 
 
 def write_history(folder: AnyPath, records: list[Record]) -> None:
-    """`history.csv`, a row an epoch."""
+    """Write `history.csv`, a row an epoch."""
     with media.whole(Path(folder, "history.csv")) as part, part.open("w", newline="") as f:
         table = csv.DictWriter(f, [field.name for field in fields(Record)])
         table.writeheader()
         table.writerows(asdict(r) for r in records)
 
 
-def load_model(folder: AnyPath, device: str | None = None) -> SoundOfPixels:
-    """The best model of a run's folder, ready to separate. Raises SopError where there is none, or it can't be read."""
-    weights = Path(folder, "model.safetensors")
-    if not (Path(folder, "config.json")).is_file() or not weights.is_file():
-        raise SopError(
-            f"{folder}: no checkpoint there, expected config.json and model.safetensors; train one with --id"
-        )
-    config = read_config(folder)
-    model = SoundOfPixels.blank(config)
-    try:
-        with safe_open(weights, "pt") as f:
-            learned, told = {key: f.get_tensor(key) for key in f.keys()}, f.metadata() or {}  # noqa: SIM118
-        same_backbone(weights, told.get(BACKBONE, ""), model)
-        model.load_learned(learned)
-    except (SafetensorError, OSError, RuntimeError) as e:
-        why = str(e).splitlines()[0]
-        raise SopError(f"{weights}: not the weights of {Path(folder, 'config.json')} ({why})") from None
-    return model.eval().to(device_of(device))
-
-
-def same_backbone(where: AnyPath, digest: str, model: SoundOfPixels) -> None:
-    """Raises SopError where what was learned was learned with a frozen backbone of other weights."""
-    if digest != model.backbone:
-        raise SopError(
-            f"{where}: learned with {model.config.backbone} of other weights ({digest or 'none'}; here {model.backbone}); "
-            "expected the same file of weights as then: backbone_weights in config.json names it"
-        )
-
-
 def read_history(folder: AnyPath) -> list[Record]:
-    """The records of `history.csv`. Raises SopError where there is none."""
+    """The records of `history.csv`. Raises SopError where there is none, or it can't be read."""
     path = Path(folder, "history.csv")
     if not path.is_file():
         raise SopError(f"{path}: no history there; is {folder} the folder of a training?")
-    kinds = {f.name: {"bool": lambda text: text == "True"}.get(f.type.__name__, f.type) for f in fields(Record)}
     try:
         with path.open(newline="", encoding="utf-8") as f:
-            return [Record(**{k: kinds[k](v) for k, v in row.items()}) for row in csv.DictReader(f)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error):
-        raise SopError(f"{path}: not the history of a training; remove it, and --resume writes it again") from None
+            return [msgspec.convert(row, Record, strict=False) for row in csv.DictReader(f)]
+    except (OSError, ValueError, csv.Error):
+        hint = "remove it, and --resume writes it again"
+        raise SopError(f"{path}: not the history of a training; {hint}") from None

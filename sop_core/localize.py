@@ -22,7 +22,7 @@ from .errors import SopError
 from .features import Channels
 from .film import Film, Frames, Stills, Video
 from .index import Clip
-from .masks import harden, share
+from .masks import binarize, partition
 from .mixing import same_fps
 from .nets import SoundOfPixels
 from .spectrogram import Inverse
@@ -208,7 +208,7 @@ class Scene:
     def _dealt(self, numbers: Tensor, there: Tensor, channels: Tensor) -> Tensor:
         """The same where one of those that are there must be the loudest: they add up to 1, or to 0 where none is there."""
         logits = self.model.logits(numbers[None], channels[None])
-        return share(logits.masked_fill(there == 0, -math.inf))[0].nan_to_num(0)
+        return partition(logits.masked_fill(there == 0, -math.inf))[0].nan_to_num(0)
 
     def masks(self, regions: list[Region]) -> Tensor:
         """One soft mask a region, 0 to 1, for the whole scene.
@@ -225,14 +225,14 @@ class Scene:
         # Bins of linear frequency are means of neighbours: where no neighbour is over 0.5, none of them is.
         some = masks.amax(-1) > 0.5 if kind == "binary" else (masks != 0).any(-1)
         region, frame = some.nonzero(as_tuple=True)
-        return region, frame, harden(self.model.warp.inverse_frames(masks[region, frame]), kind)
+        return region, frame, binarize(self.model.warp.inverse_frames(masks[region, frame]), kind)
 
     def _shared(self, masks: Tensor, kind: str) -> tuple[Tensor, Tensor, Tensor]:
         """The same where what several claim is dealt out among them, each its part by how strongly it claims."""
         if len(masks) == 1:
             return self._alone(masks, kind)
         soft = self.model.warp.inverse_frames(masks)
-        hard = harden(soft, kind)
+        hard = binarize(soft, kind)
         claims = hard * soft
         taken = claims * (hard.sum(0).clamp(0, 1) / claims.sum(0).clamp_min(1e-8))
         region, frame = (taken != 0).any(-1).nonzero(as_tuple=True)

@@ -1,9 +1,16 @@
-"""What each method makes of a mixture whose sources are known, and how it scores.
+"""What each method makes of a mixture whose sources are known, and its scores.
 
-Methods: `model`; `exchanged`, the model with the sources' frames swapped round (what it owes to its eyes); `mixture`, which
-does nothing; `oracle_binary` and `oracle_ratio`, ideal masks through the same STFT and warp: the ceiling; `..._unwarped`,
-without the warp. By choice, `nmf` (see `baselines`; blind, so the order that scores best counts) and `random`, the model with
-random weights.
+The methods:
+    model                    the model
+    exchanged                the model with the pictures of the sources exchanged; the difference
+                             is what the model owes to its pictures
+    mixture                  does nothing: each estimate is the mixture
+    oracle_binary, oracle_ratio     ideal masks through the model's STFT and warp: the ceiling
+    ..._unwarped             the same without the warp
+By choice:
+    nmf                      see `baselines`; it sees no pictures, so its estimates are taken in the
+                             order that scores best
+    random                   the model with random weights
 """
 
 from collections.abc import Iterable
@@ -24,20 +31,22 @@ from .mixing import Listed, Mixture
 from .nets import SoundOfPixels
 from .spectrogram import Warp, stft
 
-METHODS = (
-    "model",
-    "exchanged",
-    "mixture",
-    "oracle_binary",
-    "oracle_ratio",
-    "oracle_binary_unwarped",
-    "oracle_ratio_unwarped",
-)
+# Name -> kind of mask, and whether it goes through the warp.
+ORACLES = {
+    "oracle_binary": ("binary", True),
+    "oracle_ratio": ("ratio", True),
+    "oracle_binary_unwarped": ("binary", False),
+    "oracle_ratio_unwarped": ("ratio", False),
+}
+METHODS = ("model", "exchanged", "mixture", *ORACLES)
 
 
 @torch.inference_mode()
 def estimates(model: SoundOfPixels, sounds: Tensor, frames: Tensor) -> dict[str, Tensor]:
-    """What each method makes of one mixture. Shape: (N, L), uint8 (N, V, 3, h, w) -> {method: (N, L)}"""
+    """What each method makes of one mixture.
+
+    Shape: (N, L), uint8 (N, V, 3, h, w) -> {method: (N, L)}
+    """
     mixture = sounds.sum(0)
     return {
         "model": model.separate(mixture[None], frames[None])[0],
@@ -48,28 +57,32 @@ def estimates(model: SoundOfPixels, sounds: Tensor, frames: Tensor) -> dict[str,
 
 def oracles(model: SoundOfPixels, sounds: Tensor) -> dict[str, Tensor]:
     """What ideal masks make of a mixture, by method. Shape: (N, L) -> {method: (N, L)}"""
-    ways = [(kind, warped) for warped in (True, False) for kind in ("binary", "ratio")]
-    return {
-        f"oracle_{kind}{'' if warped else '_unwarped'}": oracle(model, sounds, kind, warped) for kind, warped in ways
-    }
+    return {name: oracle(model, sounds, *how) for name, how in ORACLES.items()}
 
 
 @torch.inference_mode()
 def oracle(model: SoundOfPixels, sounds: Tensor, kind: str, warped: bool = True) -> Tensor:
     """The sounds behind the ideal masks of a mixture's sources. Shape: (N, L) -> (N, L)"""
-    specs = model.stft(sounds)
-    if not warped:
-        return masks.apply(masks.targets(specs.abs()[None], kind)[0], specs.sum(0), model.config.hop, sounds.shape[-1])
-    ideal = masks.targets(model.magnitudes(specs)[None], kind)[0]
-    return model.sounds(ideal, specs.sum(0), sounds.shape[-1], kind)
+    specs = model.stft(sounds)  # (N, F_linear, T)
+    mixture, length = specs.sum(0), sounds.shape[-1]
+    if warped:
+        ideal = masks.targets(model.magnitudes(specs)[None], kind)[0]  # (N, F, T)
+        return model.sounds(ideal, mixture, length, kind)
+    ideal = masks.targets(specs.abs()[None], kind)[0]  # (N, F_linear, T)
+    return masks.apply(ideal, mixture, model.config.hop, length)
 
 
 def score_pairs(
-    model: SoundOfPixels, pairs: list[Mixture], baselines: Iterable[str] = (), journal: Journal | None = None
+    model: SoundOfPixels,
+    pairs: list[Mixture],
+    baselines: Iterable[str] = (),
+    journal: Journal | None = None,
 ) -> pd.DataFrame:
-    """Every method, and the `config.BASELINES` asked for, on every source of a manifest's mixtures; shows a progress bar.
+    """The scores of each method on each source of a manifest's mixtures. Shows a progress bar.
 
-    Returns scores as `tables` tells them. With a journal, what an earlier run scored is not scored again.
+    Args: `baselines`: those of `config.BASELINES` to measure as well. `journal`: what an earlier
+    run scored is not scored again.
+    Returns scores as `tables` describes them.
     """
     data, device = Listed(pairs, model.config), next(model.parameters()).device
     random = _untrained(model.config).to(device) if "random" in baselines else None
@@ -78,20 +91,22 @@ def score_pairs(
         try:
             item = data[i]
         except SopError as e:
-            raise SopError(f"row {i + 1} ({' + '.join(part.clip.name for part in pairs[i])}): {e}") from None
+            names = " + ".join(part.clip.name for part in pairs[i])
+            raise SopError(f"row {i + 1} ({names}): {e}") from None
         sounds, frames = item["sounds"].to(device), item["frames"].to(device)
-        found = estimates(model, sounds, frames)
+        mixture = sounds.sum(0)
+        by_method = estimates(model, sounds, frames)
         if random:
-            found["random"] = random.separate(sounds.sum(0)[None], frames[None])[0]
+            by_method["random"] = random.separate(mixture[None], frames[None])[0]
         if "nmf" in baselines:
-            blind = nmf(sounds.sum(0), len(sounds), model.config, seed=i)
+            blind = nmf(mixture, len(sounds), model.config, seed=i)
             best = metrics.permuted(sounds, blind)
-            found["nmf"] = blind[best[1]] if best else blind
-        return score(i, [(part.clip.name, part.clip.video, part.clip.label) for part in pairs[i]], sounds, found)
+            by_method["nmf"] = blind[best[1]] if best else blind
+        names = [(part.clip.name, part.clip.video, part.clip.label) for part in pairs[i]]
+        return score(i, names, sounds, by_method)
 
-    return pd.DataFrame(
-        [row for rows in (journal or Journal()).each("evaluate", len(data), measure, "pair") for row in rows]
-    )
+    measured = (journal or Journal()).each("evaluate", len(data), measure, "pair")
+    return pd.DataFrame([row for rows in measured for row in rows])
 
 
 def _untrained(config: Config) -> SoundOfPixels:
@@ -101,47 +116,64 @@ def _untrained(config: Config) -> SoundOfPixels:
 
 
 def warps(pairs: list[Mixture], config: Config) -> pd.DataFrame:
-    """What a warp costs: SDR in dB of ideal masks made and applied behind it, mean over a manifest's mixtures.
+    """What a warp costs: SDR in dB of ideal masks that are made and applied behind it.
 
-    One row a warp: warp, bins, binary, ratio; `none` is the STFT itself.
+    Returns one row a warp: warp, bins, and the means over the mixtures, binary and ratio. The warp
+    `none` is the STFT itself.
     """
-    linear, rows = config.n_fft // 2 + 1, {}
+    linear = config.n_fft // 2 + 1
+    rows = []
     for item in tqdm(Listed(pairs, config), desc="warps", unit="pair", leave=False):
-        specs = stft(item["sounds"], config.n_fft, config.hop)
+        sounds = item["sounds"]
+        specs = stft(sounds, config.n_fft, config.hop)  # (N, F_linear, T)
         for name in ("none", "mel", "bank", "grid"):
             warp = Warp(linear if name == "none" else config.bins, linear, name)
-            mags = warp(specs.abs())[None]
+            mags = warp(specs.abs())[None]  # (1, N, F, T)
             for kind in ("binary", "ratio"):
-                mask = masks.harden(warp.inverse(masks.targets(mags, kind)[0]), kind)
-                found = masks.apply(mask, specs.sum(0), config.hop, item["sounds"].shape[-1])
-                if scored := metrics.bss(item["sounds"], found):
-                    rows.setdefault((name, mags.shape[-2], kind), []).append(np.mean(scored["sdr"]))
-    table = pd.Series({key: np.mean(sdr) for key, sdr in rows.items()}).unstack().rename_axis(["warp", "bins"])
-    return table.reset_index().sort_values("binary", ascending=False, ignore_index=True)
+                mask = masks.binarize(warp.inverse(masks.targets(mags, kind)[0]), kind)
+                separated = masks.apply(mask, specs.sum(0), config.hop, sounds.shape[-1])
+                if scores := metrics.bss(sounds, separated):
+                    rows.append((name, mags.shape[-2], kind, np.mean(scores["sdr"])))
+    sdr = pd.DataFrame(rows, columns=["warp", "bins", "kind", "sdr"])
+    table = sdr.pivot_table(index=["warp", "bins"], columns="kind", values="sdr")
+    table = table.rename_axis(columns=None).reset_index()
+    return table.sort_values("binary", ascending=False, ignore_index=True)
 
 
-def score(pair: int, names: list[tuple[str, str, str]], sounds: Tensor, found: dict[str, Tensor]) -> list[dict]:
-    """The rows of one mixture: `names` are its sources' clip, video and label. Shape: (N, L), {method: (N, L)}"""
-    scores, silent = metrics.bss(sounds, torch.stack(list(found.values()))), metrics.silent(sounds)
-    alike = len({label for _, _, label in names}) < len(names)
+def score(
+    pair: int,
+    names: list[tuple[str, str, str]],
+    sounds: Tensor,
+    by_method: dict[str, Tensor],
+) -> list[dict]:
+    """The rows of one mixture, as `tables` describes them.
+
+    Args: `names`: clip, video and label of each source. Shape: (N, L), {method: (N, L)}
+    """
+    scores = metrics.bss(sounds, torch.stack(list(by_method.values())))
+    silent = metrics.silent(sounds)
+    labels = {label for _, _, label in names}
+    mixture = {
+        "pair": pair,
+        "sources": len(names),
+        "labels": "same" if len(labels) < len(names) else "different",
+    }
     rows = []
-    for m, method in enumerate(found):
+    for m, method in enumerate(by_method):
         for n, (clip, video, label) in enumerate(names):
-            who = {
-                "pair": pair,
-                "sources": len(names),
-                "labels": "same" if alike else "different",
-                "source": n,
-                "clip": clip,
-            }
-            who |= {"video": video, "label": label, "silent": bool(silent[n]), "method": method}
-            rows.append(who | {k: float(scores[k][m, n]) if scores else None for k in tables.SCORES})
+            source = {"source": n, "clip": clip, "video": video, "label": label}
+            source |= {"silent": bool(silent[n]), "method": method}
+            db = {k: float(scores[k][m, n]) if scores else None for k in tables.SCORES}
+            rows.append(mixture | source | db)
     return rows
 
 
 @dataclass(frozen=True)
 class Example:
-    """One mixture taken apart, to look at and listen to: arrays on the CPU, `mags` on the log-frequency scale."""
+    """One mixture, separated, to look at and listen to.
+
+    Arrays are on the CPU. Magnitudes and masks are on the log-frequency scale.
+    """
 
     names: list[str]  # clips, label/id
     rate: int  # Hz
@@ -161,18 +193,19 @@ class Example:
 
 @torch.inference_mode()
 def example(model: SoundOfPixels, mixture: Mixture) -> Example:
-    """One mixture of a manifest, taken apart."""
+    """Separate one mixture of a manifest, and keep what is of interest on the way."""
     device = next(model.parameters()).device
     item = Listed([mixture], model.config)[0]
     sounds, frames = item["sounds"].to(device), item["frames"].to(device)
     mixed = sounds.sum(0)
-    found = model.separate(mixed[None], frames[None])[0]
-    mags = model.magnitudes(model.stft(torch.cat([mixed[None], sounds, found])))  # (1 + N + N, F, T)
+    separated = model.separate(mixed[None], frames[None])[0]
+    specs = model.stft(torch.cat([mixed[None], sounds, separated]))
+    mags = model.magnitudes(specs)  # (1 + N + N, F, T)
     n = len(sounds)
     arrays = {
         "mixture": mixed,
         "true": sounds,
-        "found": found,
+        "found": separated,
         "frames": frames[:, frames.shape[1] // 2].movedim(1, -1),
         "mixture_mag": mags[0],
         "true_mags": mags[1 : n + 1],
@@ -182,7 +215,7 @@ def example(model: SoundOfPixels, mixture: Mixture) -> Example:
         "found_masks": model.masks(model.stft(mixed)[None], frames[None])[0],
     }
     arrays = {k: v.cpu().numpy() for k, v in arrays.items()}
-    scores = metrics.bss(sounds, torch.stack([found, mixed.expand_as(found)]))
+    scores = metrics.bss(sounds, torch.stack([separated, mixed.expand_as(separated)]))
     return Example(
         names=[part.clip.name for part in mixture],
         rate=model.config.rate,

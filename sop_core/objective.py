@@ -1,4 +1,8 @@
-"""What training minimizes: sounds are added up, pictures looked at, and the sounds asked for back."""
+"""What training minimizes: the loss of a batch of mixtures.
+
+The sounds of a mixture are added up. The model has to separate them again, by the pictures of the
+sources.
+"""
 
 from functools import reduce
 
@@ -12,7 +16,7 @@ from .nets import SoundOfPixels
 
 
 class Objective(nn.Module):
-    """Mix and separate as a module, so that DDP and autocast can wrap it. A batch to its loss, see `batch_loss`."""
+    """`batch_loss` as a module, so that DDP and autocast can wrap it."""
 
     def __init__(self, model: SoundOfPixels):
         super().__init__()
@@ -23,31 +27,38 @@ class Objective(nn.Module):
 
 
 def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
-    """The loss of one batch, a scalar: add the sounds up, look at the frames, and ask for the sounds back.
+    """The loss of one batch: a scalar.
 
-    What the batch holds: see `mixing.Mixtures`; the noise is added to the mixture, and nobody asks for it.
+    See `mixing.Mixtures` for what a batch holds. Noise is a part of the mixture, but no estimate
+    is made of it.
     """
-    sounds = batch["sounds"]
-    with torch.autocast(sounds.device.type, enabled=False):  # the targets are exact at any precision of the nets
+    sounds = batch["sounds"]  # (B, N, L)
+    # The targets are exact at any precision of the nets.
+    with torch.autocast(sounds.device.type, enabled=False):
         specs = model.stft(sounds)  # (B, N, F_linear, T)
         sources = model.magnitudes(specs)  # (B, N, F, T)
-        # The STFT of a sum is the sum of the STFTs; torch's `sum` of complex numbers takes 15 times as long.
-        whole = reduce(torch.add, specs.unbind(1))
+        # The STFT of a sum is the sum of the STFTs. torch's `sum` of complex numbers takes 15 times
+        # as long as this.
+        total = reduce(torch.add, specs.unbind(1))
         if "noise" in batch:
-            noise = batch["noise"]
-            noisy = noise.any(1) if noise.device.type == "cpu" else slice(None)  # who asks a GPU waits for it
+            noise = batch["noise"]  # (B, L)
+            # Only the mixtures that have noise; on a GPU all, because asking it would mean waiting.
+            noisy = noise.any(1) if noise.device.type == "cpu" else slice(None)
             noise = noise[noisy]
-            sources = torch.cat([sources, torch.zeros_like(sources[:, :1])], 1)
-            if len(noise):  # MKL refuses an FFT of nothing
+            sources = torch.cat([sources, torch.zeros_like(sources[:, :1])], 1)  # (B, N + 1, F, T)
+            if len(noise):  # MKL refuses an empty FFT
                 spec = model.stft(noise)
                 sources[noisy, -1] = model.magnitudes(spec)
-                whole[noisy] += spec
-        mixture = model.magnitudes(whole)  # (B, F, T)
+                total[noisy] += spec
+        mixture = model.magnitudes(total)  # (B, F, T)
     return mask_loss(model, mixture, sources, pictures(model, batch))
 
 
 def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
-    """Each source's K numbers, by the road that the batch's pictures take. Shape: -> (B, N, K)"""
+    """The visual feature of each source, from what the batch holds of its pictures.
+
+    That is frames, or what the backbone saw of them (`seen`). Shape: -> (B, N, K)
+    """
     if "cells" not in batch:
         return model.pooled(lit(batch["frames"], batch["light"]))
     seen = batch["seen"] if "seen" in batch else model.look(lit(batch["frames"], batch["light"]))
@@ -55,15 +66,22 @@ def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
 
 
 def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: Tensor) -> Tensor:
-    """The loss of the masks that pictures call for, a scalar: each mask by itself, and among the mixture's sources.
+    """The loss of the masks that visual features give: a scalar.
 
-    By itself is how a click asks; among the others is how an evaluation deals a mixture out (`masks.share`).
-    Shape: magnitudes (B, F, T) and (B, N or more, F, T), the first N with a picture; pooled pictures (B, N, K)
+    It has two parts. `masks.loss`: each mask by itself, as a click uses it. `masks.loss_among`: the
+    masks of a mixture together, as an evaluation uses them (`masks.partition`).
+    Shape: magnitudes (B, F, T) and (B, N or more, F, T), of which the first N have a picture;
+    pooled visual features (B, N, K)
     """
-    config, bce = model.config, model.config.loss == "bce"
-    logits = model.logits(pictures, model.channels(mixture)).float()
-    target, weight = model.target(sources, mixture)[:, : pictures.shape[1]], model.weight(mixture)
+    config = model.config
+    logits = model.logits(pictures, model.channels(mixture)).float()  # (B, N, F, T)
+    target = model.target(sources, mixture)[:, : pictures.shape[1]]
+    weight = model.weight(mixture)  # (B, 1, F, T)
     if config.loss_mean == "weights":
         weight = weight / mean(weight.mean())
-    alone = masks.loss(logits if bce else model.mask(logits), target, weight, config.loss)
-    return alone + config.among * masks.loss_among(logits, target, weight) if bce and config.among else alone
+    if config.loss != "bce":
+        return masks.loss(model.mask(logits), target, weight, config.loss)
+    loss = masks.loss(logits, target, weight)
+    if config.among:
+        loss = loss + config.among * masks.loss_among(logits, target, weight)
+    return loss

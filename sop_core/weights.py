@@ -1,6 +1,6 @@
-"""The authors' released model, made into a checkpoint of ours: three files of weights, the nets' keys are the same.
+"""The authors' released model as a checkpoint: three files of weights, whose keys are our nets'.
 
-What runs it is the profile `sop2018`: the released code as its authors ran it.
+It runs with the profile `sop2018`: the released code as its authors ran it.
 """
 
 import json
@@ -16,18 +16,23 @@ from .media import sha256, whole
 from .nets import SoundOfPixels
 
 RELEASE = (
-    "http://sound-of-pixels.csail.mit.edu/release/MUSIC-2mix-LogFreq-resnet18dilated-unet7-linear-frames3stride24-"
+    "http://sound-of-pixels.csail.mit.edu/release/"
+    "MUSIC-2mix-LogFreq-resnet18dilated-unet7-linear-frames3stride24-"
     "maxpool-binary-weightedLoss-channels32-epoch100-step40_80"
 )
-FILES = {"sound": "sound_best.pth", "frame": "frame_best.pth", "synthesizer": "synthesizer_best.pth"}
+FILES = {part: f"{part}_best.pth" for part in ("sound", "frame", "synthesizer")}
 
 
 def fetch(out: AnyPath, url: str | None = None) -> Path:
-    """Get the three files from `url` (None: the authors' release; or a folder), and write the checkpoint `out`.
+    """Get the three released files, and write them as the checkpoint `out`.
 
-    A file that is there already isn't fetched again. The checksums are noted in `out/released/sha256.json` the first time,
-    and have to be the same ever after. Returns `out`: `config.json` and `model.safetensors`.
-    Raises SopError where a file can't be had, has changed, or isn't what it should be, and where `out` holds another run.
+    A file that is there already isn't fetched again. The first time, the checksums are noted in
+    `out/released/sha256.json`. From then on the files must have the same.
+
+    Args: `url`: where the files are: a web address or a folder. None: the authors' release.
+    Returns `out`, with `config.json` and `model.safetensors`.
+    Raises SopError where a file can't be had, has changed or isn't what it should be, and where
+    `out` holds another run.
     """
     out, source = Path(out), str(url or RELEASE)
     place = out / "released"
@@ -39,8 +44,9 @@ def fetch(out: AnyPath, url: str | None = None) -> Path:
     try:
         model = _model(paths)
     except SopError:
-        for path in () if known else paths.values():  # a login page, say: fetched anew the next time
-            path.unlink()
+        if not known:  # a login page, for example: next time the files are fetched anew
+            for path in paths.values():
+                path.unlink()
         raise
     if not known:
         with whole(note) as part:
@@ -56,63 +62,70 @@ def _noted(note: Path) -> dict[str, str]:
         known = json.loads(note.read_text(encoding="utf-8"))
         return {name: str(known[name]) for name in FILES.values()}
     except (OSError, ValueError, KeyError, TypeError):
-        raise SopError(
-            f"{note}: not the checksums of {', '.join(FILES.values())}; remove it, and the files beside it are taken as they are"
-        ) from None
+        names = ", ".join(FILES.values())
+        hint = "remove it, and the files beside it are taken as they are"
+        raise SopError(f"{note}: not the checksums of {names}; {hint}") from None
 
 
 def _get(source: str, name: str, place: Path, known: str | None) -> Path:
     """One file in `place`, from a folder or from the net."""
     if "://" not in source:
-        path = Path(source) / name
+        path = Path(source, name)
         if not path.is_file():
-            raise SopError(f"{path}: no such file; expected {', '.join(FILES.values())} in {source}")
+            names = ", ".join(FILES.values())
+            raise SopError(f"{path}: no such file; expected {names} in {source}")
         with whole(place / name) as part:
             part.write_bytes(path.read_bytes())
             if known and sha256(part) != known:
-                raise SopError(f"{path}: not the file that was there the first time (sha256 {known[:10]}...)")
+                what = f"not the file that was there the first time (sha256 {known[:10]}...)"
+                raise SopError(f"{path}: {what}")
         return place / name
+    checksum = known and f"sha256:{known}"
     try:
-        return Path(pooch.retrieve(f"{source}/{name}", known and f"sha256:{known}", name, place, progressbar=True))
+        return Path(pooch.retrieve(f"{source}/{name}", checksum, name, place, progressbar=True))
     except (OSError, ValueError) as e:  # no connection, 404, another checksum
-        reason = str(e).splitlines()[0][:120]
+        reason = f"{type(e).__name__}: {str(e).splitlines()[0][:120]}"
         hint = "if the link is dead, ask somebody for the three files and say --url FOLDER"
-        raise SopError(f"{source}/{name}: can't be had ({type(e).__name__}: {reason}); {hint}") from None
+        raise SopError(f"{source}/{name}: can't be had ({reason}); {hint}") from None
 
 
 def _model(paths: dict[str, Path]) -> SoundOfPixels:
     """The nets with the weights of the three files."""
     states = {part: _state(path) for part, path in paths.items()}
-    model = SoundOfPixels(_config(states, paths))
+    if "fc.weight" not in states["frame"]:
+        expected = "expected the weights of the released frame net"
+        raise SopError(f"{paths['frame']}: no fc.weight in it; {expected}")
+    model = SoundOfPixels(_config(states))
     for part, state in states.items():
         try:
             getattr(model, part).load_state_dict(state)
         except RuntimeError as e:
-            raise SopError(f"{paths[part]}: not the released {part} net ({str(e).splitlines()[-1].strip()})") from None
+            why = str(e).splitlines()[-1].strip()
+            raise SopError(f"{paths[part]}: not the released {part} net ({why})") from None
     return model
 
 
 def _state(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a file from the net. Loading it runs no code."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)  # a file from the net must run no code
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # pickle, zip and torch raise many kinds
-        raise SopError(f"{path}: not weights that can be read safely ({str(e).splitlines()[0][:120]})") from None
+        why = str(e).splitlines()[0][:120]
+        raise SopError(f"{path}: not weights that can be read safely ({why})") from None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise SopError(f"{path}: expected a state dict of tensors")
     return {k.removeprefix("module."): v for k, v in state.items()}  # as DataParallel saves it
 
 
-def _config(states: dict[str, dict[str, torch.Tensor]], paths: dict[str, Path]) -> Config:
+def _config(states: dict[str, dict[str, torch.Tensor]]) -> Config:
     """The published setting, with the sizes that the weights have."""
-    if "fc.weight" not in states["frame"]:
-        raise SopError(f"{paths['frame']}: no fc.weight in it; expected the weights of the released frame net")
-    depth = max(key.count(".model.") for key in states["sound"]) if states["sound"] else 0
-    settings = {
-        "profile": "sop2018",
-        "channels": str(len(states["frame"]["fc.weight"])),
-        "sound_depth": str(depth),
-        "synthesizer": "linear" if "scale" in states["synthesizer"] else "bias",
-        "name": "sop2018",
-        "pretrained": "false",
-    }
-    return MUSIC.override(settings)
+    return MUSIC.override(
+        {
+            "profile": "sop2018",
+            "channels": str(len(states["frame"]["fc.weight"])),
+            "sound_depth": str(max((key.count(".model.") for key in states["sound"]), default=0)),
+            "synthesizer": "linear" if "scale" in states["synthesizer"] else "bias",
+            "name": "sop2018",
+            "pretrained": "false",
+        }
+    )

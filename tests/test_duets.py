@@ -93,7 +93,7 @@ def test_truth_stays_in_its_folder_and_broken_truth_is_named(eyes, duet, tmp_pat
         "sources": 2 * [{"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": "../../etc/passwd"}],
     }
     (tmp_path / "d.json").write_text(json.dumps(escape))
-    assert duets.read_truth(tmp_path, "d")[0].stem == tmp_path / "passwd"
+    assert duets.read_truth(tmp_path, "d")[0].path == tmp_path / "passwd"
     (tmp_path / "d.json").write_text('{"sources": []}')
     with pytest.raises(SopError, match="d.json: expected frame_size"):
         duets.read_truth(tmp_path, "d")
@@ -286,7 +286,7 @@ def told(folder, sources, size=(200, 100)):
 def test_boxes_are_shares_of_the_picture_and_may_reach_beyond_it(tmp_path):
     told(tmp_path, [("a", [-10, 20, 50, 120]), ("b", [0, 0, 200, 100])])
     one, two = duets.read_truth(tmp_path, "d")
-    assert (one.label, one.stem, two.stem) == ("a", tmp_path / "a.flac", tmp_path / "b.flac")
+    assert (one.label, one.path, two.path) == ("a", tmp_path / "a.flac", tmp_path / "b.flac")
     assert one.box == pytest.approx((-0.05, 0.2, 0.25, 1.2)) and two.box == (0, 0, 1, 1)
     assert duets.read_truth(str(tmp_path), "d") == [one, two] and duets.read_truth(tmp_path, "e") is None
     told(tmp_path, [("a", [-5, 5, 5, 9]), ("b", [-5, 5, 5, 9])], (0, 100))
@@ -325,7 +325,7 @@ def test_what_a_picture_is_given_is_its_own_sound_then_one_that_is_not_there_the
     def source(label, hz, level, seconds=1.0):
         stem = tmp_path / f"{label}_{hz}.flac"
         soundfile.write(stem, level * np.sin(2 * np.pi * hz * np.arange(int(seconds * 8_000)) / 8_000), 8_000)
-        return duets.Source(label, (0, 0, 1, 1), stem)
+        return duets.Stem(label, (0, 0, 1, 1), stem)
 
     known = [
         (None, [source("red", 300, 0.5), source("blue", 400, 0.5)]),

@@ -50,9 +50,9 @@ def test_weights_grow_with_loudness_and_ignore_the_recordings_level():
 
 def test_shared_masks_add_up_and_multiply_the_odds_of_both_pictures():
     alone = torch.tensor([0.8, 0.4])  # by its own picture A has the bin 4 : 1, by B's picture B has it 2 : 3
-    shared = masks.share(torch.logit(alone).view(1, 2, 1, 1)).flatten()
+    shared = masks.partition(torch.logit(alone).view(1, 2, 1, 1)).flatten()
     assert shared.tolist() == pytest.approx([6 / 7, 1 / 7])  # 4 : 1 times 3 : 2
-    torch.testing.assert_close(masks.share(torch.randn(2, 3, 5, 4)).sum(1), torch.ones(2, 5, 4))
+    torch.testing.assert_close(masks.partition(torch.randn(2, 3, 5, 4)).sum(1), torch.ones(2, 5, 4))
 
 
 def test_masks_that_add_up_give_sounds_that_add_up():
@@ -61,8 +61,8 @@ def test_masks_that_add_up_give_sounds_that_add_up():
     ideal = masks.targets(spec.abs()[None], "ratio")[0]
     parts = masks.apply(ideal, spec.sum(0), 256, 6_000)
     torch.testing.assert_close(parts.sum(0), sounds.sum(0), atol=1e-4, rtol=0)
-    assert torch.equal(masks.harden(torch.tensor([0.5, 0.51]), "binary"), torch.tensor([0.0, 1.0]))
-    assert torch.equal(masks.harden(torch.tensor([0.5, 0.51]), "ratio"), torch.tensor([0.5, 0.51]))
+    assert torch.equal(masks.binarize(torch.tensor([0.5, 0.51]), "binary"), torch.tensor([0.0, 1.0]))
+    assert torch.equal(masks.binarize(torch.tensor([0.5, 0.51]), "ratio"), torch.tensor([0.5, 0.51]))
 
 
 def test_the_loss_among_sources_is_torchs_cross_entropy_and_leaves_out_what_nobody_sounds_in():
@@ -73,7 +73,7 @@ def test_the_loss_among_sources_is_torchs_cross_entropy_and_leaves_out_what_nobo
     target[0, :, 0, 0], loudest[0, 0, 0] = 0, -100  # silence, which cross_entropy ignores
     each = torch.nn.functional.cross_entropy(logits, loudest, reduction="none")
     torch.testing.assert_close(masks.loss_among(logits, target, weight), (each * weight[:, 0]).mean())
-    dealt = masks.share(logits)
+    dealt = masks.partition(logits)
     torch.testing.assert_close(masks.loss_among(dealt.log(), target, weight), masks.loss_among(logits, target, weight))
 
 
@@ -106,4 +106,4 @@ def test_targets_keep_their_precision_and_published_ones_stand_silence(kind, mag
         target = masks.targets(mags.double(), kind, mixture)
         assert target.dtype == torch.float64 and target.isfinite().all() and not target[0, :, 0, 0].any()
         assert (target[1, 2] == 0).all() and target.min() >= 0 and target.max() <= 1
-    assert masks.harden(target, kind).dtype == torch.float64
+    assert masks.binarize(target, kind).dtype == torch.float64

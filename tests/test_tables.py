@@ -208,14 +208,62 @@ PROTOCOL = {
 
 
 def test_rows_stand_in_columns_under_their_names():
-    head, *lines = tables.text_table([numbers("model", 5.0, [4.0, 6.255]), numbers("mixture", None, None)]).splitlines()
+    rows = [numbers("model", 5.0, [-4.0, 6.255]), numbers("mixture", None, None)]
+    head, *lines = tables.text_table(rows).splitlines()
     assert " ".join(head.split()) == "method SDR SIR SAR SI-SDR 95 % of SDR pairs excluded failed"
     assert [line.split() for line in lines] == [
-        ["model", "5.00", "12.35", "-", "-1.00", "[", "4.00,", "6.26]", "7", "2", "1"],
+        ["model", "5.00", "12.35", "-", "-1.00", "[", "-4.00,", "6.26]", "7", "2", "1"],
         ["mixture", "-", "12.35", "-", "-1.00", "-", "7", "2", "1"],
     ]
     for name, value in (("SDR", "5.00"), ("SIR", "12.35"), ("SI-SDR", "-1.00")):
         assert head.index(f" {name}") + len(name) == lines[0].index(f" {value}") + len(value)  # both end in one column
+    for name, value in (("pairs", "7"), ("excluded", "2"), ("failed", "1")):
+        ends = {head.index(name) + len(name), *(line.rindex(f" {value} ") + 2 for line in (f"{x} " for x in lines))}
+        assert len(ends) == 1, name
+
+
+LOCALIZATION = {
+    "n_instruments": 4, "share_right": 0.75, "share_chance": 0.5, "correlation_own": 0.5, "correlation_other": 0.25, "sdr": None,
+    "pointing": 1.0, "pointing_chance": 0.1, "ciou": 0.5, "ciou_all": 0.1, "ciou_30": 0.75, "ciou_50": 0.25, "auc": 0.5,
+    "n_cells": 40, "share_cells_sounding": 0.5, "share_cells_right": None,
+}  # fmt: skip
+TEXT = """\
+method                    SDR    SIR    SAR SI-SDR   95 % of SDR      pairs  excluded  failed
+model                    4.00   0.00   1.00   4.00         -              2         0       0
+mixture                  1.00   0.00   1.00   1.00         -              2         0       0
+oracle_binary           15.00   0.00   1.00  15.00         -              2         0       0
+
+profile default, binary mask, checkpoint abc; 1 MIXTURES HOLD VIDEOS THAT IT WAS TRAINED ON
+manifest 0123456789: 9 mixtures of 2 sources, 5.94 s
+best epoch chosen on: not known
+BSS Eval
+sop_core 0.1, torch 2.9
+
+left out: row 3, since a/b is silent there
+
+duets, each instrument's sound taken from its box:
+method                    SDR    SIR    SAR SI-SDR   95 % of SDR      pairs  excluded  failed
+model                    5.00  12.35      -  -1.00   [ -4.00,  16.26]     7         2       1
+
+localization of 4 instruments:
+  75 % sound, from their box, more like their own stem than another's (by chance 50 %; SDR - dB)
+  100 % have the peak of their own sound's map in their box (by chance 10 %)
+  cIoU 0.50 (of the whole picture 0.10): 75 % reach 0.3, 25 % reach 0.5; AUC 0.50
+  50 % of the 40 cells in their boxes sound, each by itself; - of these more like their box's stem than another's
+
+the greatest share of a sound that a pixel claims, and how many maps reach 0.5:
+  own       0.750    50 % of 4"""
+
+
+def test_the_text_of_an_evaluation_to_the_letter(scores):
+    """By hand: gains of 6, 2, -1 and 5 dB over a mixture at 1 dB, whose SIR is the gain less 3."""
+    results = {
+        "protocol": PROTOCOL | {"leaked": 1}, "rows": tables.table(scores), "by_sources": {}, "by_labels": {},
+        "excluded": [{"row": 3, "silent": ["a/b"]}], "compared": [], "duets": [numbers("model", 5.0, [-4.0, 16.255])],
+        "localization": LOCALIZATION,
+        "claims": {"threshold": 0.5, "rows": [{"sound": "own", "n": 4, "peak": 0.75, "mean": 0.2, "over": 0.5}]},
+    }  # fmt: skip
+    assert tables.text_results(results) == TEXT
 
 
 def test_checkpoints_stand_below_each_other_with_their_difference_from_the_first():

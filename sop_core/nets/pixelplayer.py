@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import PUBLISHED, Config
-from ..masks import apply, harden, share, targets, weights
+from ..masks import apply, binarize, partition, targets, weights
 from ..spectrogram import Warp, log_magnitude, magnitude, stft
 from .eyes import Eyes
 from .frame import FrameNet
@@ -182,14 +182,14 @@ class SoundOfPixels(nn.Module):
         Shape: complex (B, F_linear, T), uint8 (B, N, V, 3, h, w) -> (B, N, F, T)
         """
         logits = self(mixture, frames)
-        return share(logits) if self.config.share else self.mask(logits)
+        return partition(logits) if self.config.share else self.mask(logits)
 
     def sounds(self, masks: Tensor, mixture: Tensor, length: int, kind: str | None = None) -> Tensor:
         """What each mask lets through. It goes back to linear frequency first and is cut at 0.5 (if `binary`) last.
 
         Shape: masks in 0..1 (..., F, T), complex (..., F_linear, T) -> (..., L)
         """
-        hard = harden(self.warp.inverse(masks), kind or self.config.mask)
+        hard = binarize(self.warp.inverse(masks), kind or self.config.mask)
         found = apply(hard, mixture, self.config.hop, length)
         return found.clamp(-1, 1) if self.config.clips == "published" else found
 
