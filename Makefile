@@ -16,7 +16,7 @@ help:  ## list the targets
 demo: $(READY)  ## the whole road on the toy orchestra: 6 to 7 minutes on two slow cores
 	$(BIN)/python -m sop_core demo
 
-test: $(READY)  ## tests/ and, through nbval, notebooks/
+test: lint  ## lint, then tests/ and, through nbval, notebooks/
 	$(BIN)/python -m pytest
 
 test-fast: $(READY)  ## tests/ without the browser and the notebooks
@@ -39,8 +39,13 @@ test-lowest: build/uv/bin/uv  ## tests/ with the lowest packages that pyproject.
 lab: $(READY)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-lint: $(READY)  ## ruff: errors and form
+# With the system's node, and without a look for newer versions: pyright fetches nothing.
+PYRIGHT := PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+lint: $(READY)  ## errors and form (ruff), who imports whom (import-linter), types (pyright)
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	@if command -v node >/dev/null; then $(PYRIGHT); else echo "lint: no node here, so pyright did not run"; fi
 
 lock: build/uv/bin/uv  ## the newest versions of everything into requirements.lock, for all Pythons at once, with checksums
 	printf '%s\n' $(PAIR) > build/pair.txt

@@ -1,4 +1,4 @@
-"""One exception for everything that the user can mend; and what ends work that is not the input's fault."""
+"""The one exception for what the user can mend, and how to mend what is the machine's fault."""
 
 import errno
 
@@ -6,18 +6,19 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errn
 
 
 class SopError(Exception):
-    """Bad input, said in one sentence: what was found and where, what was expected, what to do.
+    """Bad input, in one sentence: what was found and where, what was expected, what to do.
 
-    The command line prints it as one line and exits with 2; a notebook shows it as the last line of the traceback.
+    The command line prints it as one line and exits with 2. A notebook shows it as the last line
+    of the traceback.
     """
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: a cluster, a container, or somebody wants this to end. What handles Ctrl-C handles it too."""
+    """SIGTERM: a cluster, a container or a person ends this process. Handled like Ctrl-C."""
 
 
 def mend(e: BaseException) -> str:
-    """What to do about an error that is the machine's, whatever the input: a full disk, no memory ... ("" where it is none)."""
+    """What to do about an error of the machine, such as a full disk; "" for any other error."""
     code = getattr(e, "errno", None)
     if isinstance(e, MemoryError) or code == errno.ENOMEM:
         return "free memory, or ask for less at a time"

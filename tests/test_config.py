@@ -1,4 +1,4 @@
-"""A config's numbers: what is told of a run is what the nets do, and what can't be is refused in one sentence."""
+"""A config's numbers are what the nets do; numbers that can't be are refused in one sentence."""
 
 import json
 from dataclasses import asdict, replace
@@ -10,7 +10,7 @@ import torch
 from tiny import TINY
 
 from sop_core import checkpoint
-from sop_core.config import DEMO, MUSIC, PROFILES, Config
+from sop_core.config import DEMO, DEMO_WEIGHTS, MUSIC, PROFILES, Config
 from sop_core.errors import SopError
 from sop_core.localize import Scene
 from sop_core.nets import FrameNet, SoundOfPixels
@@ -43,11 +43,19 @@ def test_a_picture_that_is_no_multiple_of_a_cell_can_be_clicked():
     assert scene.clusters().labels.shape[1:] == (5, 5)
 
 
+def test_the_shipped_config_is_written_again_letter_by_letter():
+    """The bases of Config are in the order that gives the file's."""
+    shipped = (DEMO_WEIGHTS / "config.json").read_text()
+    assert DEMO.to_json() == Config.from_json(shipped, "here").to_json() == shipped.rstrip("\n")
+
+
 def test_a_profile_keeps_its_name_only_with_its_values():
     music = Config().override({"profile": "sop2018"})
     assert music.profile == "sop2018" and {k: getattr(music, k) for k in PROFILES["sop2018"]} == PROFILES["sop2018"]
-    assert music.override({"sources": "3", "channels": "16"}).profile == "sop2018"  # sizes are no part of it
-    assert DEMO.override({"profile": "sop2018"}).train_samples == 0  # the authors trained on what they evaluated on
+    # sizes are no part of a profile
+    assert music.override({"sources": "3", "channels": "16"}).profile == "sop2018"
+    # the authors trained on windows as long as those of the evaluation
+    assert DEMO.override({"profile": "sop2018"}).train_samples == 0
     other = Config().override({"profile": "sop2018", "warp": "mel", "share": "true"})
     assert other.profile == "sop2018 with warp=mel, share=True" and other.stft_pad == "reflect"
     assert other.override({"warp": "grid"}).profile == "sop2018 with share=True"
@@ -59,29 +67,32 @@ def test_a_profile_keeps_its_name_only_with_its_values():
         lambda: replace(other, warp="grid"),
     ):
         with pytest.raises(
-            SopError, match=r"profile='sop2018.*, but its values make it 'sop2018.*override\(\{'profile': 'sop2018'"
+            SopError,
+            match=r"profile='sop2018.*, but its values make it 'sop2018.*\(\{'profile': 'sop2018'",
         ):
             wrong()
     assert replace(music, sources=3).profile == "sop2018" and replace(MUSIC, warp="grid").profile == "default"
     for name in ("sop", "sop2018 with warp=mel"):  # what is told of a config is no profile to set
         with pytest.raises(
-            SopError, match=f"--set profile='{name}', expected one of .*; what is to differ is set beside it"
+            SopError,
+            match=f"--set profile='{name}', expected one of .*; what is to differ is set beside it",
         ):
             MUSIC.override({"profile": name})
 
 
-def test_configs_that_were_written_under_a_profile_that_they_are_not_are_read_under_their_own_name():
+def test_a_config_saved_under_a_wrong_profile_is_read_under_its_own():
     music = Config().override({"profile": "sop2018"})
     old = json.dumps(asdict(music) | {"pool": 1.0, "channels": 16})
     assert Config.from_json(old, "here").profile == "sop2018 with pool=1.0"
     assert Config.from_json(json.dumps(asdict(music)), "here") == music
     older = asdict(music) | {"profile": "sop2018"}
-    del older["precision"]  # of a time without this setting: the default's value is not the profile's
+    del older["precision"]  # written before there was this setting: the default, not the profile's
     assert Config.from_json(json.dumps(older), "here").profile == "sop2018 with precision=auto"
 
 
 def test_a_checkpoint_from_before_there_were_backbones_is_what_it_was():
-    """`golden/before_backbones` was written, and run on a drawn mixture, by the last version that had the published net alone."""
+    """The last version with the published net alone wrote `golden/before_backbones`, and ran it
+    on a drawn mixture."""
     folder = Path(__file__).parent / "golden" / "before_backbones"
     model = checkpoint.load_model(folder)
     assert (model.config.backbone, model.config.profile, model.config.looks_once) == ("resnet18", "default", False)
@@ -99,9 +110,10 @@ def test_settings_of_a_backbone_that_learns_or_does_not_are_held_together():
 
 
 WRONG = {  # what the review's list, or a stored file, may hold
-    "n_fft": 1023, "hop": 1022, "crop": 5, "lr_steps": 5, "warp": "mell", "frame_stride": 12, "share": 1, "pool": "0.1",
-    "channels": 0, "sources": 1, "seed": -1, "lr_sound": float("nan"), "weight_decay": float("inf"), "epochs": 2.5, "gain": 0.5,
-    "image": True, "backbone": None, "sound_depth": 40, "fps": 0, "frames": "3",
+    "n_fft": 1023, "hop": 1022, "crop": 5, "lr_steps": 5, "warp": "mell", "frame_stride": 12,
+    "share": 1, "pool": "0.1", "channels": 0, "sources": 1, "seed": -1, "lr_sound": float("nan"),
+    "weight_decay": float("inf"), "epochs": 2.5, "gain": 0.5, "image": True, "backbone": None,
+    "sound_depth": 40, "fps": 0, "frames": "3",
 }  # fmt: skip
 
 
@@ -114,8 +126,13 @@ def test_a_value_that_can_not_be_is_refused_by_name_from_a_file_and_in_python(ke
         replace(DEMO, **{key: WRONG[key]}).check()
 
 
-@pytest.mark.parametrize("text", ["n_fft=3", "crop=-1", "crop=0", "hop=1022", "bins=64.5", "share=perhaps", "lr_steps=a",
-                                  "mask=Binary", "noise=1.01", "epochs=", "seed=9223372036854775808", "lr_fc=nan"])  # fmt: skip
+SETTINGS = [
+    "n_fft=3", "crop=-1", "crop=0", "hop=1022", "bins=64.5", "share=perhaps", "lr_steps=a",
+    "mask=Binary", "noise=1.01", "epochs=", "seed=9223372036854775808", "lr_fc=nan",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SETTINGS)
 def test_a_setting_that_can_not_be_is_refused_by_name(text):
     key, value = text.split("=")
     with pytest.raises(SopError, match=rf"\b{key}={value}.*expected "):

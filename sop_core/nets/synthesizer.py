@@ -1,6 +1,7 @@
-"""The synthesizer: weighs the sound's K channels by a pixel's K numbers and adds them up to a mask's logits.
+"""The synthesizer: from a visual feature and a sound's feature maps to the logits of a mask.
 
-Keys of its state dict are those of the released `synthesizer_best.pth`. Source: Zhao et al. 2018, section 3.2.
+Its state dict has the keys of the released `synthesizer_best.pth`.
+Source: Zhao et al. 2018, section 3.2.
 """
 
 import torch
@@ -8,9 +9,14 @@ from torch import Tensor, nn
 
 
 class Synthesizer(nn.Module):
-    """logits = sum_k scale_k pixel_k sound_k + bias; the published `bias` synthesizer has no `weighted` scale.
+    """logits = sum over k of scale_k * feature_k * map_k, + bias.
 
-    Shape: pixel (B, P, K) for P pixels or sources, sound (B, K, F, T) -> (B, P, F, T)
+    Args:
+        channels: K, size of a visual feature and number of feature maps.
+        weighted: learn `scale`; without it, this is the published `bias` synthesizer.
+
+    Shape: visual features (B, P, K) of P regions or sources, feature maps (B, K, F, T)
+        -> (B, P, F, T)
     """
 
     def __init__(self, channels: int = 32, weighted: bool = True):
@@ -18,6 +24,7 @@ class Synthesizer(nn.Module):
         self.scale = nn.Parameter(torch.ones(channels)) if weighted else None
         self.bias = nn.Parameter(torch.zeros(1))
 
-    def forward(self, pixel: Tensor, sound: Tensor) -> Tensor:
-        pixel = pixel if self.scale is None else pixel * self.scale
-        return torch.einsum("bpk,bkft->bpft", pixel, sound) + self.bias
+    def forward(self, features: Tensor, maps: Tensor) -> Tensor:
+        if self.scale is not None:
+            features = features * self.scale
+        return torch.einsum("bpk,bkft->bpft", features, maps) + self.bias
