@@ -33,7 +33,7 @@ def collect(
     address: Annotated[str | None, Parameter(metavar="URL")] = None,
     seconds: float = 24.0,
 ) -> None:
-    """Download the videos of lists to VIDEOS/<label>/<id>.mp4, by yt-dlp, or make silent scenes.
+    """Lists of videos -> VIDEOS/<label>/<id>.mp4; photos -> silent scenes.
 
     Args:
         kind: What the lists are. silence: folders of photos, each of which becomes a silent video.

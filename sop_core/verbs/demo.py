@@ -5,7 +5,7 @@ from .options import Folder, Settings, Whole
 
 
 def demo(*, out: Folder = ROOT, seed: Whole = 0, set: Settings = ()) -> None:
-    """Render a toy orchestra, preprocess and index it, train on it, and evaluate.
+    """All steps on the toy orchestra: render, preprocess, index, train, evaluate.
 
     Args:
         out: Folder that gets data/demo and ckpt/demo.

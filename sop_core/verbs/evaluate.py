@@ -29,7 +29,7 @@ def evaluate(
     report: Folder | None = None,
     device: Device = None,
 ) -> None:
-    """Measure SDR, SIR and SAR of a checkpoint, of the mixture itself, and of ideal masks.
+    """SDR, SIR, SAR of a checkpoint, of the mixture itself, and of ideal masks.
 
     Args:
         ckpt: The run's folder. More folders: other runs to compare it with.

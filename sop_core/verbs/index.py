@@ -27,7 +27,7 @@ def index(
     window: Seconds = MUSIC.seconds,
     out: Folder | None = None,
 ) -> None:
-    """Write train.csv, val.csv, test.csv and all.csv of the clips in DATA; or check them.
+    """DATA -> train.csv, val.csv, test.csv, all.csv; or a check of them.
 
     Args:
         data: Folder that preprocess made. With --check: also an index file.

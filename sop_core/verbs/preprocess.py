@@ -22,7 +22,7 @@ def preprocess(
     jobs: Whole | None = None,
     cluster: Annotated[str | None, Parameter(metavar="dask://HOST:PORT")] = None,
 ) -> None:
-    """Turn videos, VIDEOS/<label>/<id>.mp4, into DATA/frames and DATA/audio.
+    """Videos -> DATA/frames and DATA/audio.
 
     Args:
         videos: Folder of videos, with a folder for each label.

@@ -52,7 +52,7 @@ def separate(
     cache: bool = False,
     device: Device = None,
 ) -> None:
-    """Write the sound of a pixel, of a box of pixels, or of every instrument of a video.
+    """The sound of a pixel, of a box, or of all instruments, of any video.
 
     Args:
         ckpt: The run's folder.

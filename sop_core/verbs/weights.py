@@ -11,7 +11,7 @@ def weights(
     url: Annotated[str | None, Parameter(metavar="URL")] = None,
     out: Annotated[Path, Parameter(metavar="CKPT_DIR")],
 ) -> None:
-    """Fetch the authors' released model, as a checkpoint for evaluate and separate.
+    """The authors' released model, as a checkpoint.
 
     Args:
         url: Address or folder of its three files. Default: the authors' address.
