@@ -39,7 +39,8 @@
     separate     a video's sounds into files
     report       the HTML report
     widget       PixelPlayer: click a pixel, hear it
-    __main__     the command line
+    __main__     the command line: its words, exit codes, and errors in one line
+    verbs        what each of its verbs does, and its options
 
 A module imports only what stands above it.
 

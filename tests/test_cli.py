@@ -2,6 +2,8 @@
 
 import csv
 import errno
+import importlib
+import inspect
 import json
 import os
 import subprocess
@@ -12,8 +14,8 @@ import pytest
 import soundfile
 from tiny import SETTINGS, TINY, write_clip, write_film
 
-from sop_core import index, media, report
-from sop_core.__main__ import main
+from sop_core import __version__, index, media, orchestra, report
+from sop_core.__main__ import VERBS, app, main, parse
 from sop_core.checkpoint import read_history
 from sop_core.errors import SopError
 
@@ -262,6 +264,94 @@ def test_a_pixel_that_is_none_gets_exit_2(pixel, run, video, tmp_path, capsys):
         main(["separate", str(run), str(video), "--pixel", pixel, "--out", str(tmp_path / "a.wav")])
     assert stop.value.code == 2
     assert "expected 2 whole numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("", "sop: expected a verb: demo, collect,"),
+        ("tran --id x", "sop: Unknown command"),
+        ("--nonsense", "sop: Unknown command"),
+        ("train", "sop train: expected a value for --preset"),
+        ("train --preset musi", 'sop train: Invalid value "musi" for --preset. Choose from: "music"'),
+        ("weights --out", "sop weights: expected a value for --out"),
+        ("weights --out a --out-put b", "sop weights: Unknown option: --out-put"),
+        ("weights more --out a", "sop weights: Unused Tokens: ['more']"),
+        ("preprocess v --out o --jobs 2.5", "'2.5': expected a whole number"),
+        ("preprocess v --out o --no-progress", "Unknown option: --no-progress"),
+        ("evaluate run --index i --sources", "expected a value for --sources"),
+        ("evaluate run --index i --sources 2 x", 'sop evaluate: Invalid value for --sources: unable to convert "x"'),
+        ("separate r v --out a.wav", "Exactly 1 of {--pixel, --box, --all-sources} must be specified"),
+        ("separate r v --out a.wav --pixel 1,1 --box 1,1,2,2", "Received 2 arguments: {--pixel, --box}"),
+        ("train --preset a\x1b[2J", r'Invalid value "a\x1b[2J" for --preset'),
+    ],
+)
+def test_words_that_are_no_command_get_exit_2_and_one_line(words, sentence, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    told = capsys.readouterr()
+    assert stop.value.code == 2 and told.out == ""
+    assert told.err.count("\n") == 1 and told.err.startswith("sop") and sentence in told.err
+    with pytest.raises(SopError):
+        parse(words.split())
+
+
+def test_parse_binds_the_words_and_runs_nothing(tmp_path):
+    run, given = parse(["train", "--preset", "demo", "--train", "a.csv", "--val=b.csv", "--id", "x",
+                        "--set", "epochs=1", "batch=2", "--resume"])  # fmt: skip
+    assert run.__module__ == "sop_core.verbs.train"
+    assert given.kwargs["set"] == ("epochs=1", "batch=2") and given.kwargs["resume"]
+    run, given = parse(
+        ["evaluate", "one", "two", "--sources", "2", "3", "--index", "a", "--baselines", "nmf", "random"]
+    )
+    assert [p.name for p in given.args[0]] == ["one", "two"]
+    assert given.kwargs["sources"] == (2, 3) and given.kwargs["baselines"] == ("nmf", "random")
+    run, given = parse(["separate", "--out", "a", "--box=-1,0,9,9", "r", "v"])
+    assert [p.name for p in given.args] == ["r", "v"] and given.kwargs["box"] == (-1, 0, 9, 9)
+    run, given = parse(["collect", "music", "[1].json", "b", "--out", str(tmp_path / "o"), "--rate-limit", "500K"])
+    assert [p.name for p in given.args[1]] == ["[1].json", "b"] and given.kwargs["rate_limit"] == 512_000
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_tells_each_option_in_plain_text(verb, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([verb, "--help"]) == 0
+    told = capsys.readouterr().out
+    assert told.isascii() and max(map(len, told.splitlines())) <= 80
+    function = getattr(importlib.import_module(f"sop_core.verbs.{verb}"), verb)
+    assert function.__doc__.splitlines()[0] == VERBS[verb]
+    with app.app_stack([app, app[verb]]):
+        for option in app[verb].assemble_argument_collection(parse_docstring=True):
+            assert option.name in told and option.parameter.help, option.name
+
+
+def test_help_and_version_start_without_the_packages_that_take_seconds():
+    code = (
+        "import sys; from sop_core.__main__ import main, VERBS; main(['--help']); main(['--version']);"
+        "print(*(m for m in sys.modules if m.startswith('sop_core.verbs.')));"
+        "[main([verb, '--help']) for verb in VERBS];"
+        "print(*({'torch', 'pandas', 'numpy', 'av'} & {*sys.modules}))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    lines = told.splitlines()
+    assert lines[lines.index(__version__) + 1] == "" and lines[-1] == ""
+
+
+def test_each_step_of_the_demo_is_a_command_that_the_user_can_type(tmp_path, capsys, monkeypatch):
+    demo, given = parse(["demo", "--out", str(tmp_path), "--seed", "3", "--set", "epochs=1"])
+    run = []
+
+    def noted(words):
+        run.append(parse(words)[0].__name__)
+        return (lambda: None), inspect.signature(lambda: None).bind()
+
+    monkeypatch.setattr(orchestra, "render", lambda folder, seed: folder / "videos")
+    monkeypatch.setattr("sop_core.__main__.parse", noted)
+    demo(*given.args, **given.kwargs)
+    typed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("$ sop ")]
+    assert run == ["preprocess", "index", "train", "evaluate"] and len(typed) == 4
+    assert "--set seed=3 epochs=1" in typed[2]
 
 
 def test_the_module_runs_as_a_program():

@@ -1,0 +1,62 @@
+"""`sop collect`: videos for training, from lists of their ids."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from ..errors import SopError
+from .options import Whole
+
+
+def _bytes(_, tokens) -> int:
+    """500K, 2M, 1000."""
+    text = tokens[0].value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)", text, re.IGNORECASE)
+    if not match or not float(match[1]):
+        raise ValueError(f"{text!r}: expected bytes a second, as 500K or 2M")
+    return int(float(match[1]) * 1024 ** " KMG".index(match[2].upper() or " "))
+
+
+def collect(
+    kind: Literal["music", "vggsound", "silence"],
+    lists: Annotated[list[Path], Parameter(name="LIST...")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(metavar="VIDEOS")],
+    jobs: Whole = 4,
+    retries: Whole = 5,
+    rate_limit: Annotated[int | None, Parameter(converter=_bytes, metavar="500K")] = None,
+    cookies: Annotated[Path | None, Parameter(metavar="cookies.txt")] = None,
+    again: bool = False,
+    address: Annotated[str | None, Parameter(metavar="URL")] = None,
+    seconds: float = 24.0,
+) -> None:
+    """Lists of videos -> VIDEOS/<label>/<id>.mp4; photos -> silent scenes.
+
+    Args:
+        kind: What the lists are. silence: folders of photos, each of which becomes a silent video.
+        lists: MUSIC's json files, VGGSound's csv, or folders of photos.
+        out: Folder for the videos. It also gets collect_report.csv.
+        jobs: Videos at a time.
+        retries: How often one request is repeated. Each pause is twice as long as the last one.
+        rate_limit: Bytes a second for each video: 500K, 2M.
+        cookies: A browser's cookies, for sites that ask for them.
+        again: Ask again for videos that were gone the last time.
+        address: A mirror's address, with {id} where a video's id goes. Default: YouTube.
+        seconds: Length of a silent scene.
+    """
+    from .. import collect as c
+    from ..untrusted import lines
+
+    if kind == "silence":
+        reports = [c.silence(photos, out, seconds, jobs) for photos in lists]
+        print(lines("\n".join(map(c.summary, reports))))
+        return
+    if address and "{id}" not in address:
+        raise SopError(f"--address {address}: expected {{id}} in it, where a video's id goes")
+    videos = c.read_music(lists) if kind == "music" else c.read_vggsound(lists)
+    address = address or c.YOUTUBE
+    how = c.How(jobs, retries, rate_limit=rate_limit, cookies=cookies, again=again, address=address)
+    print(lines(f"{c.summary(c.collect(videos, out, how))}\neach of them: {out / c.REPORT}"))

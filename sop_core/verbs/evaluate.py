@@ -1,0 +1,108 @@
+"""`sop evaluate`: how well a model separates and localizes, beside baselines and upper bounds."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from ..config import BASELINES
+from ..errors import SopError
+from .options import Device, Folder, Whole
+
+
+def evaluate(
+    ckpt: Annotated[list[Path], Parameter(name="CKPT_DIR...")],
+    /,
+    *,
+    index: Annotated[Path, Parameter(metavar="test.csv")],
+    pairs: Annotated[Path | None, Parameter(metavar="manifest.csv")] = None,
+    n_pairs: Whole | None = None,
+    sources: Annotated[tuple[Whole, ...], Parameter(metavar="N...")] = (),
+    labels: Literal["any", "different"] | None = None,
+    duets: Annotated[Path | None, Parameter(metavar="test.csv")] = None,
+    truth: Folder | None = None,
+    baselines: Annotated[tuple[str, ...], Parameter(choices=BASELINES)] = (),
+    allow_leaks: bool = False,
+    out: Annotated[Path | None, Parameter(metavar="metrics.json")] = None,
+    report: Folder | None = None,
+    device: Device = None,
+) -> None:
+    """SDR, SIR, SAR of a checkpoint, of the mixture itself, and of ideal masks.
+
+    Args:
+        ckpt: The run's folder. More folders: other runs to compare it with.
+        index: Clips to mix. None that was trained on.
+        pairs: The mixtures: rows of clip,start,clip,start,... Default: drawn by seed.
+        n_pairs: How many mixtures to draw. Default: val_pairs of the config.
+        sources: Draw mixtures of so many clips, for each N. Default: sources of the config.
+        labels: Draw mixtures of any labels, or only of different ones. Default: any.
+        duets: Filmed duets to separate by their boxes. Needs --truth.
+        truth: Folder of <id>.json with boxes and stems of the duets.
+        baselines: Also measure these.
+        allow_leaks: Also measure mixtures of videos that were trained on.
+        out: Default: metrics.json in the run's folder.
+        report: Write an HTML report there.
+    """
+    # Options that can't stand together, before any work.
+    if (duets is None) != (truth is None):
+        raise SopError("--duets and --truth go together: an index, and its boxes and stems")
+    drawing = {"--sources": sources or None, "--n-pairs": n_pairs, "--labels": labels}
+    given = [name for name, value in drawing.items() if value is not None]
+    if pairs and given:
+        raise SopError(f"{given[0]} with --pairs: {pairs} has the mixtures; leave one of them out")
+    if sources and (min(sources) < 2 or len(set(sources)) < len(sources)):
+        told = " ".join(map(str, sources))
+        raise SopError(f"--sources {told}: expected different numbers from 2, as many as are mixed")
+    if n_pairs is not None and n_pairs < 1:
+        raise SopError(f"--n-pairs {n_pairs}: expected at least 1")
+    if out and out.is_dir():
+        raise SopError(f"--out {out}: a folder; expected the name of a file, such as metrics.json")
+
+    from .. import engine, tables
+    from .. import evaluate as ev
+    from .. import report as html
+    from ..__main__ import is_main
+    from ..checkpoint import load_model, read_history
+    from ..index import read_index, solos
+    from ..mixing import draw_pairs, read_pairs, write_pairs
+    from ..untrusted import lines, printable
+
+    processes = engine.processes(device)
+    folder, *others = ckpt
+    clips = read_index(index)
+    model = load_model(folder, str(processes.device) if processes else device)
+    config = model.config
+    out = out or folder / "metrics.json"
+    duet_clips = read_index(duets) if duets else []
+
+    # The mixtures: those of a manifest, or drawn by seed.
+    if pairs:
+        mixtures = read_pairs(pairs, clips, config)
+    else:
+        alone = solos(clips)
+        n = len(alone)
+        if is_main() and (left := len(clips) - n):
+            print(f"mixtures are drawn from {n} solos; {left} duet(s) of the index are left out")
+        mixtures = []
+        count = n_pairs or config.val_pairs
+        for each in sources or [config.sources]:
+            mixtures += draw_pairs(alone, count, replace(config, sources=each), labels or "any")
+
+    notes = out.with_name(f"{out.stem}.part")
+    measured = (mixtures, duet_clips, truth, baselines, others)
+    results, scores = ev.evaluate(model, folder, *measured, allow_leaks, notes, processes)
+    if not is_main():
+        return
+    ev.write_scores(out.with_name(f"{out.stem}.scores.csv"), scores)
+    write_pairs(out.with_name(f"{out.stem}.pairs.csv"), mixtures)
+    ev.write_metrics(out, results)
+    shutil.rmtree(notes, ignore_errors=True)
+    print(lines(tables.text_results(results)))
+    print(f"\nnumbers: {printable(out)}")
+    if report:
+        history = read_history(folder) if (folder / "history.csv").exists() else []
+        shown = html.of_evaluation(model, mixtures, duet_clips, truth, results, scores)
+        path = html.write(report, model, history=history, results=results, **shown)
+        print(f"look and listen: {printable(path)}")

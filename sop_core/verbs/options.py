@@ -1,0 +1,24 @@
+"""Kinds of options that several verbs have."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def _whole(_, tokens) -> int:
+    """A whole number; cyclopts' own reading rounds 2.5."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r}: expected a whole number") from None
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+Folder = Annotated[Path, Parameter(metavar="DIR")]
+Seconds = Annotated[float, Parameter(metavar="SECONDS")]
+Settings = Annotated[tuple[str, ...], Parameter(metavar="KEY=VALUE...")]
+Device = Annotated[
+    str | None,
+    Parameter(metavar="DEVICE", help="cpu, cuda, cuda:1 ... Default: a GPU if there is one."),
+]

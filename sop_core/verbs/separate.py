@@ -1,0 +1,116 @@
+"""`sop separate`: the sound of a part of a video's picture, into a file."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Group, Parameter
+from cyclopts.validators import LimitedChoice
+
+from ..errors import SopError
+from .options import Device
+
+WHERE = Group("Where: exactly one of these", sort_key=1, validator=LimitedChoice(1))
+
+
+def _where(metavar: str, converter) -> Parameter:
+    return Parameter(group=WHERE, metavar=metavar, converter=converter, n_tokens=1)
+
+
+def _numbers(count: int):
+    """A converter: `count` whole numbers with commas between."""
+
+    def convert(_, tokens) -> tuple[int, ...]:
+        text = tokens[0].value
+        if not re.fullmatch(",".join([r"\s*[+-]?\d+\s*"] * count), text):
+            raise ValueError(f"{text!r}: expected {count} whole numbers with commas between")
+        return tuple(map(int, text.split(",")))
+
+    return convert
+
+
+def _count(_, tokens) -> int:
+    """A converter: a number from 1, or `auto`, which is 0."""
+    text = tokens[0].value
+    if text != "auto" and not (text.isdecimal() and int(text)):
+        raise ValueError(f"{text!r}: expected a number from 1, or auto")
+    return 0 if text == "auto" else int(text)
+
+
+def separate(
+    ckpt: Path,
+    video: Path,
+    /,
+    *,
+    pixel: Annotated[tuple[int, int] | None, _where("ROW,COL", _numbers(2))] = None,
+    box: Annotated[tuple[int, int, int, int] | None, _where("X0,Y0,X1,Y1", _numbers(4))] = None,
+    all_sources: Annotated[int | None, _where("N|auto", _count)] = None,
+    out: Annotated[Path, Parameter(metavar="OUT.wav|OUT.mp4|DIR")],
+    rate: Literal["model", "source"] = "model",
+    full_band: bool = False,
+    whole: bool = False,
+    cache: bool = False,
+    device: Device = None,
+) -> None:
+    """The sound of a pixel, of a box, or of all instruments, of any video.
+
+    Args:
+        ckpt: The run's folder.
+        video: A video of any length, in any format that FFmpeg reads.
+        pixel: A cell of the grid. 0,0 is at the top left.
+        box: A box in pixels of the video.
+        all_sources: The N instruments that are found, and the rest. auto: as many as differ.
+        out: A sound, a video, or for --all-sources a new folder.
+        rate: Sample rate of a wav: the model's, or the video's own.
+        full_band: Go on above the model's frequencies, at the video's own rate.
+        whole: With --all-sources: nothing else sounds. The whole mixture is divided among them.
+        cache: Keep what the nets say beside the video. The next time is faster.
+    """
+    from .. import separate as s
+    from ..checkpoint import load_model
+    from ..clusters import SILENT
+    from ..localize import Scene, check_whole, on_grid
+    from ..untrusted import printable
+
+    s.check_out(out, folder=all_sources is not None)
+    if whole and all_sources is None:
+        raise SopError("--whole goes with --all-sources: one region would be the whole mixture")
+    model = load_model(ckpt, device)
+    if whole:
+        check_whole(model.config)
+    cells = []
+    if pixel:
+        cells = [on_grid(pixel, model.config.grid)]
+    elif box:
+        cells = _cells(box, video, model.config.grid)
+    scene = Scene.from_video(model, video, cache)
+    how = {"source_rate": rate == "source", "full_band": full_band}
+    if all_sources is not None:
+        table = s.write_all(scene, video, all_sources or None, out, whole=whole, run=ckpt, **how)
+        for row in table.itertuples(index=False):
+            print(f"{row.name:<20} {row.share:6.1%} of the energy")
+        print(f"tracks and maps: {printable(out)}")
+        return
+    share = s.write(scene, video, cells, out, **how)
+    silent = "; so the file is silent" if share < SILENT else ""
+    seconds = len(scene.mixture) / scene.rate
+    print(printable(f"{out}: {seconds:.1f} s, {s.told(share, ckpt)}{silent}"))
+
+
+def _cells(box: tuple[int, ...], video: Path, grid: tuple[int, int]) -> list[tuple[int, int]]:
+    """The cells of a box in pixels of the video."""
+    from ..localize import cells_in
+    from ..media import stream
+
+    # At 100 a second, so that the first picture's instant lies in the shortest of videos.
+    parts = stream(video, 100, 8_000, max_side=None)
+    first = next((part for kind, part in parts if kind == "frame"), None)
+    if first is None:
+        raise SopError(f"{video}: no picture while there is sound")
+    h, w = first.shape[:2]
+    try:
+        return cells_in((box[0] / w, box[1] / h, box[2] / w, box[3] / h), grid)
+    except SopError:
+        expected = "expected X0,Y0,X1,Y1 with X0 < X1 and Y0 < Y1"
+        told = f"--box {','.join(map(str, box))}: {expected}"
+        raise SopError(f"{told}, some of it within the {w} x {h} pixels of {video}") from None

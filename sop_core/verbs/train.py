@@ -1,0 +1,88 @@
+"""`sop train`: a model, from an index of solo clips."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..config import CKPT, PRESETS
+from ..errors import SopError
+from .options import Device, Folder, Settings
+
+
+def train(
+    *,
+    preset: Annotated[str, Parameter(choices=PRESETS)],
+    train: Annotated[Path, Parameter(metavar="train.csv")],
+    val: Annotated[Path, Parameter(metavar="val.csv")],
+    id: Annotated[str, Parameter(metavar="MODEL_ID")],
+    ckpt: Folder = CKPT,
+    resume: bool = False,
+    tensorboard: bool = False,
+    set: Settings = (),
+    device: Device = None,
+) -> None:
+    """Learn to separate sounds, from an index of solo clips.
+
+    Args:
+        preset: Sizes and schedule to start from.
+        train: Clips to learn from.
+        val: Clips that choose the best epoch.
+        id: Name of the run's folder.
+        ckpt: Folder of all runs.
+        resume: Go on from the last saved state.
+        tensorboard: Also write curves for TensorBoard into the run's folder.
+        set: Change settings: epochs=3 batch=8 ...
+    """
+    from .. import report
+    from ..__main__ import is_main, note
+    from ..checkpoint import load_model, read_history
+    from ..index import read_index
+    from ..mixing import draw_pairs
+    from ..train import fit
+    from ..untrusted import lines
+
+    if Path(id).name != id:
+        raise SopError(f"--id {id}: expected a plain name; its folder lies in {ckpt} (--ckpt)")
+    config = PRESETS[preset].override(dict(setting.partition("=")[::2] for setting in set))
+    folder = ckpt / id
+    clips = read_index(val)
+    shown = draw_pairs(clips, 6, config)
+    page = folder / "visualization" / "index.html"
+    board = None
+
+    def write_report() -> None:
+        try:
+            report.write(page.parent, load_model(folder, device), shown, read_history(folder))
+        except SopError as e:  # a validation clip's frame is broken, say: training goes on
+            note(f"note: no report of this epoch: {e}")
+
+    for r in fit(config, read_index(train), clips, folder, resume, device):
+        if not is_main():
+            continue
+        print(f"epoch {r.epoch:>3}/{config.epochs}  loss {r.loss:.4f}"
+              f"  SDR {r.val_sdr:5.2f} dB (mixture {r.val_sdr_mixture:.2f})"
+              f"  {r.mixtures_per_second:5.1f} mixtures/s"
+              f"  {r.seconds:5.0f} s, {r.left(config.epochs)} left"
+              f"{'  best' if r.best else ''}", flush=True)  # fmt: skip
+        write_report()
+        if tensorboard:
+            board = board or _tensorboard(folder)
+            for name in ("loss", "val_sdr", "val_sdr_mixture", "mixtures_per_second"):
+                board.add_scalar(name, getattr(r, name), r.epoch)
+            board.flush()
+    if is_main():
+        if not page.exists():
+            write_report()
+        print(lines(f"weights in {folder}"))
+        if page.exists():
+            print(lines(f"look and listen: {page}"))
+
+
+def _tensorboard(folder: Path):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        told = "--tensorboard: TensorBoard is not installed; pip install tensorboard"
+        raise SopError(told) from None
+    return SummaryWriter(folder / "tensorboard")
