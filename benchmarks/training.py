@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sop_core import engine, train
 from sop_core.config import PRESETS, Config
 from sop_core.looks import look_once
-from sop_core.mixing import Training
+from sop_core.mixtures import Training
 from sop_core.nets import SoundOfPixels, sound
 from sop_core.objective import Objective, pictures
 
@@ -70,7 +70,7 @@ def road(name: str, args) -> dict:
     else:
         shape = (b, 2, v, 3, config.image, config.image)
         batch["frames"] = torch.randint(0, 255, shape, dtype=torch.uint8, device=device)
-        batch["light"] = torch.ones(b, 2, 3, device=device)
+        batch["jitter"] = torch.ones(b, 2, 3, device=device)
     if name != "plain":
         batch["cells"] = torch.ones(b, 2, *grid, dtype=torch.bool, device=device)
         batch["noise"] = torch.zeros(b, config.samples, device=device)

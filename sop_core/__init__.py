@@ -2,18 +2,24 @@
 
     errors       SopError, the one exception; what the machine may lack
     config       every number of a run, with its unit; the presets MUSIC, VGGSOUND, DEMO
-    untrusted    names from outside, safe to print and to open in a spreadsheet
+    untrusted    text from outside: read, and made safe to print and to open in a spreadsheet
     mp3          windows of mp3 files
     media        video and audio files in and out
-    collect      lists of MUSIC and VGGSound -> videos; photos -> silent scenes
+    lists        lists of videos: MUSIC's, VGGSound's; which clips are sections of one video
+    collect      lists -> videos; photos -> silent scenes
     stage        pictures of the toy orchestra's players
     orchestra    a toy orchestra: real mp4 files with sound, stems and boxes, from a seed
     preprocess   videos -> frames/ and audio/
-    index        clips -> train.csv, val.csv, test.csv
+    clips        clips, in a data folder or in an index
+    splits       clips -> train.csv, val.csv, test.csv
+    check        what is wrong with clips
     spectrogram  STFT, its inverse, the log-frequency warp
     masks        what the nets should say, how it is applied, how far off they are
     nets         sound U-Net, pretrained eyes (or the published ResNet-18), linear synthesizer, and the three together
-    mixing       clips -> mixtures to be separated again; the pair manifest of an evaluation
+    published    what only the profile sop2018 does with clips
+    windows      windows of clips: checked, read, augmented
+    mixtures     clips -> training's mixtures, to be separated again
+    pairs        an evaluation's mixtures, and their manifest
     metrics      SDR, SIR, SAR; whether a map finds its box
     engine       devices, processes, precision: Hugging Face Accelerate
     looks        what a frozen backbone sees of training's pictures, once

@@ -283,6 +283,7 @@ def demo(args) -> None:
 
 def collect(args) -> None:
     from . import collect as c
+    from . import lists
 
     if args.kind == "silence":
         reports = [c.silence(photos, args.out, args.seconds, args.jobs) for photos in args.lists]
@@ -290,7 +291,7 @@ def collect(args) -> None:
         return
     if args.address and "{id}" not in args.address:
         raise SopError(f"--address {args.address}: expected {{id}} in it, where a video's id goes")
-    videos = c.read_music(args.lists) if args.kind == "music" else c.read_vggsound(args.lists)
+    videos = lists.read_music(args.lists) if args.kind == "music" else lists.read_vggsound(args.lists)
     how = c.How(args.jobs, args.retries, rate_limit=args.rate_limit, cookies=args.cookies, again=args.again,
                 address=args.address or c.YOUTUBE)  # fmt: skip
     print(lines(f"{c.summary(c.collect(videos, args.out, how))}\neach of them: {args.out / c.REPORT}"))
@@ -305,14 +306,16 @@ def preprocess(args) -> None:
 
 
 def index(args) -> None:
-    from . import index as ix
     from . import media
+    from .check import check
+    from .clips import read_index
+    from .splits import build_index
 
     if args.data.is_file() and not args.check:
         raise SopError(f"{args.data}: a file; expected a data folder to index, or --check with an index to check")
     out = args.out or (args.data.parent if args.data.is_file() else args.data / args.name)
     if not args.check:
-        paths = ix.build_index(
+        paths = build_index(
             args.data,
             out,
             args.min_frames,
@@ -324,10 +327,10 @@ def index(args) -> None:
             args.sections,
         )
         for name, path in paths.items():
-            clips = ix.read_index(path) if path.stat().st_size else []
+            clips = read_index(path) if path.stat().st_size else []
             print(f"{name:<5} {len(clips):>6} clips  {printable(path)}")
     if args.check:
-        found = ix.check(args.data, args.window, args.fps)
+        found = check(args.data, args.window, args.fps)
         for kind in ("missing", "invalid"):
             rows = found[found.problem == kind]
             print(f"{kind}: {rows['clip'].nunique()} clip(s)")
@@ -345,8 +348,8 @@ def index(args) -> None:
 def train(args) -> None:
     from . import report
     from .checkpoint import load_model, read_history
-    from .index import read_index
-    from .mixing import draw_pairs
+    from .clips import read_index
+    from .pairs import draw_pairs
     from .train import fit
 
     if Path(args.id).name != args.id:
@@ -395,8 +398,8 @@ def evaluate(args) -> None:
     from . import engine, report, tables
     from . import evaluate as ev
     from .checkpoint import load_model, read_history
-    from .index import read_index, solos
-    from .mixing import draw_pairs, read_pairs, write_pairs
+    from .clips import read_index, solos
+    from .pairs import draw_pairs, read_pairs, write_pairs
 
     _check_evaluation(args)
     processes = engine.processes(args.device)
@@ -453,7 +456,7 @@ def _check_evaluation(args) -> None:
 def separate(args) -> None:
     from . import separate as s
     from .checkpoint import load_model
-    from .clusters import SILENT
+    from .clusters import SILENT_SHARE
     from .localize import Scene, check_whole, on_grid
 
     s.check_out(args.out, folder=args.all_sources is not None)
@@ -476,7 +479,7 @@ def separate(args) -> None:
         print(f"tracks and maps: {printable(args.out)}")
         return
     share = s.write(scene, args.video, cells, args.out, **how)
-    silent = "; so the file is silent" if share < SILENT else ""
+    silent = "; so the file is silent" if share < SILENT_SHARE else ""
     print(printable(f"{args.out}: {len(scene.mixture) / scene.rate:.1f} s, {s.told(share, args.ckpt)}{silent}"))
 
 

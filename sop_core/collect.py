@@ -3,23 +3,18 @@
     music.json, vggsound.csv  ->  VIDEOS/<label>/<id>.mp4
     PHOTOS/**/*.jpg           ->  VIDEOS/silence/<name>.mp4
 
-A VGGSound clip is a section of a video. `sections.csv` (rows `label/id,video`, no header) says which clips are one and of
-which video: `collect` writes it beside the videos, and it goes along to what is preprocessed and indexed of them.
-
 Videos vanish, and nothing stops the rest: `VIDEOS/collect_report.csv` says of every one what became of it. A second run
 fetches what is missing; what was unavailable or private the last time is taken to be gone.
 Downloading is yt-dlp's, cutting and joining ffmpeg's (both come with the extra `collect`).
 """
 
-import csv
 import hashlib
 import itertools
-import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,17 +27,18 @@ import pandas as pd
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from .config import SILENCE, AnyPath
+from .config import SILENCE_LABEL, AnyPath
 from .errors import SopError
+from .lists import ListedVideo, note_sections
 from .media import sha256, sweep, video_seconds, whole, write_video
-from .untrusted import cell, from_cell, write_table
+from .untrusted import from_cell, write_table
 
 GONE = ("unavailable", "private")
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
 SECTION = 10.0  # seconds of a VGGSound clip
 HEIGHT = 360  # pixels, at most: training sees 224
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
-REPORT, SECTIONS = "collect_report.csv", "sections.csv"
+REPORT = "collect_report.csv"
 # Worth another try at once.
 PASSING = r"HTTP Error (429|5\d\d)|timed out|reset by peer|connection refused|name resolution"
 # What yt-dlp says, and what it means. The first that fits counts; what has failed may be there when asked otherwise.
@@ -52,21 +48,6 @@ MEANING = {
     r"in your country|requested format|on this app|proxy",
     "unavailable": r"unavailable|not available|no longer|removed|terminated|deleted|does not exist|HTTP Error 4(04|10)",
 }
-
-
-@dataclass(frozen=True)
-class Video:
-    """One line of a list: a YouTube id, its label, and where the section starts, in seconds (None: all of the video)."""
-
-    key: str
-    label: str
-    start: int | None = None
-    split: str = ""  # the list's own, if it has one
-
-    @property
-    def id(self) -> str:
-        """The file's name, as VGGSound's users have it for sections: `<youtube id>_<start, six digits>`."""
-        return self.key if self.start is None else f"{self.key}_{self.start:06d}"
 
 
 @dataclass(frozen=True)
@@ -83,49 +64,7 @@ class How:
     again: bool = False  # ask again for what was gone the last time
 
 
-def read_music(paths: Iterable[AnyPath]) -> list[Video]:
-    """MUSIC's lists: `{"videos": {"<label>": ["<youtube id>", ...]}}`, a duet's label is its two with a blank between.
-
-    Raises SopError naming the file where one isn't that.
-    """
-    found = {}
-    for path in paths:
-        try:
-            lists = json.loads(Path(path).read_text(encoding="utf-8"))["videos"]
-            rows = [(label, key) for label, keys in lists.items() for key in keys]
-            if not all(isinstance(keys, list) for keys in lists.values()) or not all(
-                isinstance(k, str) for _, k in rows
-            ):
-                raise TypeError("ids that are no list of texts")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-            raise SopError(f'{path}: expected {{"videos": {{"<label>": ["<youtube id>", ...]}}}} ({e!r})') from None
-        found |= dict.fromkeys(Video(key, label) for label, key in rows)
-    return _some(found, paths)
-
-
-def read_vggsound(paths: Iterable[AnyPath]) -> list[Video]:
-    """VGGSound's list: rows `youtube_id,start_seconds,label,split`, no header. Raises SopError naming file and row."""
-    found = {}
-    for path in paths:
-        try:
-            with Path(path).open(newline="", encoding="utf-8-sig") as f:
-                rows = [(n, row) for n, row in enumerate(csv.reader(f), 1) if row]
-        except (OSError, ValueError, csv.Error) as e:
-            raise SopError(f"{path}: not readable as csv ({e})") from None
-        for number, row in rows:
-            if len(row) != 4 or not re.fullmatch(r"\d{1,6}", row[1]):
-                raise SopError(f"{path} row {number}: {','.join(row)!r}, expected youtube_id,start_seconds,label,split")
-            found[Video(row[0], row[2], int(row[1]), row[3])] = None
-    return _some(found, paths)
-
-
-def _some(found: dict, paths: Iterable[Path]) -> list[Video]:
-    if not found:
-        raise SopError(f"{', '.join(map(str, paths))}: no videos in it")
-    return list(found)
-
-
-def collect(videos: list[Video], out: AnyPath, how: How | None = None, progress: bool = True) -> pd.DataFrame:
+def collect(videos: list[ListedVideo], out: AnyPath, how: How | None = None, progress: bool = True) -> pd.DataFrame:
     """Fetch what is missing of `videos` into `out/<label>/<id>.mp4`, several at a time, at most 360 pixels high.
 
     Returns the report, a row a video: id, label, status (`ok`, `unavailable`, `private`, `failed`), reason, seconds, bytes;
@@ -143,39 +82,6 @@ def collect(videos: list[Video], out: AnyPath, how: How | None = None, progress:
         return _all(videos, Path(out), how.jobs, progress, lambda v, before: _fetched(v, Path(out), how, before))
 
 
-def read_sections(folder: AnyPath, name: str = SECTIONS) -> dict[str, str]:
-    """The `sections.csv` of a folder: `label/id` of each clip that is a section -> its video. Empty where there is none.
-
-    Raises SopError naming the row where one isn't that.
-    """
-    path, found = Path(folder, name), {}
-    if not path.is_file():
-        return found
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
-        for number, row in enumerate(csv.reader(f), 1):
-            if row and len(row) != 2:
-                raise SopError(f"{path} row {number}: {','.join(row)!r}, expected label/id,video; make it again")
-            found |= {from_cell(row[0]): row[1]} if row else {}
-    return found
-
-
-def write_sections(folder: AnyPath, sections: dict[str, str], name: str = SECTIONS) -> None:
-    """The same, written; no sections, no file."""
-    path = Path(folder, name)
-    if not sections:
-        path.unlink(missing_ok=True)
-        return
-    with whole(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
-        csv.writer(f, lineterminator="\n").writerows((cell(clip), video) for clip, video in sorted(sections.items()))
-
-
-def note_sections(folder: AnyPath, sections: dict[str, str]) -> None:
-    """Add to `sections.csv` of a folder; what it says already of other clips stays."""
-    known = read_sections(folder)
-    if not sections.items() <= known.items():
-        write_sections(folder, known | sections)
-
-
 def silence(photos: AnyPath, out: AnyPath, seconds: float = 24.0, jobs: int = 4, progress: bool = True) -> pd.DataFrame:
     """Photos of places where nothing plays -> still videos with silence, `out/silence/<name>.mp4`, 24 s of each.
 
@@ -188,7 +94,7 @@ def silence(photos: AnyPath, out: AnyPath, seconds: float = 24.0, jobs: int = 4,
         raise SopError(
             f"{photos}: no photos; expected files that end in {', '.join(PHOTOS)}, there or in folders below"
         )
-    scenes = {Video(_name(name, p), SILENCE): p for name, p in found.items()}
+    scenes = {ListedVideo(_name(name, p), SILENCE_LABEL): p for name, p in found.items()}
     return _all(list(scenes), Path(out), jobs, progress, lambda v, _: _still(v, scenes[v], Path(out), seconds))
 
 
@@ -199,7 +105,7 @@ def _name(name: Path, photo: Path) -> str:
 
 
 def _all(
-    videos: list[Video], out: Path, jobs: int, progress: bool, work: Callable[[Video, dict | None], dict]
+    videos: list[ListedVideo], out: Path, jobs: int, progress: bool, work: Callable[[ListedVideo, dict | None], dict]
 ) -> pd.DataFrame:
     """Do the work on all videos, several at a time, each with its row of an earlier report; whatever happens, one is written."""
     wanted = {(v.id, v.label): v for v in videos}  # once each: two workers on one file would be in each other's way
@@ -241,7 +147,7 @@ def summary(report: pd.DataFrame) -> str:
     return text
 
 
-def _fetched(video: Video, out: Path, how: How, before: dict | None) -> dict:
+def _fetched(video: ListedVideo, out: Path, how: How, before: dict | None) -> dict:
     """One row of the report; the one place where a video's failure ends."""
     if wrong := _unsafe(video):
         return _row(video, reason=wrong)
@@ -262,7 +168,7 @@ def _fetched(video: Video, out: Path, how: How, before: dict | None) -> dict:
         return _row(video, reason=f"{type(e).__name__}: {e}")
 
 
-def _still(video: Video, photo: Path, out: Path, seconds: float) -> dict:
+def _still(video: ListedVideo, photo: Path, out: Path, seconds: float) -> dict:
     place = out / video.label / f"{video.id}.mp4"
     try:
         if not place.is_file():
@@ -277,7 +183,7 @@ def _still(video: Video, photo: Path, out: Path, seconds: float) -> dict:
 
 
 def _row(
-    video: Video, status: str = "failed", reason: str = "not reached", seconds: float = 0.0, bytes: int = 0
+    video: ListedVideo, status: str = "failed", reason: str = "not reached", seconds: float = 0.0, bytes: int = 0
 ) -> dict:
     reason = " ".join(reason.split())
     return {
@@ -290,7 +196,7 @@ def _row(
     }
 
 
-def _unsafe(video: Video) -> str:
+def _unsafe(video: ListedVideo) -> str:
     """Why an id or a label can't be a file's name ("" if it can): lists are from the net."""
     if not re.fullmatch(r"[\w-]{1,64}", video.key, re.ASCII):
         return f"id {video.key!r}: expected letters, digits, - and _"
@@ -327,7 +233,7 @@ def _meaning(said: str) -> tuple[str, str]:
     return "failed", said
 
 
-def _fetch(video: Video, place: Path, work: Path, how: How) -> None:
+def _fetch(video: ListedVideo, place: Path, work: Path, how: How) -> None:
     """One video, or its section, by yt-dlp. What was fetched of it stays in `work`, so that the next run goes on there."""
     yt_dlp = _yt_dlp()
     work.mkdir(parents=True, exist_ok=True)

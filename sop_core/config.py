@@ -22,7 +22,7 @@ ROOT = Path(os.environ.get("SOP_ROOT", Path(__file__).resolve().parents[1]))  # 
 DATA = ROOT / "data"
 CKPT = ROOT / "ckpt"
 AnyPath = str | os.PathLike  # what public functions take for a file or a folder
-SILENCE = "silence"  # the label of clips in which nothing is to be heard or seen to sound: for training only
+SILENCE_LABEL = "silence"  # the label of clips in which nothing is to be heard or seen to sound: for training only
 BASELINES = ("nmf", "random")  # of an evaluation, by choice: they take longer, or say less
 RATIO = 0.15  # of each label's videos that validate, and of those that test: an index's defaults
 PUBLISHED = "resnet18"  # the released code's backbone, which learns; all others are timm's
@@ -101,9 +101,9 @@ class Config:
     weighted: bool = True  # a loud bin counts more in the loss
     loss_mean: Literal["weights", "bins"] = "weights"  # "bins": a loud recording counts more too (published)
     mixture: Literal["sum", "mean"] = "sum"  # of its sources; "mean": each is made 1 / N as loud first (published)
-    # an evaluation's mixtures; "published": by number, a clip may meet itself (see mixing.py)
+    # an evaluation's mixtures; "published": by number, a clip may meet itself (see published.py)
     pairs: Literal["drawn", "published"] = "drawn"
-    # windows, crops and light as in mixing.py, or as in the released loader
+    # windows, crops and colour jitter as in windows.py, or as in the released loader
     clips: Literal["free", "published"] = "free"
     share: bool = True  # a mixture's sources share out every bin; without, each mask is cut at 0.5 alone (published)
 

@@ -13,15 +13,15 @@ import pandas as pd
 import torch
 
 from . import media, metrics
-from .clusters import SILENT
+from .clips import Clip
+from .clusters import SILENT_SHARE
 from .config import AnyPath
 from .errors import SopError
-from .index import Clip
 from .journal import Journal
 from .localize import Cell, Scene
 from .methods import oracles, score
-from .mixing import same_rate
 from .nets import SoundOfPixels
+from .windows import same_rate
 
 # The share of an instrument's energy that a pixel has to claim to say "here": the same for all pictures and sounds.
 CLAIM = 0.5
@@ -161,7 +161,7 @@ def _place(n: int, found: np.ndarray, stems: np.ndarray) -> dict:
 def _ask(scene: Scene, n: int, cells: list[Cell], stems: np.ndarray) -> dict:
     """How many of instrument n's cells sound, each by itself, and how many of these are nearest to its stem. Shape: (N, L)"""
     energy = scene.energy()
-    loud = [cell for cell in cells if energy[cell] >= SILENT]
+    loud = [cell for cell in cells if energy[cell] >= SILENT_SHARE]
     sounds = scene.sounds([[cell] for cell in loud])[:, : stems.shape[1]] if loud else []
     return {
         "cells": len(cells),
@@ -192,7 +192,7 @@ def _sounds(known: list, i: int, n: int, stems: np.ndarray, rate: int) -> Iterat
             yield "absent", sound * (metrics.rms(own) / metrics.rms(sound))
     noise = rng.standard_normal(own.shape)
     yield "noise", noise * metrics.rms(own)
-    yield "silence", noise * metrics.SILENCE
+    yield "silence", noise * metrics.SILENT_RMS
 
 
 def _claim(scene: Scene, sound: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -20,15 +20,16 @@ import torch
 from accelerate import Accelerator
 
 from . import __version__, checkpoint, media, tables
+from .clips import Clip
 from .config import AnyPath
 from .duets import CLAIM, Source, score_duets, with_truth
 from .errors import SopError
-from .index import Clip
 from .journal import Journal
 from .methods import score_pairs
-from .mixing import Mixture, Part, pairs_hash, repeats
 from .nets import SoundOfPixels
+from .pairs import pairs_hash, repeats
 from .untrusted import write_table
+from .windows import Mixture, Part
 
 
 def evaluate(

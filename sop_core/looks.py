@@ -23,13 +23,14 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm.auto import tqdm
 
 from . import __version__
+from .clips import Clip
 from .config import AnyPath, Config
-from .engine import deaf
+from .engine import ignore_sigint
 from .errors import SopError
-from .index import Clip
 from .media import sweep, unfinished
-from .mixing import Training, see, side_by_side, together_looks
+from .mixtures import Training, side_by_side, together_looks
 from .nets import Eyes
+from .windows import read_frames
 
 BATCH = 16  # pictures that the backbone sees at a time
 # What the looks depend on, besides the backbone's weights and the clips.
@@ -126,7 +127,7 @@ class _Pictures(Dataset):
             rng = data.of_look(i, k - config.looks if beside else k, beside)
             parts = data.mixture(i, rng) if beside else [data.part(clip, rng)]
             try:
-                pictures[k] = side_by_side([see(part, config, rng) for part in parts], config)[0]
+                pictures[k] = side_by_side([read_frames(part, config, rng) for part in parts], config)[0]
             except SopError:  # training says so, when it comes to it
                 unread.append(k)
         return torch.from_numpy(pictures), torch.tensor(unread, dtype=torch.long)
@@ -156,11 +157,10 @@ def _write(path: Path, data: Training, eyes: Eyes, engine: Accelerator) -> None:
         needed, free = (len(pictures) - done) * row, shutil.disk_usage(path.parent).free
         if needed > free:
             raise OSError(errno.ENOSPC, f"it needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} are free")
-        bar = tqdm(
-            DataLoader(Subset(pictures, range(done, len(pictures))), None, num_workers=config.workers, worker_init_fn=deaf),
-            f"looking once, {len(pictures) * row / 1e6:,.0f} MB", len(pictures), unit="clip", initial=done, leave=False,
-        )  # fmt: skip
-        for these, unread in bar:
+        rest = Subset(pictures, range(done, len(pictures)))
+        loader = DataLoader(rest, None, num_workers=config.workers, worker_init_fn=ignore_sigint)
+        title = f"looking once, {len(pictures) * row / 1e6:,.0f} MB"
+        for these, unread in tqdm(loader, title, len(pictures), leave=False, unit="clip", initial=done):
             seen = torch.cat([eyes.look(some.to(engine.device)) for some in these.split(BATCH)]).half()
             seen[unread.to(seen.device)] = torch.nan
             f.write(seen.cpu().contiguous().numpy().astype("<f2", copy=False).tobytes())

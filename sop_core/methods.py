@@ -20,9 +20,10 @@ from .baselines import nmf
 from .config import Config
 from .errors import SopError
 from .journal import Journal
-from .mixing import Listed, Mixture
+from .mixtures import Listed
 from .nets import SoundOfPixels
 from .spectrogram import Warp, stft
+from .windows import Mixture
 
 METHODS = (
     "model",

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from . import masks
 from .engine import mean
-from .mixing import lit
+from .mixtures import apply_jitter
 from .nets import SoundOfPixels
 
 
@@ -25,7 +25,7 @@ class Objective(nn.Module):
 def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     """The loss of one batch, a scalar: add the sounds up, look at the frames, and ask for the sounds back.
 
-    What the batch holds: see `mixing.Mixtures`; the noise is added to the mixture, and nobody asks for it.
+    What the batch holds: see `mixtures.Training`; the noise is added to the mixture, and nobody asks for it.
     """
     sounds = batch["sounds"]
     with torch.autocast(sounds.device.type, enabled=False):  # the targets are exact at any precision of the nets
@@ -49,8 +49,8 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
 def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     """Each source's K numbers, by the road that the batch's pictures take. Shape: -> (B, N, K)"""
     if "cells" not in batch:
-        return model.pooled(lit(batch["frames"], batch["light"]))
-    seen = batch["seen"] if "seen" in batch else model.look(lit(batch["frames"], batch["light"]))
+        return model.pooled(apply_jitter(batch["frames"], batch["jitter"]))
+    seen = batch["seen"] if "seen" in batch else model.look(apply_jitter(batch["frames"], batch["jitter"]))
     return model.pooled_seen(seen, batch["cells"])
 
 

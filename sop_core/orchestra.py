@@ -29,7 +29,7 @@ from scipy.signal import fftconvolve, lfilter
 from tqdm.auto import tqdm
 
 from . import stage
-from .config import SILENCE, AnyPath
+from .config import SILENCE_LABEL, AnyPath
 from .errors import SopError
 from .media import sound_writer, sweep, whole
 
@@ -443,7 +443,7 @@ def describe(clip: Performance, name: str, video: str) -> dict:
 
 def clip_files(out: AnyPath, labels: tuple[str, ...], k: int) -> tuple[str, Path, Path, bool]:
     """The id of clip k of its kind, its video, its truth, and whether it is complete."""
-    label = " ".join(labels) or SILENCE
+    label = " ".join(labels) or SILENCE_LABEL
     name = f"{('duet', 'trio')[len(labels) - 2] if len(labels) > 1 else label}_{k:03d}"
     video, truth = Path(out, "videos", label, f"{name}.mp4"), Path(out, "truth", f"{name}.json")
     return name, video, truth, truth.exists() and video.exists()  # the json comes last: where it is, the stems are

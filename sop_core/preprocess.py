@@ -17,9 +17,9 @@ import pandas as pd
 import simplejpeg
 from tqdm.auto import tqdm
 
-from .collect import note_sections, read_sections
 from .config import AnyPath
 from .errors import SopError, mend
+from .lists import note_sections, read_sections
 from .media import SOUND_KINDS, frame_path, frames_within, sound_length, sound_writer, stream, sweep, whole
 from .mp3 import BIT_RATES
 from .untrusted import printable, write_table

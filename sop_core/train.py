@@ -21,14 +21,16 @@ from tqdm.auto import tqdm
 
 from . import checkpoint, metrics
 from .checkpoint import Record
+from .clips import Clip
 from .config import AnyPath, Config
-from .engine import accelerator, deaf, enough_memory, interruptible, kept_memory, mean, readers, synchronized
+from .engine import accelerator, enough_memory, ignore_sigint, interruptible, kept_memory, mean, readers, synchronized
 from .errors import SopError
-from .index import Clip
 from .looks import look_once
-from .mixing import Listed, Mixture, Training, draw_pairs
+from .mixtures import Listed, Training
 from .nets import SoundOfPixels
 from .objective import Objective
+from .pairs import draw_pairs
+from .windows import Mixture
 
 SAVE_EVERY = 600.0  # seconds: what a power cut may cost of a long epoch
 
@@ -165,7 +167,11 @@ class _Run:
         first = (self.number - 1) * steps * size
         mine = Subset(self.data, range(first + at.step * size, first + steps * size))
         loader = DataLoader(
-            mine, size, num_workers=config.workers, pin_memory=engine.device.type == "cuda", worker_init_fn=deaf
+            mine,
+            size,
+            num_workers=config.workers,
+            pin_memory=engine.device.type == "cuda",
+            worker_init_fn=ignore_sigint,
         )
         self.model.train()
         began = saved = time.perf_counter()

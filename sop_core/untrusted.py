@@ -1,11 +1,15 @@
-"""Names, labels and what programs say of files from outside, made safe to print and to open in a spreadsheet."""
+"""Text from outside (names, labels, what programs say): read, and made safe to print or to open in a spreadsheet."""
 
+import csv
 import re
 import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 
 from .config import AnyPath
+from .errors import SopError
 
 JOINERS = "\u200c\u200d"  # parts of words and of emoji
 # What a spreadsheet takes for a formula. An id of YouTube may begin with a dash: with nothing but letters after it it is harmless.
@@ -40,3 +44,16 @@ def from_cell(text: str) -> str:
 def write_table(path: AnyPath, table: pd.DataFrame, errors: str = "surrogateescape") -> None:
     """A table as csv, for people and their spreadsheets. Names needn't be valid UTF-8: `errors` says how they are written."""
     table.map(cell).to_csv(path, index=False, errors=errors)
+
+
+def read_rows(path: AnyPath) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a csv without a header, each with its number (from 1); empty ones are left out.
+
+    A spreadsheet's mark at the start is no part of the first text, and names needn't be valid UTF-8.
+    Raises: SopError where the file can't be read as csv.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
+            yield from ((number, row) for number, row in enumerate(csv.reader(f), 1) if row)
+    except (OSError, csv.Error) as e:
+        raise SopError(f"{path}: not readable as csv ({e})") from None

@@ -154,8 +154,9 @@ def test_a_click_equals_that_cell_of_all_pixels_at_once(scene):
 
 def test_a_clip_of_one_window_equals_the_models_own_separation(tiny_clips):
     """Every cell together is the whole picture, which is what training pools."""
-    from sop_core import media
     from sop_core.mixing import Part, load
+
+    from sop_core import media
 
     torch.manual_seed(0)
     model = SoundOfPixels(replace(TINY, share=False)).eval()  # the region has no other to share with
