@@ -20,6 +20,7 @@ from .config import AnyPath, Config
 from .engine import device_of
 from .errors import SopError
 from .nets import SoundOfPixels
+from .untrusted import read_rows
 
 BACKBONE = "backbone_digest"  # in the metadata of `model.safetensors`
 
@@ -106,10 +107,9 @@ def read_clips(folder: AnyPath) -> dict[str, list[tuple[str, str]]] | None:
         return None
     found = {"train": [], "val": []}
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as f:
-            for split, name, video in csv.reader(f):
-                found[split].append((name, video))
-    except (OSError, ValueError, KeyError, csv.Error):
+        for _, (split, name, video) in read_rows(path):
+            found[split].append((name, video))
+    except (SopError, ValueError, KeyError):
         raise SopError(
             f"{path}: not a run's list of clips (train or val, name, video); put it back, or train anew"
         ) from None

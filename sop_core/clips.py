@@ -1,10 +1,10 @@
 """Clips: preprocessed videos, in a data folder or in an index, and how they are listed.
 
-An index is a csv without a header, one clip a row: `AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`. A path is
-looked up as written, then from the index's own folder; the paths that we write are relative to that
-folder, so that a data set can be moved. A clip's name is `label/id`, from its sound file
-`.../<label>/<id>.mp3`. A duet's label is two labels with a blank between. `index_sections.csv`, beside
-the index, says which clips are sections of one video.
+An index is a csv without a header, one clip a row: `AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`. A path
+is looked up as written, then from the index's own folder; the paths that we write are relative to
+that folder, so that a data set can be moved. A clip's name is `label/id`, from its sound file
+`.../<label>/<id>.mp3`. A duet's label is two labels with a blank between. `index_sections.csv`,
+beside the index, says which clips are sections of one video.
 """
 
 import csv
@@ -64,7 +64,7 @@ class Clip:
 
     @property
     def video(self) -> str:
-        """The video it comes from. Clips of one video are never in two splits, nor in one mixture."""
+        """The video it is of. Clips of one video are never in two splits, nor in one mixture."""
         return self.section_of or self.id
 
     @property
@@ -97,8 +97,8 @@ def candidates(data: AnyPath) -> list[Candidate]:
     audio, frames = Path(data, "audio"), Path(data, "frames")
     sounds = {}
     for suffix in reversed(SOUNDS):
-        sounds |= {n.removesuffix(suffix): n for n in glob.glob(f"*/*{suffix}", root_dir=audio)}  # noqa: PTH207
-    folders = {name[: -len(".mp4/")] for name in glob.glob("*/*.mp4/", root_dir=frames)}  # noqa: PTH207
+        sounds |= {name.removesuffix(suffix): name for name in _names(f"*/*{suffix}", audio)}
+    folders = {name[: -len(".mp4/")] for name in _names("*/*.mp4/", frames)}
     found = []
     for name in sorted(sounds.keys() | folders, key=os.path.split):  # by label, then by id
         sound = f"{audio}{os.sep}{sounds[name]}" if name in sounds else ""
@@ -107,13 +107,17 @@ def candidates(data: AnyPath) -> list[Candidate]:
     return found
 
 
+def _names(pattern: str, folder: AnyPath) -> list[str]:
+    return glob.glob(pattern, root_dir=folder)  # noqa: PTH207 (many times faster than pathlib's)
+
+
 def jpgs(folder: AnyPath) -> list[str]:
     """Names of the frames in a folder, in any order; none where the folder is missing."""
-    return glob.glob("*.jpg", root_dir=folder)  # noqa: PTH207 (many times faster than pathlib's)
+    return _names("*.jpg", folder)
 
 
 def complete(found: Iterable[Candidate], sections: dict[str, str]) -> list[Clip]:
-    """The clips among `found`, which have both. `sections`: video of each clip that is a section."""
+    """The clips among `found`: what has both. `sections`: the video of each that is a section."""
     return [Clip(*c[1:], sections.get(c.name, "")) for c in found if c.sound and c.n_frames]
 
 
@@ -162,7 +166,7 @@ def frame_count(text: str) -> int:
 
 
 def finder(base: AnyPath) -> Callable[[str, bool], str | None]:
-    """A function that looks up a file (or a folder) as written, then from `base`; None: in neither place.
+    """Make a function that looks up a file (or a folder) as written, then from `base`; else None.
 
     Each folder is listed once: on a network, asking for 200,000 files one by one takes minutes.
     """
@@ -193,7 +197,7 @@ def write_index(path: AnyPath, clips: Iterable[Clip]) -> None:
 
     @cache  # many clips, few labels
     def relative_folder(label_folder: str) -> str:
-        # `..` needs resolved folders; the label itself isn't resolved: if it is a link, it keeps its name
+        # `..` needs resolved folders; the label isn't resolved: if it is a link, it keeps its name
         place = Path(label_folder)
         return Path(os.path.relpath(place.parent.resolve() / place.name, folder)).as_posix()
 

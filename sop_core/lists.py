@@ -1,7 +1,8 @@
 """Lists of videos: MUSIC's, VGGSound's, and the note of which clips are sections of one video.
 
-A VGGSound clip is a section of a video. `sections.csv` (rows `label/id,video`, no header) says which
-clips are sections, and of which video: `collect` writes it beside the videos, `preprocess` copies it.
+A VGGSound clip is a section of a video. `sections.csv` (rows `label/id,video`, no header) says
+which clips are sections, and of which video: `collect` writes it beside the videos, `preprocess`
+copies it.
 """
 
 import csv
@@ -32,7 +33,7 @@ class ListedVideo:
 
     @property
     def id(self) -> str:
-        """The file's name; for sections as VGGSound's users have it: `<youtube id>_<six digits>`."""
+        """The file's name; of a section `<youtube id>_<start, six digits>`, as in VGGSound."""
         return self.key if self.start is None else f"{self.key}_{self.start:06d}"
 
 

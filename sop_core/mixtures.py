@@ -1,7 +1,7 @@
 """Mix and separate: clips -> mixtures whose sources are known.
 
-Training draws mixtures without end from a seed; an evaluation reads them from a manifest (see `pairs`).
-No label is used to draw training's.
+Training draws mixtures without end from a seed; an evaluation reads them from a manifest (see
+`pairs`). No label is used to draw training's.
 """
 
 from typing import NamedTuple
@@ -22,11 +22,12 @@ ATTEMPTS = 10  # mixtures in a row that can't be read: then it's no longer this 
 
 
 class Listed(Dataset):
-    """The mixtures of a manifest as tensors, with no augmentation. One that can't be read raises SopError.
+    """The mixtures of a manifest as tensors, without augmentation; a broken file raises SopError.
 
-    An item has `sounds` float32 (N, L) before they are added up; `frames` uint8 (N, V, 3, image, image);
-    `jitter` float32 (N, 3), the colour jitter that frames are to be multiplied with (`apply_jitter`);
-    `names` of its clips; and `skipped`, which files could not be read, a line each.
+    An item has `sounds` float32 (N, L) before they are added up; `frames` uint8 (N, V, 3, image,
+    image); `jitter` float32 (N, 3), the colour jitter that frames are to be multiplied with
+    (`apply_jitter`); `names` of its clips; and `skipped`, which files could not be read, a line
+    each.
     """
 
     def __init__(self, mixtures: list[Mixture], config: Config):
@@ -50,16 +51,18 @@ class Draw(NamedTuple):
 
 
 class Training(Dataset):
-    """Training's mixtures, `epochs * epoch_size` of them; number i is the same at any number of workers.
+    """Training's `epochs * epoch_size` mixtures; number i is the same at any number of workers.
 
-    The first source goes through all clips, in a new order each round; the others are of any other videos.
-    In a share `config.silence` of them the last source is a silent scene, if there are any: its mask should
-    be empty. In a share `together` the pictures are side by side in one, as in a duet. In a share `noise`
-    there is noise that no picture shows. A mixture with a broken file is drawn again, and says so.
+    The first source goes through all clips, in a new order each round; the others are of any other
+    videos. In a share `config.silence` of them the last source is a silent scene, if there are any:
+    its mask should be empty. In a share `together` the pictures are side by side in one, as in a
+    duet. In a share `noise` there is noise that no picture shows. A mixture with a broken file is
+    drawn again, and says so.
 
-    An item is as `Listed`'s, and has `cells` bool (N, H, W), the part of the picture where each source is
-    (with `together`), `noise` float32 (L,) (with `noise`), and instead of frames and jitter `seen` float16
-    (N, V, C, H, W), the features of frames, if they were computed before (`looked`).
+    An item is as `Listed`'s, and has `cells` bool (N, H, W), the part of the picture where each
+    source is (with `together`), `noise` float32 (L,) (with `noise`), and instead of frames and
+    jitter `seen` float16 (N, V, C, H, W), the features of frames, if they were computed before
+    (`looked`).
 
     Its `config` is the given one's `training`.
     Warns: of clips whose sound can't be opened; they are left out.
@@ -122,7 +125,7 @@ class Training(Dataset):
         return draw_mixture(self.sounding, self.lengths, self.config, rng, first)
 
     def of_look(self, clip: int, look: int, together: bool = True) -> Generator:
-        """The random numbers of a look at a clip: partners (if `together`), then frame, crop, jitter of each."""
+        """Draws a look at a clip: partners (if `together`), then frame, crop and jitter of each."""
         return np.random.default_rng([self.config.seed, 6 if together else 5, clip, look])
 
     def read(self, draw: Draw) -> dict[str, np.ndarray]:
@@ -169,13 +172,17 @@ def _item(mixture: Mixture, arrays: dict[str, np.ndarray], skipped: list[str] = 
     return tensors | {"skipped": "\n".join(skipped), "names": _names(mixture)}
 
 
-# --- drawing a mixture -------------------------------------------------------------------------------
+# --- drawing a mixture
 
 
 def draw_mixture(
     clips: list[Clip], lengths: dict[Clip, int], config: Config, rng: Generator, first: int, differ: bool = False
 ) -> Mixture:
-    """The clip `first` and random others of other videos (with `differ`, of other labels), each from a random start."""
+    """The clip `first` and random clips of other videos, each from a random start.
+
+    Args:
+        differ: their labels differ, too.
+    """
     chosen = [first]
 
     def fits(i: int) -> bool:
@@ -189,16 +196,18 @@ def draw_mixture(
             fitting = list(filter(fits, range(len(clips))))
             if not fitting:
                 what = "video and another label" if differ else "video"
-                raise SopError(
-                    f"{clips[first].name}: no clip of another {what} to mix with {len(chosen)} of {config.sources}"
-                )
+                missing = f"to mix with {len(chosen)} of {config.sources}"
+                raise SopError(f"{clips[first].name}: no clip of another {what} {missing}")
             i = fitting[int(rng.integers(len(fitting)))]
         chosen.append(i)
     return tuple(draw_window(clips[i], lengths[clips[i]], config, rng) for i in chosen)
 
 
 def draw_noise(sounds: np.ndarray, rng: Generator) -> np.ndarray:
-    """Noise between white and brown, 15 dB softer to 12 dB louder than the sources are. Shape: (N, L) -> (L,)"""
+    """Noise between white and brown, 15 dB softer to 12 dB louder than the sources are.
+
+    Shape: (N, L) -> float32 (L,)
+    """
     size = sounds.shape[1]
     spectrum = rng.standard_normal((2, size // 2 + 1)) * np.linspace(1e-3, 1, size // 2 + 1) ** -rng.uniform(0, 1.2)
     noise = np.fft.irfft(spectrum[0] + 1j * spectrum[1], size)
@@ -206,7 +215,7 @@ def draw_noise(sounds: np.ndarray, rng: Generator) -> np.ndarray:
     return np.float32(noise * level / np.sqrt(np.square(noise).mean()))
 
 
-# --- reading a mixture -------------------------------------------------------------------------------
+# --- reading a mixture
 
 
 def sounds(mixture: Mixture, config: Config, rng: Generator | None = None) -> dict[str, np.ndarray]:
@@ -220,7 +229,11 @@ def sounds(mixture: Mixture, config: Config, rng: Generator | None = None) -> di
 def pictures(
     mixture: Mixture, config: Config, rng: Generator | None = None, together: bool = False
 ) -> dict[str, np.ndarray]:
-    """The frames of a mixture's sources and their colour jitter; with `together` side by side, the same for all."""
+    """The frames of a mixture's sources and their colour jitter.
+
+    Args:
+        together: all sources have the same frames, which show them side by side.
+    """
     parts = [read_frames(part, config, rng) for part in mixture]
     if together:
         one = side_by_side(parts, config)
@@ -243,7 +256,10 @@ def _edges(count: int, columns: int) -> list[int]:
 
 
 def shares(count: int, grid: tuple[int, int]) -> np.ndarray:
-    """Which cells of a picture belong to each of `count` that are side by side in it. Shape: bool (count, H, W)"""
+    """The cells of a picture that belong to each of `count` sources side by side in it.
+
+    Shape: bool (count, H, W)
+    """
     cells, edges = np.zeros((count, *grid), bool), _edges(count, grid[1])
     for n in range(count):
         cells[n, :, edges[n] : edges[n + 1]] = True
@@ -251,7 +267,7 @@ def shares(count: int, grid: tuple[int, int]) -> np.ndarray:
 
 
 def side_by_side(pictures: list[tuple[np.ndarray, np.ndarray]], config: Config) -> np.ndarray:
-    """Several sources' frames, each with its colour jitter, in one picture, from left to right (`shares`).
+    """Put several sources' frames, with their colour jitter, into one picture, from left to right.
 
     Shape: N times what `read_frames` gives -> uint8 (V, 3, image, image)
     """

@@ -1,4 +1,4 @@
-"""The mixtures of an evaluation: drawn once, then kept in a manifest, so that everybody measures the same ones."""
+"""The mixtures of an evaluation, and their manifest, by which everybody measures the same ones."""
 
 import csv
 import hashlib
@@ -19,8 +19,9 @@ from .windows import Mixture, Part, check_clips, may_miss, same_fps, same_rate
 def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any") -> list[Mixture]:
     """Draw `count` mixtures for an evaluation, by the config's seed.
 
-    No video is mixed with itself, no silent scene is used, and every clip is the first source about equally
-    often. With `pairs=published` the first `count` clips are, each with partners that may be any.
+    No video is mixed with itself, no silent scene is used, and every clip is the first source about
+    equally often. With `pairs=published` the first `count` clips are, each with partners that may
+    be any.
 
     Args:
         labels: `different` draws mixtures of N different instruments; else `any`.
@@ -30,9 +31,8 @@ def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any
     lengths = check_clips(clips, config)
     if config.pairs == "published":
         if labels != "any":
-            raise SopError(
-                f"mixtures of {labels} labels with pairs=published, which draws by number alone; leave --labels out"
-            )
+            rule = "pairs=published, which draws by number alone; leave --labels out"
+            raise SopError(f"mixtures of {labels} labels with {rule}")
         clips = clips[:count]
         starts = [Part(c, published.middle_start(c.n_frames, lengths[c], config)) for c in clips]
         return [
@@ -63,11 +63,13 @@ def write_pairs(path: AnyPath, mixtures: list[Mixture]) -> None:
 def read_pairs(path: AnyPath, clips: list[Clip], config: Config) -> list[Mixture]:
     """Read a manifest, of any numbers of sources, or a published list.
 
-    A published list has an index's columns N times (`AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`). Its clips are
-    known by the `label/id` that their paths end in, in whatever folder, and give the middle of their sound.
+    A published list has an index's columns N times (`AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`). Its
+    clips are known by the `label/id` that their paths end in, in whatever folder, and give the
+    middle of their sound.
 
-    Raises: SopError where the frames are at another rate, and naming the row where one can't be read, names
-        a clip that the index hasn't, or mixes a video with itself (but with `pairs=published`).
+    Raises: SopError where the frames are at another rate, and naming the row where one can't be
+        read, names a clip that the index hasn't, or mixes a video with itself (but with
+        `pairs=published`).
     """
     same_fps(clips, config)
     known = {c.name: c for c in clips}

@@ -1,4 +1,4 @@
-"""What only the profile `sop2018` does with clips: windows, loudness, crops and pairs of the released code.
+"""What only the profile `sop2018` does with clips: the released code's windows, crops and pairs.
 
 Source: dataset/base.py and dataset/music.py of https://github.com/hangzhaomit/Sound-of-Pixels
 """
@@ -12,7 +12,7 @@ from .config import Config
 
 
 def middle_start(n_frames: int, samples: int, config: Config) -> int:
-    """First sample of the window round the middle frame of a clip, within its `samples` of sound."""
+    """First sample of the window round a clip's middle frame, within its `samples` of sound."""
     middle = int((n_frames // 2 - 0.5) / config.fps * config.rate)
     return max(0, min(middle - config.samples // 2, samples - config.samples))
 
@@ -36,7 +36,8 @@ def change_sound(sound: np.ndarray, rng: Generator | None) -> np.ndarray:
 def crop_box(size: tuple[int, int], rng: Generator | None) -> tuple[float, float, float, float]:
     """The part of a picture (width, height) that is used, as (x0, y0, x1, y1) in pixels.
 
-    A square as high as the picture's short side, in the middle; with `rng`, a 1.1th of that, anywhere.
+    A square as high as the picture's short side, in the middle; with `rng`, a 1.1th of that,
+    anywhere.
     """
     side = min(size) / (1 if rng is None else 1.1)
     x, y = ((s - side) * (0.5 if rng is None else rng.random()) for s in size)

@@ -7,13 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-import pandas as pd
-
 from .clips import INDEX_SECTIONS, SOUNDS, Candidate, Clip, candidates, complete, write_index
 from .config import RATIO, SILENCE_LABEL, AnyPath
 from .errors import SopError
 from .lists import read_sections, read_vggsound, write_sections
-from .untrusted import from_cell
+from .untrusted import read_table
 
 SPLITS = ("train", "val", "test")
 DUETS = ("test", "train", "drop")
@@ -74,7 +72,7 @@ def split(
     for label in sorted(videos, key=lambda x: (len(videos[x]), x)):
         rng = random.Random(f"{seed}/{label}")
         split_of |= _divide(videos[label], split_of, val_ratio, test_ratio, rng)
-    # A label that shares all its videos with others may have none in train: then its first goes there
+    # A label that shares all its videos with others may have none in train: its first goes there
     for label in sorted(videos):
         free = sorted(videos[label] - given)
         if len(free) >= 2 and not any(split_of[video] == "train" for video in free):
@@ -120,8 +118,8 @@ def build_index(
             sections of one video. Without it, only those that `splits` or `collect`'s list names.
         val_ratio, seed, duet: as for `split`.
     Returns: {"train": path, "val": ..., "test": ..., "all": ...}.
-    Warns: by reason, of what is left out; of labels that are taken for duets; of too little to train
-        or test with.
+    Warns: by reason, of what is left out; of labels that are taken for duets; of too little to
+        train or test with.
     Raises: SopError if there are no clips, saying what was found, or if the options can't be.
     """
     data = Path(data)
@@ -134,7 +132,8 @@ def build_index(
     if duet not in DUETS:
         raise SopError(f"duets to {duet!r}: expected one of {', '.join(DUETS)}")
     if splits and test_ratio:
-        raise SopError(f"test_ratio={test_ratio} with {splits}: the list says what is tested; leave the ratio out")
+        hint = "the list says what is tested; leave the ratio out"
+        raise SopError(f"test_ratio={test_ratio} with {splits}: {hint}")
     own = read_splits(splits) if splits else {}
     # Find the clips
     found, known = candidates(data), read_sections(data)
@@ -144,9 +143,8 @@ def build_index(
     if not clips:
         raise SopError(nothing_found(data, whole, min_frames))
     if own and not any(c.id in own for c in clips):
-        raise SopError(
-            f"{splits}: names none of the {len(clips)} clips; expected ids like {clips[0].id}, of id and start"
-        )
+        expected = f"expected ids like {clips[0].id}, of id and start"
+        raise SopError(f"{splits}: names none of the {len(clips)} clips; {expected}")
     # Split them, say what looks wrong, write
     parts = dict(zip(SPLITS, split(clips, val_ratio, test_ratio, seed, duet, own), strict=True))
     placed = set().union(*parts.values())
@@ -157,14 +155,15 @@ def build_index(
     tested = {c.video for c in parts["test"] if not c.is_duet}
     if test_ratio and len(tested) < 2 <= len(parts["train"]):
         told.append(
-            f"{data}: {len(tested)} video(s) besides duets to test with, too few to mix: a label has one from "
-            "4 videos on. Measure on val.csv, which chooses the best epoch, or get more videos"
+            f"{data}: {len(tested)} video(s) besides duets to test with, too few to mix: a label "
+            "has one from 4 videos on. Measure on val.csv, which chooses the best epoch, or get "
+            "more videos"
         )
     if not parts["train"]:
         labels = ", ".join(sorted({c.label for c in clips})[:3])
         told.append(
-            f"{data}: nothing to train with; labels of two words ({labels}, ...) are taken for duets, which "
-            "only test. If each is one instrument, index with --duets train"
+            f"{data}: nothing to train with; labels of two words ({labels}, ...) are taken for "
+            "duets, which only test. If each is one instrument, index with --duets train"
         )
     for text in told:
         warnings.warn(text, stacklevel=2)
@@ -176,7 +175,7 @@ def build_index(
 
 
 def _sections(clips: list[Clip], splits: AnyPath | None, by_layout: bool) -> dict[str, str]:
-    """`label/id` -> video of clips that are sections, by the list `splits` or by their ids' layout."""
+    """`label/id` -> video of clips that are sections: by the list `splits` or their ids' layout."""
     listed = {video.id: video.key for video in read_vggsound([splits])} if splits else {}
     if by_layout:
         listed = {c.id: match[1] for c in clips if (match := SECTION.fullmatch(c.id))} | listed
@@ -205,17 +204,17 @@ def _like_sections(clips: list[Clip]) -> list[str]:
     if not several:
         return []
     return [
-        f"{sum(videos[v] for v in several)} clip(s) are named like VGGSound's sections (<YouTube id>_<start>) "
-        f"of {len(several)} video(s), {_some(several)}, and are taken for videos of their own; if they are "
-        "sections, index with --sections"
+        f"{sum(videos[v] for v in several)} clip(s) are named like VGGSound's sections "
+        f"(<YouTube id>_<start>) of {len(several)} video(s), {_some(several)}, and are taken for "
+        "videos of their own; if they are sections, index with --sections"
     ]
 
 
 def _like_duets(clips: list[Clip], labels: set[str]) -> list[str]:
-    """Labels of two words that may be one instrument, since at least one of the words is no label."""
+    """Labels of two words that may be one instrument, since one of the words is no label."""
     return [
-        f"{label!r} ({count} clip(s)) is taken for a duet, since it is two words; if it is one instrument, "
-        f"call it {label.replace(' ', '_')}, or index with --duets train"
+        f"{label!r} ({count} clip(s)) is taken for a duet, since it is two words; if it is one "
+        f"instrument, call it {label.replace(' ', '_')}, or index with --duets train"
         for label, count in sorted(Counter(c.label for c in clips if c.is_duet).items())
         if not labels.issuperset(label.split(" "))
     ]
@@ -231,8 +230,7 @@ def known_labels(data: AnyPath) -> set[str]:
     if not report.is_file():
         return set()
     try:
-        table = pd.read_csv(report, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
-        return {from_cell(label) for label in table.label if label}
+        return set(read_table(report).label) - {""}
     except (OSError, ValueError, AttributeError):
         return set()  # it only serves a hint
 
@@ -240,15 +238,15 @@ def known_labels(data: AnyPath) -> set[str]:
 def nothing_found(data: AnyPath, whole: list[Clip], min_frames: int) -> str:
     """Why a data folder gives no clips: the message of an error."""
     data = Path(data)
-    again = f"run `python -m sop_core preprocess VIDEOS --out {data}`"
+    command = f"`python -m sop_core preprocess VIDEOS --out {data}`"
     if not data.is_dir():
-        return f"{data}: no such folder; `python -m sop_core preprocess VIDEOS --out {data}` makes one"
+        return f"{data}: no such folder; {command} makes one"
     if whole:
-        most = max(c.n_frames for c in whole)
-        return f"{data}: none of its {len(whole)} clips has {min_frames} frames (at most {most}); ask for fewer"
+        n, most = len(whole), max(c.n_frames for c in whole)
+        return f"{data}: none of its {n} clips has {min_frames} frames (at most {most}); ask for fewer"
     sounds = sum(p.suffix in SOUNDS for p in data.glob("audio/*/*"))
     frames = sum(p.suffix == ".mp4" and p.is_dir() for p in data.glob("frames/*/*"))
     return (
-        f"{data}: no clips: {sounds} sounds in audio/<label>/ and {frames} folders in frames/<label>/, none of "
-        f"them a pair <id>.mp3 and <id>.mp4/*.jpg; {again} first"
+        f"{data}: no clips: {sounds} sounds in audio/<label>/ and {frames} folders in "
+        f"frames/<label>/, none of them a pair <id>.mp3 and <id>.mp4/*.jpg; run {command} first"
     )

@@ -1,4 +1,4 @@
-"""Windows of clips: whether clips can fill them, and how their sound and frames are read and augmented.
+"""Windows of clips: whether clips can fill them, and how they are read and augmented.
 
 A window is `config.samples` samples of a clip's sound, and the frames round its middle.
 """
@@ -28,11 +28,11 @@ class Part(NamedTuple):
 Mixture = tuple[Part, ...]
 
 
-# --- reading -----------------------------------------------------------------------------------------
+# --- reading
 
 
 def read_window(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A window's sound, frames and colour jitter (see `read_sound`, `read_frames`); with `rng`, augmented."""
+    """A window's sound, frames and colour jitter; with `rng`, augmented."""
     return read_sound(part, config, rng), *read_frames(part, config, rng)
 
 
@@ -65,14 +65,14 @@ def read_frames(part: Part, config: Config, rng: Generator | None = None) -> tup
 
 
 def frame_indices(start: int, n_frames: int, config: Config) -> np.ndarray:
-    """The V frames (from 0) round the middle of the window at sample `start`, within the clip's own."""
+    """The V frames (from 0) round the middle of the window that starts at sample `start`."""
     middle = (start + config.samples / 2) / config.rate * config.fps
     offsets = (np.arange(config.frames) - (config.frames - 1) / 2) * config.stride
     return np.floor(middle + offsets).astype(int).clip(0, n_frames - 1)
 
 
 def _crop_box(size: tuple[int, int], least: float, rng: Generator) -> tuple[float, float, float, float]:
-    """A random box (x0, y0, x1, y1) of any aspect with at least the share `least` of a picture's area."""
+    """A random box (x0, y0, x1, y1), of any aspect, with at least the share `least` of the area."""
     share = rng.uniform(least, 1)
     width = rng.uniform(share, 1)  # share of the width; what is left of `share` is taken from the height
     w, h = size[0] * width, size[1] * share / width
@@ -88,7 +88,7 @@ def draw_window(clip: Clip, samples: int, config: Config, rng: Generator) -> Par
     return Part(clip, int(rng.integers(first, last + 1)))
 
 
-# --- checks ------------------------------------------------------------------------------------------
+# --- checks
 
 
 def check_clips(clips: list[Clip], config: Config, leave_out: bool = False) -> dict[Clip, int]:
@@ -115,32 +115,35 @@ def check_clips(clips: list[Clip], config: Config, leave_out: bool = False) -> d
         same_rate(where, rate, config)
         if samples + may_miss(config) < config.samples:
             needs = f"{config.seconds:.2f} s ({config.samples:,} samples at {rate:,} Hz)"
-            least = math.ceil(config.seconds * config.fps)
-            raise SopError(f"{where}: {samples / rate:.2f} s of sound, needs {needs}; index with --min-frames {least}")
+            hint = f"index with --min-frames {math.ceil(config.seconds * config.fps)}"
+            raise SopError(f"{where}: {samples / rate:.2f} s of sound, needs {needs}; {hint}")
         lengths[clip] = samples
     videos = len({c.video for c in lengths if c.label != SILENCE_LABEL})
     if videos < config.sources:
-        raise SopError(f"{videos} video(s) that sound in the index, a mixture needs {config.sources} different ones")
+        needs = f"a mixture needs {config.sources} different ones"
+        raise SopError(f"{videos} video(s) that sound in the index, {needs}")
     return lengths
 
 
 def may_miss(config: Config) -> int:
-    """Samples by which a window may reach beyond its sound: another decoder may have given as many more."""
+    """Samples by which a window may reach beyond its sound: decoders differ by so many."""
     return int(media.CODEC_FRAMES * config.rate)
 
 
 def same_rate(where: str, rate: int, config: Config) -> None:
     """Raise SopError where a sound is not at the config's rate."""
     if rate != config.rate:
-        raise SopError(f"{where}: sound at {rate} Hz, expected {config.rate}; preprocess with --rate {config.rate}")
+        hint = f"preprocess with --rate {config.rate}"
+        raise SopError(f"{where}: sound at {rate} Hz, expected {config.rate}; {hint}")
 
 
 def same_fps(clips: Iterable[Clip], config: Config) -> None:
-    """Raise SopError where a data folder notes (`preprocess.json`) that its frames are not at the config's rate."""
+    """Raise SopError where a data folder notes that its frames are not at the config's rate."""
     for data in {folder for clip in clips for folder in clip.frames.absolute().parents[2:3]}:
         fps = noted_fps(data)
         if fps is not None and not math.isclose(fps, config.fps, rel_tol=1e-4):
             raise SopError(
-                f"{data}: its frames are {fps:g} a second (preprocess.json), the config {config.name} expects "
-                f"{config.fps:g}; preprocess with --fps {config.fps:g}, or train a model with --set fps={fps:g}"
+                f"{data}: its frames are {fps:g} a second (preprocess.json), the config "
+                f"{config.name} expects {config.fps:g}; preprocess with --fps {config.fps:g}, "
+                f"or train a model with --set fps={fps:g}"
             )
