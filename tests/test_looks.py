@@ -281,6 +281,7 @@ import sys
 from pathlib import Path
 from tiny import SEEING
 from sop_core import train
+from sop_core.clips import read_index
 clips = read_index(Path(sys.argv[1]))
 list(train.fit(SEEING, clips, clips, Path(sys.argv[2]), device="cpu"))
 """

@@ -77,6 +77,7 @@ import os, signal, sys
 from pathlib import Path
 from tiny import TINY
 from sop_core import checkpoint, objective, train
+from sop_core.clips import read_index
 where, clips = sys.argv[1], read_index(Path(sys.argv[2]))
 steps, step = [], objective.batch_loss
 def stop():
@@ -356,6 +357,7 @@ import torch
 from pathlib import Path
 from tiny import TINY
 from sop_core import train
+from sop_core.clips import read_index
 torch.set_num_threads(2)
 print((torch.rand(500, 500) @ torch.rand(500, 500)).sum())  # a kernel that has computed: its forks must not hang
 torch.cuda.device_count = lambda: 3  # a batch of 4, mixed twice, can be shared by 1 or 2
