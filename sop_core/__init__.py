@@ -2,9 +2,10 @@
 
     errors       SopError, the one exception; what the machine may lack
     config       every number of a run, with its unit; the presets MUSIC, VGGSOUND, DEMO
-    untrusted    text from outside: read, and made safe to print and to open in a spreadsheet
+    untrusted    text from outside, made safe to print
     mp3          windows of mp3 files
     media        video and audio files in and out
+    csvs         csv files, in and out
     lists        lists of videos: MUSIC's, VGGSound's; which clips are sections of one video
     collect      lists -> videos; photos -> silent scenes
     stage        pictures of the toy orchestra's players
@@ -22,7 +23,7 @@
     pairs        an evaluation's mixtures, and their manifest
     metrics      SDR, SIR, SAR; whether a map finds its box
     engine       devices, processes, precision: Hugging Face Accelerate
-    looks        what a frozen backbone sees of training's pictures, once
+    looks        precomputed features: what a frozen backbone makes of training's pictures
     objective    the loss of a batch: mix, look, ask back
     checkpoint   a run's folder
     weights      the authors' released model, as a checkpoint

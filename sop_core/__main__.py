@@ -18,7 +18,7 @@ from pathlib import Path
 from . import __version__
 from .config import BASELINES, CKPT, DEMO, MUSIC, PRESETS, RATIO, ROOT
 from .errors import SopError, Terminated, mend
-from .untrusted import lines, printable, write_table
+from .untrusted import lines, printable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -309,6 +309,7 @@ def index(args) -> None:
     from . import media
     from .check import check
     from .clips import read_index
+    from .csvs import write_table
     from .splits import build_index
 
     if args.data.is_file() and not args.check:

@@ -9,10 +9,10 @@ from tqdm.auto import tqdm
 
 from .clips import Candidate, candidates, clip_name, finder, frame_count, jpgs
 from .config import MUSIC, SILENCE_LABEL, AnyPath
+from .csvs import read_rows
 from .errors import SopError
 from .media import CODEC_FRAMES, frame_path, read_frames, read_sound, sound_length
 from .splits import nothing_found
-from .untrusted import read_rows
 
 SILENT_PEAK = 1e-4  # of full scale (-80 dB): a sound that stays below is no sound
 
@@ -44,14 +44,16 @@ def check(
         fps = noted_fps(where if where.is_dir() else first.parents[2])
     work = (joblib.delayed(problems)(candidate, seconds, fps) for candidate in found)
     reasons = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
-    for clip, told in zip(found, tqdm(reasons, "check", len(found), disable=not progress, unit="clip"), strict=True):
-        rows += [(kind, clip.name, reason) for kind, reason in told]
+    for clip, some in zip(found, tqdm(reasons, "check", len(found), disable=not progress, unit="clip"), strict=True):
+        rows += [(kind, clip.name, reason) for kind, reason in some]
     return pd.DataFrame(sorted(rows, key=lambda r: r[0] != "missing"), columns=["problem", "clip", "reason"])
 
 
 def _index(path: Path) -> tuple[list[tuple[str, str, str]], list[Candidate]]:
     """(rows that are none, as problems; the others) of an index."""
-    find, bad, found = finder(path.parent), [], []
+    find = finder(path.parent)
+    bad = []
+    found = []
     for number, row in read_rows(path):
         if len(row) == 3 and (n_frames := frame_count(row[2])):
             sound, frames = find(row[0], False), find(row[1], True)
@@ -76,7 +78,8 @@ def problems(clip: Candidate, seconds: float, fps: float | None) -> list[tuple[s
     """What is wrong with one clip: (missing or invalid, why)."""
     if not clip.sound or not clip.n_frames:
         return [("missing", "no frames" if clip.sound else "no sound")]
-    reasons, length = [], 0.0
+    reasons = []
+    length = 0.0
     # The sound: can it be read, is it long enough, is it to be heard?
     try:
         samples, rate = sound_length(clip.sound)

@@ -17,10 +17,10 @@ from safetensors.torch import save
 from . import media
 from .clips import Clip
 from .config import AnyPath, Config
+from .csvs import read_rows, write_rows
 from .engine import device_of
 from .errors import SopError
 from .nets import SoundOfPixels
-from .untrusted import read_rows
 
 BACKBONE = "backbone_digest"  # in the metadata of `model.safetensors`
 
@@ -69,11 +69,8 @@ def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume:
         raise SopError(f"{folder}: holds a run already; go on with --resume, or choose another --id, or delete it")
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        with (
-            media.whole(Path(folder, "clips.csv")) as part,
-            part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
-        ):
-            csv.writer(f).writerows((split, c.name, c.video) for split, mine in clips.items() for c in mine)
+        rows = ((split, c.name, c.video) for split, mine in clips.items() for c in mine)
+        write_rows(Path(folder, "clips.csv"), rows, end="\r\n")
         write_config(folder, config)
 
 

@@ -7,7 +7,6 @@ that folder, so that a data set can be moved. A clip's name is `label/id`, from 
 beside the index, says which clips are sections of one video.
 """
 
-import csv
 import glob
 import os
 from collections.abc import Callable, Iterable
@@ -19,10 +18,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from .config import AnyPath
+from .csvs import read_rows, write_rows
 from .errors import SopError
 from .lists import read_sections
-from .media import sound_length, whole
-from .untrusted import read_rows
+from .media import sound_length
 
 SOUNDS = (".flac", ".wav", ".mp3")  # where an id has several, the first of these is taken
 INDEX_SECTIONS = "index_sections.csv"  # as `sections.csv` of the data, at the time of indexing
@@ -135,7 +134,8 @@ def read_index(path: AnyPath) -> list[Clip]:
     path = Path(path)
     if not path.exists():
         raise SopError(f"{path}: no such index; `python -m sop_core index DATA` makes one")
-    sections, find = read_sections(path.parent, INDEX_SECTIONS), finder(path.parent)
+    sections = read_sections(path.parent, INDEX_SECTIONS)
+    find = finder(path.parent)
     clips = []
     for number, row in read_rows(path):
         where = f"{path} row {number}"
@@ -206,11 +206,7 @@ def write_index(path: AnyPath, clips: Iterable[Clip]) -> None:
         return f"{relative_folder(label_folder)}/{last}"
 
     rows = ((relative(c.sound_path), relative(c.frames_path), c.n_frames) for c in clips)
-    with (
-        whole(path) as part,
-        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
-    ):
-        csv.writer(f, lineterminator="\n").writerows(rows)
+    write_rows(path, rows)
 
 
 def summary(clips: Iterable[Clip]) -> pd.DataFrame:

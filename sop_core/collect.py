@@ -31,10 +31,10 @@ from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 from .config import SILENCE_LABEL, AnyPath
+from .csvs import read_table, write_table
 from .errors import SopError
 from .lists import ListedVideo, note_sections
 from .media import sha256, sweep, video_seconds, whole, write_video
-from .untrusted import read_table, write_table
 
 GONE = ("unavailable", "private")
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
@@ -120,7 +120,8 @@ def _all(
         work: gives a video's row of the report, from the video and its row of an earlier report.
     """
     wanted = {(v.id, v.label): v for v in videos}  # once each: no two workers on one file
-    earlier, rows = _earlier(out), {}
+    earlier = _earlier(out)
+    rows = {}
     others = [row for key, row in earlier.items() if key not in wanted]
 
     def save() -> pd.DataFrame:
@@ -132,7 +133,8 @@ def _all(
 
     for folder in (out, *out.glob("*/")):
         sweep(folder)
-    pool, saved = ThreadPoolExecutor(max(1, jobs)), time.monotonic()
+    pool = ThreadPoolExecutor(max(1, jobs))
+    saved = time.monotonic()
     try:
         todo = {pool.submit(work, v, earlier.get(key)): key for key, v in wanted.items()}
         for done in tqdm(as_completed(todo), "collect", len(todo), unit="video", disable=not progress):
@@ -148,7 +150,8 @@ def _all(
 
 def summary(report: pd.DataFrame) -> str:
     """What came of it, in a line or two: how many are there, which share is gone, what failed."""
-    n, count = len(report), Counter(report.status)
+    n = len(report)
+    count = Counter(report.status)
     gone = sum(count[status] for status in GONE)
     text = f"{count['ok']:,} of {n:,} videos are there; {gone:,} ({100 * gone / n:.1f} %) are gone"
     if gone:

@@ -22,13 +22,13 @@ from accelerate import Accelerator
 from . import __version__, checkpoint, media, tables
 from .clips import Clip
 from .config import AnyPath
+from .csvs import write_table
 from .duets import CLAIM, Source, score_duets, with_truth
 from .errors import SopError
 from .journal import Journal
 from .methods import score_pairs
 from .nets import SoundOfPixels
 from .pairs import pairs_hash, repeats
-from .untrusted import write_table
 from .windows import Mixture, Part
 
 

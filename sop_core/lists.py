@@ -5,7 +5,6 @@ which clips are sections, and of which video: `collect` writes it beside the vid
 copies it.
 """
 
-import csv
 import json
 import re
 from collections.abc import Iterable
@@ -15,9 +14,8 @@ from pathlib import Path
 import msgspec
 
 from .config import AnyPath
+from .csvs import cell, from_cell, read_rows, write_rows
 from .errors import SopError
-from .media import whole
-from .untrusted import cell, from_cell, read_rows
 
 SECTIONS = "sections.csv"
 
@@ -100,12 +98,7 @@ def write_sections(folder: AnyPath, sections: dict[str, str], name: str = SECTIO
     if not sections:
         path.unlink(missing_ok=True)
         return
-    with (
-        whole(path) as part,
-        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
-    ):
-        rows = ((cell(clip), video) for clip, video in sorted(sections.items()))
-        csv.writer(f, lineterminator="\n").writerows(rows)
+    write_rows(path, ((cell(clip), video) for clip, video in sorted(sections.items())))
 
 
 def note_sections(folder: AnyPath, sections: dict[str, str]) -> None:

@@ -68,7 +68,8 @@ def look_once(data: Training, eyes: Eyes, engine: Accelerator) -> Looks:
     Of several processes the first one of each machine computes, and the others wait for its file.
     Raises: SopError where the disk has no room, or the folder can't be written.
     """
-    config, clips = data.config, list(data.numbers)
+    config = data.config
+    clips = list(data.numbers)
     folder = _folder(clips)
     path = folder / f"{_key(config, clips, eyes)}.npy"
     if engine.is_local_main_process and not path.exists():
@@ -112,7 +113,9 @@ class _Pictures(Dataset):
     """
 
     def __init__(self, data: Training):
-        self.data, self.config, self.clips = data, replace(data.config, frames=1), list(data.numbers)
+        self.data = data
+        self.config = replace(data.config, frames=1)
+        self.clips = list(data.numbers)
         self.count = data.config.looks + together_looks(data.config)
 
     def __len__(self) -> int:
@@ -120,12 +123,13 @@ class _Pictures(Dataset):
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
         config, data = self.config, self.data
-        clip, silent = self.clips[i], i >= len(data.sounding)
-        pictures, unread = np.zeros((self.count, 3, config.image, config.image), np.uint8), []
+        silent = i >= len(data.sounding)
+        pictures = np.zeros((self.count, 3, config.image, config.image), np.uint8)
+        unread = []
         for k in range(config.looks if silent else self.count):
             beside = k >= config.looks
             rng = data.of_look(i, k - config.looks if beside else k, beside)
-            parts = data.mixture(i, rng) if beside else [data.part(clip, rng)]
+            parts = data.mixture(i, rng) if beside else [data.part(self.clips[i], rng)]
             try:
                 pictures[k] = side_by_side([read_frames(part, config, rng) for part in parts], config)[0]
             except SopError:  # training says so, when it comes to it
@@ -136,7 +140,8 @@ class _Pictures(Dataset):
 @torch.inference_mode()
 def _write(path: Path, data: Training, eyes: Eyes, engine: Accelerator) -> None:
     """Row after row, a clip each; what a killed run has finished is kept. Raises OSError."""
-    config, pictures = data.config, _Pictures(data)
+    config = data.config
+    pictures = _Pictures(data)
     shape = (len(pictures), pictures.count, eyes.fc[0].num_features, *config.grid)
     row = 2 * math.prod(shape[1:])  # bytes
     path.parent.mkdir(exist_ok=True)
@@ -154,7 +159,8 @@ def _write(path: Path, data: Training, eyes: Eyes, engine: Accelerator) -> None:
             f.truncate(0)
             f.write(head)
         f.truncate(len(head) + done * row)  # of a row that was cut off nothing is left
-        needed, free = (len(pictures) - done) * row, shutil.disk_usage(path.parent).free
+        needed = (len(pictures) - done) * row
+        free = shutil.disk_usage(path.parent).free
         if needed > free:
             raise OSError(errno.ENOSPC, f"it needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} are free")
         rest = Subset(pictures, range(done, len(pictures)))

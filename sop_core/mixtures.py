@@ -130,7 +130,8 @@ class Training(Dataset):
 
     def read(self, draw: Draw) -> dict[str, np.ndarray]:
         """The arrays of one mixture. Raises SopError where a file can't be read."""
-        config, n = self.config, len(draw.mixture)
+        config = self.config
+        n = len(draw.mixture)
         arrays = sounds(draw.mixture, config, draw.rng)
         if self.looked:
             arrays["seen"] = self._seen(draw)
@@ -146,7 +147,8 @@ class Training(Dataset):
 
     def _seen(self, draw: Draw) -> np.ndarray:
         """Precomputed features of a mixture's frames. Shape: float16 (N, V, C, H, W)"""
-        clips, config = [self.numbers[part.clip] for part in draw.mixture], self.config
+        clips = [self.numbers[part.clip] for part in draw.mixture]
+        config = self.config
         if draw.together:
             one = self.looked.side_by_side(clips[0], draw.look)  # (C, H, W)
             seen = np.broadcast_to(one, (len(clips), config.frames, *one.shape)).copy()
@@ -260,7 +262,8 @@ def shares(count: int, grid: tuple[int, int]) -> np.ndarray:
 
     Shape: bool (count, H, W)
     """
-    cells, edges = np.zeros((count, *grid), bool), _edges(count, grid[1])
+    cells = np.zeros((count, *grid), bool)
+    edges = _edges(count, grid[1])
     for n in range(count):
         cells[n, :, edges[n] : edges[n + 1]] = True
     return cells

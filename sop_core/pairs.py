@@ -1,6 +1,5 @@
 """The mixtures of an evaluation, and their manifest, by which everybody measures the same ones."""
 
-import csv
 import hashlib
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -10,9 +9,9 @@ import numpy as np
 from . import media, published
 from .clips import Clip
 from .config import SILENCE_LABEL, AnyPath, Config
+from .csvs import cell, from_cell, read_rows, write_rows
 from .errors import SopError
 from .mixtures import draw_mixture
-from .untrusted import cell, from_cell, read_rows
 from .windows import Mixture, Part, check_clips, may_miss, same_fps, same_rate
 
 
@@ -56,8 +55,7 @@ def write_pairs(path: AnyPath, mixtures: list[Mixture]) -> None:
 
     A clip is `label/id`, a start is in samples.
     """
-    with media.whole(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
-        csv.writer(f).writerows([cell(value) for value in row] for row in _rows(mixtures))
+    write_rows(path, ([cell(value) for value in row] for row in _rows(mixtures)), end="\r\n")
 
 
 def read_pairs(path: AnyPath, clips: list[Clip], config: Config) -> list[Mixture]:

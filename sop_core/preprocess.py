@@ -18,11 +18,12 @@ import simplejpeg
 from tqdm.auto import tqdm
 
 from .config import AnyPath
+from .csvs import write_table
 from .errors import SopError, mend
 from .lists import note_sections, read_sections
 from .media import SOUND_KINDS, frame_path, frames_within, sound_length, sound_writer, stream, sweep, whole
 from .mp3 import BIT_RATES
-from .untrusted import printable, write_table
+from .untrusted import printable
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
 QUALITY = 90  # of the jpgs
@@ -102,18 +103,19 @@ def preprocess(
     finally:
         rows.close()  # ends the processes, where there are any
         _sweep(out)
-    told = pd.DataFrame(done).sort_values(["label", "id"], ignore_index=True)
-    report, lacking = told.drop(columns="mend"), told[told.mend != ""]
+    table = pd.DataFrame(done).sort_values(["label", "id"], ignore_index=True)
+    report = table.drop(columns="mend")
+    by_machine = table[table.mend != ""]
     try:
         with whole(out / "preprocess_report.csv") as part:
             write_table(part, report)
     except OSError:
-        if lacking.empty:  # else it is the same, and said below
+        if by_machine.empty:  # else it is the same, and said below
             raise
-    if len(lacking):
-        first = lacking.iloc[0]
+    if len(by_machine):
+        first = by_machine.iloc[0]
         raise SopError(
-            f"{out}: {len(lacking)} of {len(report)} videos failed for this machine's sake, "
+            f"{out}: {len(by_machine)} of {len(report)} videos failed for this machine's sake, "
             f"not for theirs; the first, {first.label}/{first.id}: {first.reason}; {first.mend}, "
             "and run again"
         )
@@ -182,7 +184,9 @@ def find_videos(videos: AnyPath) -> list[tuple[Path, str]]:
     videos = Path(videos)
     if not videos.is_dir():
         raise SopError(f"{videos}: no such folder; expected videos as {videos}/<label>/<id>.mp4")
-    root, taken, found = videos.resolve(), set(), []
+    root = videos.resolve()
+    taken = set()
+    found = []
     for path in sorted(videos.glob("*/*")):
         if path.suffix.lower() not in VIDEOS or path.name.startswith(".") or path.parent.name.startswith("."):
             continue
@@ -200,7 +204,8 @@ def find_videos(videos: AnyPath) -> list[tuple[Path, str]]:
 
 def _same_options(out: Path, options: Options) -> None:
     """Note the options in `out`, or raise SopError if clips there were made with others."""
-    place, now = out / "preprocess.json", asdict(options)
+    place = out / "preprocess.json"
+    now = asdict(options)
     if place.exists() and any(out.glob("frames/*/[!.]*")):
         try:
             before = BEFORE | json.loads(place.read_text())

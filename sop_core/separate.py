@@ -17,9 +17,10 @@ from . import checkpoint, media, orchestra, show
 from .band import Source
 from .clusters import SILENT_SHARE
 from .config import SILENCE_LABEL, AnyPath
+from .csvs import write_table
 from .errors import SopError
 from .localize import Cell, Scene
-from .untrusted import printable, write_table
+from .untrusted import printable
 
 FPS = 25.0  # of an mp4
 NAMED = 12  # labels that a sentence lists at most

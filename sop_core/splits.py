@@ -9,9 +9,9 @@ from pathlib import Path
 
 from .clips import INDEX_SECTIONS, SOUNDS, Candidate, Clip, candidates, complete, write_index
 from .config import RATIO, SILENCE_LABEL, AnyPath
+from .csvs import read_table
 from .errors import SopError
 from .lists import read_sections, read_vggsound, write_sections
-from .untrusted import read_table
 
 SPLITS = ("train", "val", "test")
 DUETS = ("test", "train", "drop")
@@ -87,7 +87,8 @@ def _divide(
     free = sorted(videos - split_of.keys())
     rng.shuffle(free)
     have = Counter(split_of[v] for v in videos if v in split_of)
-    n, train = len(videos), not have["train"]  # train keeps one
+    n = len(videos)
+    train = not have["train"]  # train keeps one
     val = max(round(n * val_ratio), val_ratio > 0 and n >= 3) - have["val"]
     val = max(0, min(val, len(free) - train))
     test = max(round(n * test_ratio), test_ratio > 0 and n >= 4) - have["test"]
@@ -136,7 +137,8 @@ def build_index(
         raise SopError(f"test_ratio={test_ratio} with {splits}: {hint}")
     own = read_splits(splits) if splits else {}
     # Find the clips
-    found, known = candidates(data), read_sections(data)
+    found = candidates(data)
+    known = read_sections(data)
     known |= _sections(complete(found, {}), splits, sections)
     whole = complete(found, known)
     clips = [c for c in whole if c.n_frames >= min_frames]
@@ -149,24 +151,24 @@ def build_index(
     parts = dict(zip(SPLITS, split(clips, val_ratio, test_ratio, seed, duet, own), strict=True))
     placed = set().union(*parts.values())
     parts["all"] = [c for c in clips if c in placed]
-    told = [*_left_out(found, whole, clips, placed, min_frames), *_like_sections(clips)]
+    notes = [*_left_out(found, whole, clips, placed, min_frames), *_like_sections(clips)]
     if duet != "train":
-        told += _like_duets(clips, known_labels(data) | {c.label for c in whole})
+        notes += _like_duets(clips, known_labels(data) | {c.label for c in whole})
     tested = {c.video for c in parts["test"] if not c.is_duet}
     if test_ratio and len(tested) < 2 <= len(parts["train"]):
-        told.append(
+        notes.append(
             f"{data}: {len(tested)} video(s) besides duets to test with, too few to mix: a label "
             "has one from 4 videos on. Measure on val.csv, which chooses the best epoch, or get "
             "more videos"
         )
     if not parts["train"]:
         labels = ", ".join(sorted({c.label for c in clips})[:3])
-        told.append(
+        notes.append(
             f"{data}: nothing to train with; labels of two words ({labels}, ...) are taken for "
             "duets, which only test. If each is one instrument, index with --duets train"
         )
-    for text in told:
-        warnings.warn(text, stacklevel=2)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
     write_sections(out, known, INDEX_SECTIONS)
     paths = {name: out / f"{name}.csv" for name in parts}
     for name, path in paths.items():
@@ -186,7 +188,8 @@ def _left_out(
     found: list[Candidate], whole: list[Clip], clips: list[Clip], placed: set[Clip], min_frames: int
 ) -> list[str]:
     """What is in no index, by reason."""
-    enough, rest = set(clips), [c for c in clips if c not in placed]
+    enough = set(clips)
+    rest = [c for c in clips if c not in placed]
     reasons = {
         f"fewer than {min_frames} frames (--min-frames)": [c.name for c in whole if c not in enough],
         "sound without frames": [c.name for c in found if c.sound and not c.n_frames],
@@ -242,7 +245,8 @@ def nothing_found(data: AnyPath, whole: list[Clip], min_frames: int) -> str:
     if not data.is_dir():
         return f"{data}: no such folder; {command} makes one"
     if whole:
-        n, most = len(whole), max(c.n_frames for c in whole)
+        n = len(whole)
+        most = max(c.n_frames for c in whole)
         return f"{data}: none of its {n} clips has {min_frames} frames (at most {most}); ask for fewer"
     sounds = sum(p.suffix in SOUNDS for p in data.glob("audio/*/*"))
     frames = sum(p.suffix == ".mp4" and p.is_dir() for p in data.glob("frames/*/*"))

@@ -50,7 +50,9 @@ def read_frames(part: Part, config: Config, rng: Generator | None = None) -> tup
     With `rng` the frames are cropped and mirrored at random, and the jitter isn't 1.
     Shape: uint8 (V, 3, image, image), float32 (3,)
     """
-    folder, box, jitter = part.clip.frames, None, np.ones(3, np.float32)
+    folder = part.clip.frames
+    box = None
+    jitter = np.ones(3, np.float32)
     if config.clips == "published":
         box = published.crop_box(media.frame_size(folder), rng)
     elif rng is not None:
@@ -82,9 +84,8 @@ def _crop_box(size: tuple[int, int], least: float, rng: Generator) -> tuple[floa
 
 def draw_window(clip: Clip, samples: int, config: Config, rng: Generator) -> Part:
     """A random window of a clip that has `samples` of sound."""
-    first, last = 0, max(0, samples - config.samples)
-    if config.clips == "published":
-        first, last = published.start_range(last, config)
+    last = max(0, samples - config.samples)
+    first, last = published.start_range(last, config) if config.clips == "published" else (0, last)
     return Part(clip, int(rng.integers(first, last + 1)))
 
 

@@ -381,7 +381,7 @@ def test_names_reach_neither_the_terminal_nor_a_spreadsheet_alive(tmp_path, caps
     said = capsys.readouterr().out
     assert r"=1+cmd \x1b[2J\u202e/a\x1b]0;x\x07: not a video file" in said and said.replace("\n", "").isprintable()
     assert f"'{evil}" in (tmp_path / "d" / "preprocess_report.csv").read_text()
-    assert evil in known_labels(tmp_path / "d", [])
+    assert evil in known_labels(tmp_path / "d")
 
 
 TERMINATED = """
