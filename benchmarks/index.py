@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from sop_core import index, media
+from sop_core import media
+from sop_core.clips import read_index
+from sop_core.splits import build_index
 
 
 def make_tree(data: Path, clips: int, frames: int) -> None:
@@ -60,9 +62,9 @@ def main() -> None:
         data = Path(folder) / "data"
         data.mkdir()
         clock("make the tree", lambda: make_tree(data, args.clips, args.frames))
-        paths = clock("build_index", lambda: index.build_index(data))
+        paths = clock("build_index", lambda: build_index(data))
         for _ in range(3):
-            clips = clock("read_index", lambda: index.read_index(paths["all"]))
+            clips = clock("read_index", lambda: read_index(paths["all"]))
         assert len(clips) == args.clips
 
 

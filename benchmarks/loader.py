@@ -20,9 +20,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from sop_core import media, mixing
+from sop_core import media
+from sop_core.clips import Clip
 from sop_core.config import MUSIC
-from sop_core.index import Clip
+from sop_core.mixtures import Training
+from sop_core.windows import frame_indices, read_window
 
 PAPER = replace(MUSIC, looks=0, together=0.0, noise=0.0)  # both roads read the same pictures, each of them alone
 SECONDS, JPG = 90, 23_000  # of sound a clip, bytes a frame
@@ -61,7 +63,7 @@ def _size(picture: Image.Image, quality: int) -> int:
 class Plain(Dataset):
     """What the published loader does for one item, with today's libraries."""
 
-    def __init__(self, data: mixing.Mixtures):
+    def __init__(self, data: Training):
         self.data = data
 
     def __len__(self) -> int:
@@ -73,7 +75,7 @@ class Plain(Dataset):
         for clip, start in mixture:
             whole, _ = librosa.load(clip.sound, sr=None, mono=True)
             sounds.append(whole[start : start + config.samples])
-            for k in mixing.frame_indices(start, clip.n_frames, config):
+            for k in frame_indices(start, clip.n_frames, config):
                 with Image.open(media.frame_path(clip.frames, int(k))) as picture:
                     small = picture.convert("RGB").resize((config.image, config.image), Image.Resampling.BILINEAR)
                 frames.append(torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255)
@@ -95,7 +97,7 @@ def rate(data: Dataset, workers: int, seconds: float) -> float:
     return done / (time.perf_counter() - began)
 
 
-def breakdown(data: mixing.Mixtures) -> dict[str, float]:
+def breakdown(data: Training) -> dict[str, float]:
     """Milliseconds a mixture, by part, each alone in this process."""
     config = PAPER
     parts = [part for i in range(40) for part in data.draw(i).mixture]
@@ -110,9 +112,9 @@ def breakdown(data: mixing.Mixtures) -> dict[str, float]:
         times[name] = 2e3 * median(spent)  # two parts a mixture
 
     def indices(part):
-        return mixing.frame_indices(part.start, part.clip.n_frames, config)
+        return frame_indices(part.start, part.clip.n_frames, config)
 
-    clock("whole part, augmented", lambda p: mixing.load(p, config, np.random.default_rng(0)))
+    clock("whole part, augmented", lambda p: read_window(p, config, np.random.default_rng(0)))
     for kind in media.SOUND_KINDS:
         clock(
             f"window of {kind}",
@@ -135,7 +137,7 @@ def main() -> None:
         sizes = [p.stat().st_size for c in clips for p in c.frames.iterdir()]
         mp3 = np.mean([c.sound.stat().st_size for c in clips])
         print(f"{len(clips)} clips: {np.mean(sizes) / 1e3:.1f} KB a jpg, {mp3 / 1e3:.0f} KB an mp3 of {SECONDS} s\n")
-        data = mixing.Training(clips, PAPER)
+        data = Training(clips, PAPER)
         print(f"{'workers':<10}{'plain':>10}{'sop_core':>10}{'ratio':>8}   (mixtures of two a second)")
         for workers in args.workers:
             plain, ours = (rate(d, workers, args.seconds) for d in (Plain(data), data))

@@ -69,7 +69,7 @@ def road(name: str, args) -> dict:
     else:
         shape = (b, 2, v, 3, config.image, config.image)
         batch["frames"] = torch.randint(0, 255, shape, dtype=torch.uint8, device=device)
-        batch["light"] = torch.ones(b, 2, 3, device=device)
+        batch["jitter"] = torch.ones(b, 2, 3, device=device)
     if name != "plain":
         batch["cells"] = torch.ones(b, 2, *grid, dtype=torch.bool, device=device)
         batch["noise"] = torch.zeros(b, config.samples, device=device)

@@ -12,14 +12,19 @@
         stage        places, light, players side by side
         render       one clip in memory, its files, the data set
     preprocess   videos -> frames/ and audio/
-    index        clips -> train.csv, val.csv, test.csv
+    clips        clips, in a data folder or in an index
+    splits       clips -> train.csv, val.csv, test.csv
+    check        what is wrong with clips
     spectrogram  STFT, its inverse, the log-frequency warp
     masks        what the nets should say, how it is applied, how far off they are
     nets         sound U-Net, pretrained eyes (or the published ResNet-18), linear synthesizer, and the three together
-    mixing       clips -> mixtures to be separated again; the pair manifest of an evaluation
+    published    what only the profile sop2018 does with clips
+    windows      windows of clips: checked, read, augmented
+    mixtures     clips -> training's mixtures, to be separated again
+    pairs        an evaluation's mixtures, and their manifest
     metrics      SDR, SIR, SAR; whether a map finds its box
     engine       devices, processes, precision: Hugging Face Accelerate
-    looks        what a frozen backbone sees of training's pictures, once
+    looks        precomputed features: what a frozen backbone makes of training's pictures
     objective    the loss of a batch: mix, look, ask back
     checkpoint   a run's folder
     weights      the authors' released model, as a checkpoint

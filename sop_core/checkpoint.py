@@ -21,10 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from . import media
+from .clips import Clip
 from .config import AnyPath, Config
+from .csvs import read_rows, write_rows
 from .engine import device_of
 from .errors import SopError
-from .index import Clip
 from .nets import SoundOfPixels
 
 BACKBONE = "backbone_digest"  # in the metadata of `model.safetensors`

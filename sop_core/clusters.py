@@ -18,7 +18,7 @@ from .errors import SopError
 from .features import Channels
 from .nets import SoundOfPixels
 
-SILENT = 0.01  # the share of a mixture's energy under which a region counts as silent
+SILENT_SHARE = 0.01  # the share of a mixture's energy under which a region counts as silent
 BINS = 1024  # at which masks are compared
 # Cosine distance of two clusters' masks, on average, under which they are one. On the demo's test videos, two seeds: at 0.25 one
 # sound in 22 of 24 solos and two in 21 of 24 duets; at 0.15 in 20 and 14, at 0.4 in 24 and 17.
@@ -74,7 +74,7 @@ def find(scene: Sounding, count: int | None) -> Clusters:
     regions = [labels == k for k in range(found)]
     powers = scene.powers_of(regions).sum(1, dtype=np.float64) if regions else np.zeros(1)
     shares = powers[:-1] / max(powers[-1], 1e-12)
-    order = [k for k in np.argsort(-shares, kind="stable")[: count or MOST] if count or shares[k] > SILENT]
+    order = [k for k in np.argsort(-shares, kind="stable")[: count or MOST] if count or shares[k] > SILENT_SHARE]
     regions = [regions[k] for k in order]
     frames = scene.first + scene.instants() * scene.model.config.rate / scene.model.config.hop
     # A window is on the screen from the middle of what it shares with the one before.
@@ -92,7 +92,7 @@ def _loud(scene: Sounding, spans: list[tuple[int, int]]) -> np.ndarray:
     for i, (first, last) in enumerate(spans):
         here = powers[:, max(0, first - scene.first) : max(0, last - scene.first)]
         if here.shape[1] and here[-1].mean() > least:
-            found[i] = (here[:-1].mean(1) > SILENT * here[-1].mean()).reshape(scene.grid)
+            found[i] = (here[:-1].mean(1) > SILENT_SHARE * here[-1].mean()).reshape(scene.grid)
     return found
 
 

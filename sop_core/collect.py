@@ -3,23 +3,21 @@
     music.json, vggsound.csv  ->  VIDEOS/<label>/<id>.mp4
     PHOTOS/**/*.jpg           ->  VIDEOS/silence/<name>.mp4
 
-A VGGSound clip is a section of a video. `sections.csv` (rows `label/id,video`, no header) says which clips are one and of
-which video: `collect` writes it beside the videos, and it goes along to what is preprocessed and indexed of them.
-
-Videos vanish, and nothing stops the rest: `VIDEOS/collect_report.csv` says of every one what became of it. A second run
-fetches what is missing; what was unavailable or private the last time is taken to be gone.
-Downloading is yt-dlp's, cutting and joining ffmpeg's (both come with the extra `collect`).
+Videos vanish, and nothing stops the rest: `VIDEOS/collect_report.csv` says of every one what became
+of it. A second run fetches what is missing; what was unavailable or private the last time is taken
+to be gone. Downloading is yt-dlp's, cutting and joining ffmpeg's (both come with the extra
+`collect`).
 """
 
-import csv
 import hashlib
 import itertools
-import json
+import logging
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,41 +30,30 @@ import pandas as pd
 from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
-from .config import SILENCE, AnyPath
+from .config import SILENCE_LABEL, AnyPath
+from .csvs import read_table, write_table
 from .errors import SopError
+from .lists import ListedVideo, note_sections
 from .media import sha256, sweep, video_seconds, whole, write_video
-from .untrusted import cell, from_cell, write_table
 
 GONE = ("unavailable", "private")
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
 SECTION = 10.0  # seconds of a VGGSound clip
 HEIGHT = 360  # pixels, at most: training sees 224
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
-REPORT, SECTIONS = "collect_report.csv", "sections.csv"
+REPORT = "collect_report.csv"
+LABEL = r"(?![.-])[^/\\\0-\x1f:\ud800-\udfff]{1,100}"  # what can be the name of a folder
 # Worth another try at once.
 PASSING = r"HTTP Error (429|5\d\d)|timed out|reset by peer|connection refused|name resolution"
-# What yt-dlp says, and what it means. The first that fits counts; what has failed may be there when asked otherwise.
+# What yt-dlp says, and what it means. The first that fits counts; what has failed may be there
+# when asked otherwise.
 MEANING = {
     "private": r"private video|members.only|join this channel|granted access",
     "failed": r"HTTP Error (403|429|5\d\d)|sign in|cookies|rate.limit|too many requests|try again|"
     r"in your country|requested format|on this app|proxy",
-    "unavailable": r"unavailable|not available|no longer|removed|terminated|deleted|does not exist|HTTP Error 4(04|10)",
+    "unavailable": r"unavailable|not available|no longer|removed|terminated|deleted|does not exist|"
+    r"HTTP Error 4(04|10)",
 }
-
-
-@dataclass(frozen=True)
-class Video:
-    """One line of a list: a YouTube id, its label, and where the section starts, in seconds (None: all of the video)."""
-
-    key: str
-    label: str
-    start: int | None = None
-    split: str = ""  # the list's own, if it has one
-
-    @property
-    def id(self) -> str:
-        """The file's name, as VGGSound's users have it for sections: `<youtube id>_<start, six digits>`."""
-        return self.key if self.start is None else f"{self.key}_{self.start:06d}"
 
 
 @dataclass(frozen=True)
@@ -83,138 +70,71 @@ class How:
     again: bool = False  # ask again for what was gone the last time
 
 
-def read_music(paths: Iterable[AnyPath]) -> list[Video]:
-    """MUSIC's lists: `{"videos": {"<label>": ["<youtube id>", ...]}}`, a duet's label is its two with a blank between.
+def collect(videos: list[ListedVideo], out: AnyPath, how: How | None = None, progress: bool = True) -> pd.DataFrame:
+    """Fetch what is missing of `videos` into `out/<label>/<id>.mp4`, at most 360 pixels high.
 
-    Raises SopError naming the file where one isn't that.
-    """
-    found = {}
-    for path in paths:
-        try:
-            lists = json.loads(Path(path).read_text(encoding="utf-8"))["videos"]
-            rows = [(label, key) for label, keys in lists.items() for key in keys]
-            if not all(isinstance(keys, list) for keys in lists.values()) or not all(
-                isinstance(k, str) for _, k in rows
-            ):
-                raise TypeError("ids that are no list of texts")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
-            raise SopError(f'{path}: expected {{"videos": {{"<label>": ["<youtube id>", ...]}}}} ({e!r})') from None
-        found |= dict.fromkeys(Video(key, label) for label, key in rows)
-    return _some(found, paths)
-
-
-def read_vggsound(paths: Iterable[AnyPath]) -> list[Video]:
-    """VGGSound's list: rows `youtube_id,start_seconds,label,split`, no header. Raises SopError naming file and row."""
-    found = {}
-    for path in paths:
-        try:
-            with Path(path).open(newline="", encoding="utf-8-sig") as f:
-                rows = [(n, row) for n, row in enumerate(csv.reader(f), 1) if row]
-        except (OSError, ValueError, csv.Error) as e:
-            raise SopError(f"{path}: not readable as csv ({e})") from None
-        for number, row in rows:
-            if len(row) != 4 or not re.fullmatch(r"\d{1,6}", row[1]):
-                raise SopError(f"{path} row {number}: {','.join(row)!r}, expected youtube_id,start_seconds,label,split")
-            found[Video(row[0], row[2], int(row[1]), row[3])] = None
-    return _some(found, paths)
-
-
-def _some(found: dict, paths: Iterable[Path]) -> list[Video]:
-    if not found:
-        raise SopError(f"{', '.join(map(str, paths))}: no videos in it")
-    return list(found)
-
-
-def collect(videos: list[Video], out: AnyPath, how: How | None = None, progress: bool = True) -> pd.DataFrame:
-    """Fetch what is missing of `videos` into `out/<label>/<id>.mp4`, several at a time, at most 360 pixels high.
-
-    Returns the report, a row a video: id, label, status (`ok`, `unavailable`, `private`, `failed`), reason, seconds, bytes;
-    also in `out/collect_report.csv`, after the rows of earlier runs for other videos. It is kept up to date on the way.
-    Raises SopError where yt-dlp or ffmpeg isn't installed, or the cookies aren't there.
+    Returns: the report, a row a video: id, label, status (`ok`, `unavailable`, `private`,
+        `failed`), reason, seconds, bytes. It is also in `out/collect_report.csv`, kept up to date
+        on the way, after the rows of earlier runs for other videos.
+    Raises: SopError where yt-dlp or ffmpeg isn't installed, or the cookies aren't there.
     """
     how = how or How()
     if how.cookies and not Path(how.cookies).is_file():
-        raise SopError(
-            f"{how.cookies}: no such file; expected cookies as a browser's extension exports them (cookies.txt)"
-        )
+        expected = "cookies as a browser's extension exports them (cookies.txt)"
+        raise SopError(f"{how.cookies}: no such file; expected {expected}")
     _yt_dlp()
-    note_sections(Path(out), {f"{v.label}/{v.id}": v.key for v in videos if v.start is not None and not _unsafe(v)})
+    out = Path(out)
+    sections = [v for v in videos if v.start is not None and not _unsafe(v)]
+    note_sections(out, {f"{v.label}/{v.id}": v.key for v in sections})
     with _ffmpeg():
-        return _all(videos, Path(out), how.jobs, progress, lambda v, before: _fetched(v, Path(out), how, before))
-
-
-def read_sections(folder: AnyPath, name: str = SECTIONS) -> dict[str, str]:
-    """The `sections.csv` of a folder: `label/id` of each clip that is a section -> its video. Empty where there is none.
-
-    Raises SopError naming the row where one isn't that.
-    """
-    path, found = Path(folder, name), {}
-    if not path.is_file():
-        return found
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
-        for number, row in enumerate(csv.reader(f), 1):
-            if row and len(row) != 2:
-                raise SopError(f"{path} row {number}: {','.join(row)!r}, expected label/id,video; make it again")
-            found |= {from_cell(row[0]): row[1]} if row else {}
-    return found
-
-
-def write_sections(folder: AnyPath, sections: dict[str, str], name: str = SECTIONS) -> None:
-    """The same, written; no sections, no file."""
-    path = Path(folder, name)
-    if not sections:
-        path.unlink(missing_ok=True)
-        return
-    with whole(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
-        csv.writer(f, lineterminator="\n").writerows((cell(clip), video) for clip, video in sorted(sections.items()))
-
-
-def note_sections(folder: AnyPath, sections: dict[str, str]) -> None:
-    """Add to `sections.csv` of a folder; what it says already of other clips stays."""
-    known = read_sections(folder)
-    if not sections.items() <= known.items():
-        write_sections(folder, known | sections)
+        return _all(videos, out, how.jobs, progress, lambda v, before: _fetched(v, out, how, before))
 
 
 def silence(photos: AnyPath, out: AnyPath, seconds: float = 24.0, jobs: int = 4, progress: bool = True) -> pd.DataFrame:
-    """Photos of places where nothing plays -> still videos with silence, `out/silence/<name>.mp4`, 24 s of each.
+    """Turn photos of places where nothing plays into still videos with silence: silent scenes.
 
-    For training alone: their mask should be empty. Photos are looked for in `photos` and in all the folders in it.
-    Returns a report, and raises SopError, as `collect` does; also where there are no photos.
+    They are for training alone: their mask should be empty. Photos are looked for in `photos` and
+    in all folders below. The videos are `out/silence/<name>.mp4`, `seconds` long.
+
+    Returns, raises: as `collect`; also raises where there are no photos.
     """
-    photos = Path(photos)
-    found = {p.relative_to(photos): p for p in sorted(photos.rglob("*")) if p.suffix.lower() in PHOTOS and p.is_file()}
-    if not found:
-        raise SopError(
-            f"{photos}: no photos; expected files that end in {', '.join(PHOTOS)}, there or in folders below"
-        )
-    scenes = {Video(_name(name, p), SILENCE): p for name, p in found.items()}
-    return _all(list(scenes), Path(out), jobs, progress, lambda v, _: _still(v, scenes[v], Path(out), seconds))
-
-
-def _name(name: Path, photo: Path) -> str:
-    """Of a scene: the photo's, and six letters of what is in it, since two may have the same."""
-    stem = re.sub(r"[^\w-]+", "_", name.stem).strip("_-")
-    return f"{stem}_{sha256(photo)[:6]}"
+    scenes = {}
+    for path in sorted(Path(photos).rglob("*")):
+        if path.suffix.lower() in PHOTOS and path.is_file():
+            stem = re.sub(r"[^\w-]+", "_", path.stem).strip("_-")
+            # two photos may have the same name, so six letters of what is in it are added
+            scenes[ListedVideo(f"{stem}_{sha256(path)[:6]}", SILENCE_LABEL)] = path
+    if not scenes:
+        expected = f"files that end in {', '.join(PHOTOS)}, there or in folders below"
+        raise SopError(f"{photos}: no photos; expected {expected}")
+    out = Path(out)
+    return _all(list(scenes), out, jobs, progress, lambda v, _: _still(v, scenes[v], out, seconds))
 
 
 def _all(
-    videos: list[Video], out: Path, jobs: int, progress: bool, work: Callable[[Video, dict | None], dict]
+    videos: list[ListedVideo], out: Path, jobs: int, progress: bool, work: Callable[[ListedVideo, dict | None], dict]
 ) -> pd.DataFrame:
-    """Do the work on all videos, several at a time, each with its row of an earlier report; whatever happens, one is written."""
-    wanted = {(v.id, v.label): v for v in videos}  # once each: two workers on one file would be in each other's way
-    earlier, rows = _earlier(out), {}
+    """Do the work on all videos, several at a time; whatever happens, a report is written.
+
+    Args:
+        work: gives a video's row of the report, from the video and its row of an earlier report.
+    """
+    wanted = {(v.id, v.label): v for v in videos}  # once each: no two workers on one file
+    earlier = _earlier(out)
+    rows = {}
     others = [row for key, row in earlier.items() if key not in wanted]
 
     def save() -> pd.DataFrame:
-        report = pd.DataFrame([rows.get(key) or earlier.get(key) or _row(v) for key, v in wanted.items()])
+        known = [rows.get(key) or earlier.get(key) or _row(v) for key, v in wanted.items()]
+        report = pd.DataFrame(known)
         with whole(out / REPORT) as part:
             write_table(part, pd.concat([pd.DataFrame(others), report]), errors="backslashreplace")
         return report
 
     for folder in (out, *out.glob("*/")):
         sweep(folder)
-    pool, saved = ThreadPoolExecutor(max(1, jobs)), time.monotonic()
+    pool = ThreadPoolExecutor(max(1, jobs))
+    saved = time.monotonic()
     try:
         todo = {pool.submit(work, v, earlier.get(key)): key for key, v in wanted.items()}
         for done in tqdm(as_completed(todo), "collect", len(todo), unit="video", disable=not progress):
@@ -230,10 +150,12 @@ def _all(
 
 def summary(report: pd.DataFrame) -> str:
     """What came of it, in a line or two: how many are there, which share is gone, what failed."""
-    n, count = len(report), report.status.value_counts()
-    gone = sum(count.get(s, 0) for s in GONE)
-    text = f"{count.get('ok', 0):,} of {n:,} videos are there; {gone:,} ({100 * gone / n:.1f} %) are gone"
-    text += f": {count.get('unavailable', 0):,} unavailable, {count.get('private', 0):,} private" if gone else ""
+    n = len(report)
+    count = Counter(report.status)
+    gone = sum(count[status] for status in GONE)
+    text = f"{count['ok']:,} of {n:,} videos are there; {gone:,} ({100 * gone / n:.1f} %) are gone"
+    if gone:
+        text += f": {count['unavailable']:,} unavailable, {count['private']:,} private"
     failed = report[report.status == "failed"]
     if len(failed):
         first = f"{failed.id.iloc[0]!r}: {failed.reason.iloc[0]}"
@@ -241,7 +163,7 @@ def summary(report: pd.DataFrame) -> str:
     return text
 
 
-def _fetched(video: Video, out: Path, how: How, before: dict | None) -> dict:
+def _fetched(video: ListedVideo, out: Path, how: How, before: dict | None) -> dict:
     """One row of the report; the one place where a video's failure ends."""
     if wrong := _unsafe(video):
         return _row(video, reason=wrong)
@@ -262,7 +184,7 @@ def _fetched(video: Video, out: Path, how: How, before: dict | None) -> dict:
         return _row(video, reason=f"{type(e).__name__}: {e}")
 
 
-def _still(video: Video, photo: Path, out: Path, seconds: float) -> dict:
+def _still(video: ListedVideo, photo: Path, out: Path, seconds: float) -> dict:
     place = out / video.label / f"{video.id}.mp4"
     try:
         if not place.is_file():
@@ -277,45 +199,31 @@ def _still(video: Video, photo: Path, out: Path, seconds: float) -> dict:
 
 
 def _row(
-    video: Video, status: str = "failed", reason: str = "not reached", seconds: float = 0.0, bytes: int = 0
+    video: ListedVideo, status: str = "failed", reason: str = "not reached", seconds: float = 0.0, bytes: int = 0
 ) -> dict:
-    reason = " ".join(reason.split())
-    return {
-        "id": video.id,
-        "label": video.label,
-        "status": status,
-        "reason": reason,
-        "seconds": seconds,
-        "bytes": bytes,
-    }
+    row = {"id": video.id, "label": video.label, "status": status, "reason": " ".join(reason.split())}
+    return row | {"seconds": seconds, "bytes": bytes}
 
 
-def _unsafe(video: Video) -> str:
+def _unsafe(video: ListedVideo) -> str:
     """Why an id or a label can't be a file's name ("" if it can): lists are from the net."""
     if not re.fullmatch(r"[\w-]{1,64}", video.key, re.ASCII):
         return f"id {video.key!r}: expected letters, digits, - and _"
-    if (
-        not video.label.strip()
-        or video.label[0] in ".-"
-        or re.search(r"[/\\\0-\x1f:\ud800-\udfff]", video.label)
-        or len(video.label) > 100
-    ):
+    if not video.label.strip() or not re.fullmatch(LABEL, video.label):
         return f"label {video.label!r}: can't be the name of a folder"
     return ""
 
 
 def _earlier(out: Path) -> dict[tuple[str, str], dict]:
     """The rows of an earlier report, by id and label."""
-    if not (Path(out) / REPORT).is_file():
+    report = Path(out, REPORT)
+    if not report.is_file():
         return {}
     try:
-        rows = pd.read_csv(Path(out) / REPORT, keep_default_na=False, dtype={"id": str, "label": str}).to_dict(
-            "records"
-        )
-        rows = [{k: from_cell(v) if isinstance(v, str) else v for k, v in r.items()} for r in rows if r["status"]]
-        return {(r["id"], r["label"]): r for r in rows}
+        rows = read_table(report).to_dict("records")
+        return {(row["id"], row["label"]): row for row in rows if row["status"]}
     except (ValueError, KeyError) as e:
-        raise SopError(f"{Path(out) / REPORT}: not the report of an earlier run ({e}); put it out of the way") from None
+        raise SopError(f"{report}: not the report of an earlier run ({e}); put it out of the way") from None
 
 
 def _meaning(said: str) -> tuple[str, str]:
@@ -327,8 +235,8 @@ def _meaning(said: str) -> tuple[str, str]:
     return "failed", said
 
 
-def _fetch(video: Video, place: Path, work: Path, how: How) -> None:
-    """One video, or its section, by yt-dlp. What was fetched of it stays in `work`, so that the next run goes on there."""
+def _fetch(video: ListedVideo, place: Path, work: Path, how: How) -> None:
+    """Fetch one video, or its section. A run that is cut off leaves in `work` what it has."""
     yt_dlp = _yt_dlp()
     work.mkdir(parents=True, exist_ok=True)
     options = {
@@ -348,11 +256,12 @@ def _fetch(video: Video, place: Path, work: Path, how: How) -> None:
         "quiet": True,
         "no_warnings": True,
         "noprogress": True,
-        "logger": _Silent(),
+        "logger": logging.Logger("yt-dlp", logging.CRITICAL + 1),  # silent: what matters is in the report
     }
     if video.start is not None:
         section = [(video.start, video.start + SECTION)]
-        options |= {"download_ranges": yt_dlp.utils.download_range_func(None, section), "force_keyframes_at_cuts": True}
+        options["download_ranges"] = yt_dlp.utils.download_range_func(None, section)
+        options["force_keyframes_at_cuts"] = True
     try:
         with TemporaryDirectory() as folder:
             if how.cookies:  # yt-dlp writes to them
@@ -382,16 +291,8 @@ def _ask(yt_dlp, options: dict, address: str, how: How) -> None:
             time.sleep(min(how.pause * 2**n, 60))
 
 
-class _Silent:
-    """yt-dlp's messages, unheard: what matters is in the report."""
-
-    def debug(self, message: str) -> None: ...
-
-    info = warning = error = debug
-
-
 def _seconds(path: Path) -> float:
-    """Length of a video. Raises SopError where it can't be opened, or has no picture, no sound or no length."""
+    """Length of a video. Raises SopError where it has no picture, no sound or no length."""
     try:
         return round(video_seconds(path), 2)
     except SopError as e:
@@ -408,7 +309,7 @@ def _yt_dlp():
 
 @contextmanager
 def _ffmpeg() -> Iterator[None]:
-    """Let yt-dlp find ffmpeg, which it cuts sections with: the system's, or the one that imageio-ffmpeg brings."""
+    """Let yt-dlp find ffmpeg, which cuts sections: the system's, or the one of imageio-ffmpeg."""
     if shutil.which("ffmpeg"):
         yield
         return

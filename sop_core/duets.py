@@ -15,15 +15,15 @@ import pandas as pd
 import torch
 
 from . import media, metrics
-from .clusters import SILENT
+from .clips import Clip
+from .clusters import SILENT_SHARE
 from .config import AnyPath
 from .errors import SopError
-from .index import Clip
 from .journal import Journal
 from .localize import Cell, Region, Scene
 from .methods import oracles, score
-from .mixing import same_rate
 from .nets import SoundOfPixels
+from .windows import same_rate
 
 # A map says "here" where a pixel claims this share of an instrument's energy. It is the same for
 # all pictures and sounds.
@@ -235,7 +235,7 @@ def _sounds(
             yield "absent", sound * (metrics.rms(own) / metrics.rms(sound))
     noise = rng.standard_normal(own.shape)
     yield "noise", noise * metrics.rms(own)
-    yield "silence", noise * metrics.SILENCE
+    yield "silence", noise * metrics.SILENT_RMS
 
 
 def _claim(scene: Scene, sound: np.ndarray, own: np.ndarray) -> np.ndarray:

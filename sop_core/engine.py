@@ -228,7 +228,7 @@ def interruptible() -> Iterator[list[type[KeyboardInterrupt]]]:
         restore()
 
 
-def deaf(_worker: int = 0) -> None:
+def ignore_sigint(_worker: int = 0) -> None:
     """A loader's process leaves Ctrl-C and SIGTERM, which may reach it too, to the training.
 
     After SIGTERM it ends by itself in `GRACE` seconds: enough to finish a step, and who has really sent it, as Python does to what

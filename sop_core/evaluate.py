@@ -20,15 +20,16 @@ import torch
 from accelerate import Accelerator
 
 from . import __version__, checkpoint, media, tables
+from .clips import Clip
 from .config import AnyPath
 from .duets import CLAIM, Stem, score_duets, with_truth
 from .errors import SopError
-from .index import Clip
 from .journal import Journal
 from .methods import score_pairs
 from .mixing import Mixture, pairs_hash, repeats
 from .nets import SoundOfPixels
-from .untrusted import write_table
+from .pairs import pairs_hash, repeats
+from .windows import Mixture, Part
 
 Leaks = list[tuple[str, str]]  # where (`row 3`, `duet 1`, from 1), and the name of the clip
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import clusters, features, media
 from .band import Source, extended
+from .clips import Clip
 from .config import AnyPath, Config
 from .errors import SopError
 from .features import Channels
@@ -26,6 +27,7 @@ from .masks import binarize, partition
 from .mixing import same_fps
 from .nets import SoundOfPixels
 from .spectrogram import Inverse
+from .windows import same_fps
 
 Cell = tuple[int, int]  # row, column
 # What a sound is taken from: cells that are the same all the time, or bool (W, H, W): cells window by window.
@@ -79,7 +81,7 @@ class Scene:
         With `cache`, what the nets say of it is kept in a folder beside it, `NAME.sop`, and read from there the next time (its
         channel images as float16). Raises SopError where the file can't be read, or has no picture or no sound.
         """
-        film, key = Video(path, model.config), features.key(model, path) if cache and Path(path).is_file() else ""
+        film, key = VideoFilm(path, model.config), features.key(model, path) if cache and Path(path).is_file() else ""
         if key and (found := features.load(path, key)):
             return cls(model, film, *found)
         scene = cls(model, film, np.concatenate(list(media.stream_sound(path, model.config.rate))))
@@ -370,7 +372,7 @@ class Scene:
 
     def clusters(self, count: int | None = None) -> clusters.Clusters:
         """Pixels that sound alike, the loudest cluster first; a pixel is silent in a window where its own sound has less than
-        `clusters.SILENT` of the energy.
+        `clusters.SILENT_SHARE` of the energy.
 
         Args: `count`: how many to find (None: as many as differ, `clusters.MOST` at most). Raises SopError where there are fewer.
         """

@@ -1,8 +1,9 @@
-"""Look once: what a frozen backbone sees of training's pictures never changes, so it is made before training and kept.
+"""Precomputed features: what a frozen backbone makes of training's pictures, computed once.
 
-Each clip is looked at in `config.looks` seeded crops, and in some pictures in which it stands beside other clips (`together`).
-Kept as float16 in `DATA/looks/<key>.npy`, beside the `frames/` and `audio/` that it is of; the key names the backbone's
-weights, the clips' frames and all that draws the crops. Another key's file is thrown away.
+Each clip is looked at in `config.looks` seeded crops, and in some pictures in which it is beside
+other clips (`together`). The features are kept as float16 in `DATA/looks/<key>.npy`, beside
+`frames/` and `audio/`. The key depends on the backbone's weights, the clips' frames and all that
+draws the crops; a file of another key is removed.
 """
 
 import errno
@@ -23,13 +24,14 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm.auto import tqdm
 
 from . import __version__
+from .clips import Clip
 from .config import AnyPath, Config
-from .engine import deaf
+from .engine import ignore_sigint
 from .errors import SopError
-from .index import Clip
 from .media import sweep, unfinished
-from .mixing import Training, see, side_by_side, together_looks
+from .mixtures import Training, side_by_side, together_looks
 from .nets import Eyes
+from .windows import read_frames
 
 BATCH = 16  # pictures that the backbone sees at a time
 # What the looks depend on, besides the backbone's weights and the clips.
@@ -37,7 +39,7 @@ DRAWN_BY = ("seed", "fps", "rate", "samples", "image", "frame_stride", "sources"
 
 
 class Looks:
-    """What was seen, read from the disk: float16 (clips, looks + looks side by side, C, H, W)."""
+    """The features, read from the disk: float16 (clips, looks + looks side by side, C, H, W)."""
 
     def __init__(self, path: AnyPath, looks: int):
         self.path, self.looks, self._table = Path(path), looks, None
@@ -52,21 +54,22 @@ class Looks:
         return self.__dict__ | {"_table": None}
 
     def alone(self, clip: int, look: int) -> np.ndarray:
-        """One of the looks at a clip. Shape: -> float16 (C, H, W), NaN where its picture could not be read"""
+        """A look at a clip. Shape: float16 (C, H, W), NaN where its picture could not be read"""
         return self.table[clip, look]
 
     def side_by_side(self, clip: int, look: int) -> np.ndarray:
-        """One of the pictures in which a clip is the first of those that stand side by side. Shape: as above"""
+        """A picture in which a clip is the first of several side by side. Shape: as above"""
         return self.table[clip, self.looks + look]
 
 
 def look_once(data: Training, eyes: Eyes, engine: Accelerator) -> Looks:
-    """All that `data`'s pictures show to a frozen backbone; shows a progress bar with the size, goes on where it was killed.
+    """Compute the features of all of `data`'s pictures; go on where a killed run ended.
 
-    Of several processes the first one of each machine looks, and the others wait for its file.
-    Raises SopError where the disk has no room, or the folder can't be written.
+    Of several processes the first one of each machine computes, and the others wait for its file.
+    Raises: SopError where the disk has no room, or the folder can't be written.
     """
-    config, clips = data.config, list(data.numbers)
+    config = data.config
+    clips = list(data.numbers)
     folder = _folder(clips)
     path = folder / f"{_key(config, clips, eyes)}.npy"
     if engine.is_local_main_process and not path.exists():
@@ -74,27 +77,23 @@ def look_once(data: Training, eyes: Eyes, engine: Accelerator) -> Looks:
             _write(path, data, eyes, engine)
         except OSError as e:
             raise SopError(
-                f"{folder}: what the backbone sees can't be kept there ({e.strerror or e}); free the disk, or look anew at "
-                "every step: --set looks=0"
+                f"{folder}: what the backbone sees can't be kept there ({e.strerror or e}); "
+                "free the disk, or look anew at every step: --set looks=0"
             ) from None
     while not path.exists():
         time.sleep(0.5)
-    found = Looks(path, config.looks)
-    _ = found.table  # opened now: another training of the same data, with other crops, may throw the file away
-    return found
+    looks = Looks(path, config.looks)
+    _ = looks.table  # opened now: another training of the same data, with other crops, may remove the file
+    return looks
 
 
 def _folder(clips: list[Clip]) -> Path:
-    """`looks/` in the folder that the clips' `frames/<label>/` lie in; where there are several, in the one above them."""
-    data = {clip.frames.absolute().parents[2] for clip in clips}
-    while len(data) > 1:
-        longest = max(len(folder.parts) for folder in data)
-        data = {folder.parent if len(folder.parts) == longest else folder for folder in data}
-    return data.pop() / "looks"
+    """`looks/` in the clips' data folder; if they have several, in the folder above all of them."""
+    return Path(os.path.commonpath({clip.frames.absolute().parents[2] for clip in clips}), "looks")
 
 
 def _key(config: Config, clips: list[Clip], eyes: Eyes) -> str:
-    """Names what the looks depend on."""
+    """A name for all that the features depend on."""
     frames = []
     for clip in clips:
         try:
@@ -103,15 +102,20 @@ def _key(config: Config, clips: list[Clip], eyes: Eyes) -> str:
         except OSError:
             frames.append([clip.name])
     drawn = {key: getattr(config, key) for key in DRAWN_BY}
-    told = json.dumps([__version__, config.backbone, eyes.digest, drawn, frames])
-    return hashlib.sha256(told.encode(errors="surrogateescape")).hexdigest()[:16]
+    text = json.dumps([__version__, config.backbone, eyes.digest, drawn, frames])
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 class _Pictures(Dataset):
-    """Each clip's pictures, augmented, as the backbone is to see them. Shape: uint8 (looks + side by side, 3, image, image)"""
+    """Each clip's pictures, augmented, as the backbone is to see them.
+
+    Shape: uint8 (looks + side by side, 3, image, image)
+    """
 
     def __init__(self, data: Training):
-        self.data, self.config, self.clips = data, replace(data.config, frames=1), list(data.numbers)
+        self.data = data
+        self.config = replace(data.config, frames=1)
+        self.clips = list(data.numbers)
         self.count = data.config.looks + together_looks(data.config)
 
     def __len__(self) -> int:
@@ -119,14 +123,15 @@ class _Pictures(Dataset):
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
         config, data = self.config, self.data
-        clip, silent = self.clips[i], i >= len(data.sounding)
-        pictures, unread = np.zeros((self.count, 3, config.image, config.image), np.uint8), []
+        silent = i >= len(data.sounding)
+        pictures = np.zeros((self.count, 3, config.image, config.image), np.uint8)
+        unread = []
         for k in range(config.looks if silent else self.count):
             beside = k >= config.looks
             rng = data.of_look(i, k - config.looks if beside else k, beside)
-            parts = data.mixture(i, rng) if beside else [data.part(clip, rng)]
+            parts = data.mixture(i, rng) if beside else [data.part(self.clips[i], rng)]
             try:
-                pictures[k] = side_by_side([see(part, config, rng) for part in parts], config)[0]
+                pictures[k] = side_by_side([read_frames(part, config, rng) for part in parts], config)[0]
             except SopError:  # training says so, when it comes to it
                 unread.append(k)
         return torch.from_numpy(pictures), torch.tensor(unread, dtype=torch.long)
@@ -135,7 +140,8 @@ class _Pictures(Dataset):
 @torch.inference_mode()
 def _write(path: Path, data: Training, eyes: Eyes, engine: Accelerator) -> None:
     """Row after row, a clip each; what a killed run has finished is kept. Raises OSError."""
-    config, pictures = data.config, _Pictures(data)
+    config = data.config
+    pictures = _Pictures(data)
     shape = (len(pictures), pictures.count, eyes.fc[0].num_features, *config.grid)
     row = 2 * math.prod(shape[1:])  # bytes
     path.parent.mkdir(exist_ok=True)
@@ -153,14 +159,14 @@ def _write(path: Path, data: Training, eyes: Eyes, engine: Accelerator) -> None:
             f.truncate(0)
             f.write(head)
         f.truncate(len(head) + done * row)  # of a row that was cut off nothing is left
-        needed, free = (len(pictures) - done) * row, shutil.disk_usage(path.parent).free
+        needed = (len(pictures) - done) * row
+        free = shutil.disk_usage(path.parent).free
         if needed > free:
             raise OSError(errno.ENOSPC, f"it needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} are free")
-        bar = tqdm(
-            DataLoader(Subset(pictures, range(done, len(pictures))), None, num_workers=config.workers, worker_init_fn=deaf),
-            f"looking once, {len(pictures) * row / 1e6:,.0f} MB", len(pictures), unit="clip", initial=done, leave=False,
-        )  # fmt: skip
-        for these, unread in bar:
+        rest = Subset(pictures, range(done, len(pictures)))
+        loader = DataLoader(rest, None, num_workers=config.workers, worker_init_fn=ignore_sigint)
+        title = f"looking once, {len(pictures) * row / 1e6:,.0f} MB"
+        for these, unread in tqdm(loader, title, len(pictures), leave=False, unit="clip", initial=done):
             seen = torch.cat([eyes.look(some.to(engine.device)) for some in these.split(BATCH)]).half()
             seen[unread.to(seen.device)] = torch.nan
             f.write(seen.cpu().contiguous().numpy().astype("<f2", copy=False).tobytes())

@@ -27,9 +27,10 @@ from .baselines import nmf
 from .config import Config
 from .errors import SopError
 from .journal import Journal
-from .mixing import Listed, Mixture
+from .mixtures import Listed
 from .nets import SoundOfPixels
 from .spectrogram import Warp, stft
+from .windows import Mixture
 
 # Name -> kind of mask, and whether it goes through the warp.
 ORACLES = {

@@ -16,7 +16,7 @@ from torch import Tensor
 
 TAPS = 512  # of the filter that a source may have gone through
 BLOCK = 4096  # samples of an FFT
-SILENCE = 1e-4  # RMS under which a source counts as silent: 80 dB below full scale
+SILENT_RMS = 1e-4  # RMS under which a source counts as silent: 80 dB below full scale
 FEWEST = 6  # videos of which a 95 % interval is told: in simulations those of 4 hold the truth in 77 of 100
 FAILED = -30.0  # dB, the score of a silent estimate of a source that sounds: a failure, counted and never dropped
 
@@ -28,7 +28,7 @@ def rms(sound: np.ndarray) -> np.ndarray:
 
 def silent(sounds: Tensor | np.ndarray) -> np.ndarray:
     """Which sounds are silent. Shape: (..., L) -> bool (...)"""
-    return (torch.as_tensor(sounds).double().square().mean(-1).sqrt() < SILENCE).cpu().numpy()
+    return (torch.as_tensor(sounds).double().square().mean(-1).sqrt() < SILENT_RMS).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -67,7 +67,7 @@ def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict
     }
     least = 1e-10 * total  # 100 dB below an estimate: what is less would be rounding
     level = (total / flat.shape[-1]).sqrt()
-    heard = (level.isfinite() & (level >= SILENCE / 100)).cpu().numpy()
+    heard = (level.isfinite() & (level >= SILENT_RMS / 100)).cpu().numpy()
     found = {k: 10 * (torch.maximum(a, least) / torch.maximum(b, least)).log10() for k, (a, b) in ratios.items()}
     found = {k: np.where(heard, values.cpu().numpy(), FAILED) for k, values in found.items()}
     return {k: values.reshape(ests.shape[:-1]) for k, values in found.items()}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from . import masks
 from .engine import mean
-from .mixing import lit
+from .mixtures import apply_jitter
 from .nets import SoundOfPixels
 
 
@@ -60,8 +60,8 @@ def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     That is frames, or what the backbone saw of them (`seen`). Shape: -> (B, N, K)
     """
     if "cells" not in batch:
-        return model.pooled(lit(batch["frames"], batch["light"]))
-    seen = batch["seen"] if "seen" in batch else model.look(lit(batch["frames"], batch["light"]))
+        return model.pooled(apply_jitter(batch["frames"], batch["jitter"]))
+    seen = batch["seen"] if "seen" in batch else model.look(apply_jitter(batch["frames"], batch["jitter"]))
     return model.pooled_seen(seen, batch["cells"])
 
 

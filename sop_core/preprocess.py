@@ -1,10 +1,10 @@
-"""Videos -> what training reads: `audio/` (mono) and `frames/` (jpgs), one clip whole or not at all.
+"""Videos -> what training reads: `audio/` (mono) and `frames/` (jpgs), clips whole or not at all.
 
     VIDEOS/<label>/<id>.mp4|webm|...  ->  DATA/audio/<label>/<id>.mp3 (or flac, or wav)
                                           DATA/frames/<label>/<id>.mp4/000001.jpg ...
 
-Frame k (from 0) shows second (k + 0.5) / fps of the sound. The folder of frames gets its name last, so where both are
-there the clip is complete: a second run does what is missing and nothing else.
+Frame k (from 0) shows second (k + 0.5) / fps of the sound. The folder of frames gets its name last:
+where both are there, the clip is complete, and a second run does only what is missing.
 """
 
 import json
@@ -17,8 +17,8 @@ import pandas as pd
 import simplejpeg
 from tqdm.auto import tqdm
 
-from .collect import note_sections, read_sections
 from .config import AnyPath
+from .csvs import write_table
 from .errors import SopError, mend
 from .media import (
     MP3_BIT_RATES,
@@ -41,24 +41,26 @@ BEFORE = {"audio_format": "flac", "start": 0.0, "duration": None}  # what folder
 
 @dataclass(frozen=True)
 class Options:
-    """What all the clips of a data folder are made with. The defaults are the paper's for MUSIC; VGGSound takes fps=1."""
+    """What all clips of a data folder are made with. The defaults are the paper's for MUSIC.
+
+    VGGSound takes fps=1.
+    """
 
     fps: float = 8.0  # frames a second
     rate: int = 11_025  # samples a second
-    audio_format: str = (
-        "mp3"  # as published; flac and wav lose nothing and are read faster, for 2 and 3 times the space
-    )
+    # mp3 as published; flac and wav lose nothing and are read faster, for 2 and 3 times the space
+    audio_format: str = "mp3"
     start: float = 0.0  # seconds of each video that are left out before
     duration: float | None = None  # seconds of it that are taken; None: to its end
-    short_side: int = 256  # pixels, at most: training squeezes a picture to 224; 0 keeps the video's own size
+    short_side: int = 256  # pixels, at most (training squeezes a picture to 224); 0: the video's own size
     quality: int = QUALITY
 
     def check(self) -> "Options":
         """These options, or SopError where one can't be."""
         if not (self.fps > 0 and self.rate > 0 and self.start >= 0 and self.short_side >= 0):
             raise SopError(
-                f"fps={self.fps}, rate={self.rate}, start={self.start}, short_side={self.short_side}: expected fps and rate "
-                "above 0, the others not below"
+                f"fps={self.fps}, rate={self.rate}, start={self.start}, "
+                f"short_side={self.short_side}: expected fps and rate above 0, the others not below"
             )
         if self.duration is not None and not self.duration > 0:
             raise SopError(f"duration={self.duration}: expected seconds above 0, or none for all of each video")
@@ -83,15 +85,19 @@ def preprocess(
 ) -> pd.DataFrame:
     """Turn a folder of videos into frames and sound, and say what became of each.
 
-    Args: `fps`, `rate` and `more`: see `Options`. `jobs`: processes (None: one per core).
-        `progress`: a bar while it runs, and the videos that failed, by name and reason, at its end.
-        `cluster`: `dask://HOST:PORT` of a Dask scheduler whose workers do it instead; they see both folders by the same
-        names and have sop_core installed.
-    Returns the report, a row per video, also written to `out/preprocess_report.csv`: id, label, status (`ok`: made now,
-        `present`: was there already, `failed`), reason, frames, seconds (of sound).
-    Raises SopError if an option can't be, there is no such folder, there are no videos in it, none of them could be used,
-        `out` was made with other options, or the cluster can't be reached; and at the end, when all that could be done is done,
-        if some failed for the machine's sake: a full disk, no memory, no permission, a worker that died.
+    Args:
+        fps, rate, more: see `Options`.
+        jobs: processes (None: one per core).
+        progress: show a bar, and at the end the videos that failed, by name and reason.
+        cluster: `dask://HOST:PORT` of a Dask scheduler whose workers do it instead; they see both
+            folders by the same names and have sop_core installed.
+    Returns: the report, a row per video, also written to `out/preprocess_report.csv`: id, label,
+        status (`ok`: made now, `present`: was there already, `failed`), reason, frames, seconds (of
+        sound).
+    Raises: SopError if an option can't be, there is no such folder, it has no videos, none of them
+        could be used, `out` was made with other options, or the cluster can't be reached. Also at
+        the end, when all that could be done is done, if a video failed because of the machine: a
+        full disk, no memory, no permission, a worker that died.
     """
     options = Options(float(fps), int(rate), **more).check()
     videos, out = Path(videos), Path(out)
@@ -100,25 +106,27 @@ def preprocess(
     note_sections(out, read_sections(videos))
     _sweep(out)
     work = [(video, out, options, refusal) for video, refusal in found]
-    rows = _on_cluster(cluster, work) if cluster else _here(jobs or joblib.cpu_count(), work)
+    rows = _on_cluster(cluster, work) if cluster else _parallel(work, jobs or joblib.cpu_count())
     try:
         done = _all_of(work, tqdm(rows, total=len(found), unit="video", desc="preprocess", disable=not progress))
     finally:
         rows.close()  # ends the processes, where there are any
         _sweep(out)
-    told = pd.DataFrame(done).sort_values(["label", "id"], ignore_index=True)
-    report, lacking = told.drop(columns="mend"), told[told.mend != ""]
+    table = pd.DataFrame(done).sort_values(["label", "id"], ignore_index=True)
+    report = table.drop(columns="mend")
+    by_machine = table[table.mend != ""]
     try:
         with whole(out / "preprocess_report.csv") as part:
             write_table(part, report)
     except OSError:
-        if lacking.empty:  # else it is the same, and said below
+        if by_machine.empty:  # else it is the same, and said below
             raise
-    if len(lacking):
-        first = lacking.iloc[0]
+    if len(by_machine):
+        first = by_machine.iloc[0]
         raise SopError(
-            f"{out}: {len(lacking)} of {len(report)} videos failed for this machine's sake, not for theirs; the first, "
-            f"{first.label}/{first.id}: {first.reason}; {first.mend}, and run again"
+            f"{out}: {len(by_machine)} of {len(report)} videos failed for this machine's sake, "
+            f"not for theirs; the first, {first.label}/{first.id}: {first.reason}; {first.mend}, "
+            "and run again"
         )
     failed = report[report.status == "failed"]
     if len(failed) == len(report):
@@ -136,13 +144,13 @@ def _sweep(out: Path) -> None:
 
 
 def _all_of(work: list[tuple], rows: Iterable[dict]) -> list[dict]:
-    """The rows; where the workers die on the way, those that came, and that the others didn't."""
+    """Collect the rows; where workers die, the videos whose rows didn't come have failed."""
     done = []
     try:
         done.extend(rows)
     except SopError:
         raise
-    except Exception as e:  # joblib and Dask have several for that; a video's own failure ends in `_row`
+    except Exception as e:  # joblib and Dask have several; a video's own failure ends in `_row`
         if not done:
             raise SopError(f"no worker did anything ({type(e).__name__}: {e})") from None
         came = {(row["label"], row["id"]) for row in done}
@@ -153,12 +161,12 @@ def _all_of(work: list[tuple], rows: Iterable[dict]) -> list[dict]:
     return done
 
 
-def _here(jobs: int, work: list[tuple]) -> Iterator[dict]:
+def _parallel(work: list[tuple], jobs: int | None = None) -> Iterator[dict]:
     return joblib.Parallel(jobs, return_as="generator_unordered")(joblib.delayed(_row)(*one) for one in work)
 
 
 def _on_cluster(address: str, work: list[tuple]) -> Iterator[dict]:
-    """The same on the workers of a Dask cluster. A task whose worker dies is given to another one."""
+    """The same on a Dask cluster. A task whose worker dies is given to another one."""
     scheme, _, place = address.partition("://")
     if scheme != "dask" or ":" not in place:
         raise SopError(f"cluster {address}: expected dask://HOST:PORT, the address of a Dask scheduler")
@@ -169,23 +177,25 @@ def _on_cluster(address: str, work: list[tuple]) -> Iterator[dict]:
     try:
         client = Client(f"tcp://{place}", timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError) as e:
-        raise SopError(
-            f"cluster {address}: no Dask scheduler answers there ({e}); start one with `dask scheduler`"
-        ) from None
+        why = f"no Dask scheduler answers there ({e}); start one with `dask scheduler`"
+        raise SopError(f"cluster {address}: {why}") from None
     work = [(video.absolute(), out.absolute(), *rest) for video, out, *rest in work]
     with client, joblib.parallel_config("dask", client=client):
-        yield from joblib.Parallel(return_as="generator_unordered")(joblib.delayed(_row)(*one) for one in work)
+        yield from _parallel(work)
 
 
 def find_videos(videos: AnyPath) -> list[tuple[Path, str]]:
-    """The videos `VIDEOS/<label>/<id>.mp4|webm|...`, each with why it can't be used ("" if nothing is against it yet).
+    """Find the videos `VIDEOS/<label>/<id>.mp4|webm|...` of a folder.
 
-    Raises SopError if there is no such folder, or no videos in it.
+    Returns: each with the reason why it can't be used ("" if there is none so far).
+    Raises: SopError if there is no such folder, or no videos in it.
     """
     videos = Path(videos)
     if not videos.is_dir():
         raise SopError(f"{videos}: no such folder; expected videos as {videos}/<label>/<id>.mp4")
-    root, taken, found = videos.resolve(), set(), []
+    root = videos.resolve()
+    taken = set()
+    found = []
     for path in sorted(videos.glob("*/*")):
         if path.suffix.lower() not in VIDEOS or path.name.startswith(".") or path.parent.name.startswith("."):
             continue
@@ -202,8 +212,9 @@ def find_videos(videos: AnyPath) -> list[tuple[Path, str]]:
 
 
 def _same_options(out: Path, options: Options) -> None:
-    """Remember the options in `out`, or raise SopError if clips there were made with others: the two never mix."""
-    place, now = out / "preprocess.json", asdict(options)
+    """Note the options in `out`, or raise SopError if clips there were made with others."""
+    place = out / "preprocess.json"
+    now = asdict(options)
     if place.exists() and any(out.glob("frames/*/[!.]*")):
         try:
             before = BEFORE | json.loads(place.read_text())
@@ -211,25 +222,16 @@ def _same_options(out: Path, options: Options) -> None:
             raise SopError(f"{place}: not readable as json; remove it, with the data beside it") from None
         for key in now:
             if before.get(key) != now[key]:
-                raise SopError(
-                    f"{out}: was made with {key}={before.get(key)}, now {key}={now[key]} is asked for; "
-                    "choose another folder, or remove this one"
-                )
+                changed = f"was made with {key}={before.get(key)}, now {key}={now[key]} is asked for"
+                raise SopError(f"{out}: {changed}; choose another folder, or remove this one")
     else:
         with whole(place) as part:
             part.write_text(json.dumps(now))
 
 
 def _failed(video: Path, reason: str) -> dict:
-    return {
-        "id": video.stem,
-        "label": video.parent.name,
-        "status": "failed",
-        "reason": reason,
-        "frames": 0,
-        "seconds": 0.0,
-        "mend": "",
-    }
+    row = {"id": video.stem, "label": video.parent.name, "status": "failed", "reason": reason}
+    return row | {"frames": 0, "seconds": 0.0, "mend": ""}
 
 
 def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
@@ -254,7 +256,7 @@ def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
 
 
 def _clip(video: Path, sound: Path, frames: Path, options: Options) -> None:
-    """One video -> its sound and its folder of frames, in one pass."""
+    """Write one video's sound and its folder of frames, in one pass."""
     fps, rate = options.fps, options.rate
     # The inner block ends first: the sound gets its name before the frames do.
     with whole(frames) as folder, whole(sound) as part:

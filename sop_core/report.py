@@ -12,12 +12,12 @@ from tqdm.auto import tqdm
 
 from . import __version__, media, show, tables
 from .checkpoint import Record
+from .clips import Clip
 from .config import AnyPath, Config
 from .duets import heard, with_truth
-from .index import Clip
 from .methods import Example, example
-from .mixing import Mixture, Part
 from .nets import SoundOfPixels
+from .windows import Mixture, Part
 
 TEMPLATE = Path(__file__).parent / "static" / "report.html"
 

@@ -15,8 +15,9 @@ from scipy import ndimage
 
 from . import checkpoint, media, show
 from .band import Source
-from .clusters import SILENT
-from .config import SILENCE, AnyPath
+from .clusters import SILENT_SHARE
+from .config import SILENCE_LABEL, AnyPath
+from .csvs import write_table
 from .errors import SopError
 from .localize import Cell, Scene
 from .toy.render import is_solo
@@ -41,8 +42,8 @@ def write(
 ) -> float:
     """The sound of a region into `out`, .wav or .mp4; gives its share of the mixture's energy.
 
-    Where that is under `SILENT` the file is silent: what leaks into a region is not its sound. What that says of the video hangs
-    on the model: see `told`.
+    Where that is under `SILENT_SHARE` the file is silent: what leaks into a region is not its sound. What that says of the
+    video hangs on the model: see `told`.
 
     Args: `source_rate`: a wav at the video's own rate rather than the model's.
         `full_band`: the mask goes on above the model's band, on the video's own sound, at its rate.
@@ -51,7 +52,7 @@ def write(
     check_out(out)
     own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
     share, rate = float(own / max(mixture, 1e-12)), _rate(scene, video, source_rate, full_band)
-    pieces = (piece[0] * (share >= SILENT) for piece in _tracks(scene, video, [region], rate, full_band))
+    pieces = (piece[0] * (share >= SILENT_SHARE) for piece in _tracks(scene, video, [region], rate, full_band))
     sounds = _cuts_told(pieces, out)
     if Path(out).suffix == ".mp4":
         pictures = (part for kind, part in media.stream(video, FPS, scene.rate, max_side=720) if kind == "frame")
@@ -84,7 +85,7 @@ def write_all(
     check_out(out, folder=True)
     found = scene.clusters(count)
     if not found.names:
-        raise SopError(f"{video}: no pixel's own sound has {100 * SILENT:.0f} % of the energy{_by_model(run)}")
+        raise SopError(f"{video}: no pixel's own sound has {100 * SILENT_SHARE:.0f} % of the energy{_by_model(run)}")
     names = [f"{k}_{name.replace(' ', '_')}" for k, name in enumerate(found.names, 1)] + ["rest"]
     rate, energy = _rate(scene, video, source_rate, full_band), np.zeros(len(names) + 1)
     with media.whole(out) as part:
@@ -110,7 +111,7 @@ def told(share: float, run: AnyPath | None = None) -> str:
     A model hears what it has learned to hear: where it hears nothing, something else may well play. So what it learned from is
     said too, where the folder knows.
     """
-    return f"{'under 1' if share < SILENT else round(100 * share)} % of the sound{_by_model(run)}"
+    return f"{'under 1' if share < SILENT_SHARE else round(100 * share)} % of the sound{_by_model(run)}"
 
 
 def _by_model(run: Path | None) -> str:

@@ -15,8 +15,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from .checkpoint import Record
+from .clips import Clip
 from .clusters import Clusters
-from .index import Clip
 from .localize import Scene
 from .methods import Example
 from .metrics import Box, rms

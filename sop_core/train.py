@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 
 from . import checkpoint, metrics
 from .checkpoint import Record
+from .clips import Clip
 from .config import AnyPath, Config
 from .engine import (
     accelerator,
@@ -35,11 +36,12 @@ from .engine import (
     synchronized,
 )
 from .errors import SopError
-from .index import Clip
 from .looks import look_once
-from .mixing import Listed, Mixture, Training, draw_pairs
+from .mixtures import Listed, Training
 from .nets import SoundOfPixels
 from .objective import Objective
+from .pairs import draw_pairs
+from .windows import Mixture
 
 Stop = list[type[KeyboardInterrupt]]  # what to raise when the step is done; see `interruptible`
 SAVE_EVERY = 600.0  # seconds: how much of a long epoch a power cut may cost

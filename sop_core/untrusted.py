@@ -1,19 +1,12 @@
-"""Names, labels and what programs say of files from outside, made safe to print and to open in a spreadsheet."""
+"""Text from outside (names, labels, messages), made safe to print."""
 
-import re
 import unicodedata
 
-import pandas as pd
-
-from .config import AnyPath
-
 JOINERS = "\u200c\u200d"  # parts of words and of emoji
-# What a spreadsheet takes for a formula. An id of YouTube may begin with a dash: with nothing but letters after it it is harmless.
-LIVE = re.compile(r"(?!-[\w-]*\Z)'*[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001
 
 
 def printable(text: object) -> str:
-    """Text that does nothing to a terminal but stand there: what controls it, or turns its direction, is escaped (`\\x1b`)."""
+    """Escape what controls a terminal, or turns its direction of writing (`\\x1b`)."""
     return "".join(
         c.encode("unicode_escape").decode()
         if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in JOINERS
@@ -23,20 +16,5 @@ def printable(text: object) -> str:
 
 
 def lines(text: object) -> str:
-    """`printable`, line by line: for text whose lines are ours."""
+    """`printable` for each line of a text: for text whose line breaks are ours."""
     return "\n".join(map(printable, str(text).split("\n")))
-
-
-def cell(value):
-    """A text that a spreadsheet would run as a formula, with a quote before it; anything else as it is."""
-    return f"'{value}" if isinstance(value, str) and LIVE.match(value) else value
-
-
-def from_cell(text: str) -> str:
-    """What `cell` was given."""
-    return text[1:] if text.startswith("'") and LIVE.match(text) else text
-
-
-def write_table(path: AnyPath, table: pd.DataFrame, errors: str = "surrogateescape") -> None:
-    """A table as csv, for people and their spreadsheets. Names needn't be valid UTF-8: `errors` says how they are written."""
-    table.map(cell).to_csv(path, index=False, errors=errors)

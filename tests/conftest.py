@@ -7,8 +7,9 @@ import pytest
 from skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401 - hooks
 from tiny import SHARED, TINY, TONES, Eyes, write_clip
 
-from sop_core.config import DATA, DEMO, DEMO_WEIGHTS, SILENCE
-from sop_core.index import Clip, read_index
+from sop_core.clips import Clip, read_index
+from sop_core.config import DATA, DEMO, DEMO_WEIGHTS, SILENCE_LABEL
+from sop_core.splits import build_index
 
 # Numbers are compared to the last digits: tests, their processes and the notebooks run on the CPU, also where there is a GPU.
 # What a GPU has to find as well is in test_devices.py.
@@ -26,7 +27,7 @@ def tiny_clips(tmp_path_factory) -> list[Clip]:
 def empty_rooms(tmp_path_factory) -> list[Clip]:
     """Three silent scenes of that world."""
     data = tmp_path_factory.mktemp("empty")
-    return [write_clip(data, SILENCE, n) for n in range(3)]
+    return [write_clip(data, SILENCE_LABEL, n) for n in range(3)]
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +44,7 @@ def demo_data() -> Path:
 
     videos = render_dataset(DATA / "demo", progress=False)
     preprocess.preprocess(videos, DATA / "demo", audio_format=DEMO.audio_format, progress=False)
-    index.build_index(DATA / "demo")
+    build_index(DATA / "demo")
     return DATA / "demo"
 
 

@@ -5,9 +5,11 @@ import pytest
 import torch
 from tiny import TINY
 
-from sop_core import baselines, methods, metrics, mixing, tables
+from sop_core import baselines, methods, metrics, tables
 from sop_core.config import BASELINES
+from sop_core.mixtures import Listed
 from sop_core.nets import SoundOfPixels
+from sop_core.pairs import draw_pairs
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def test_silence_and_seed(sources):
 def test_baselines_stand_in_the_table_beside_the_model(tiny_clips):
     torch.manual_seed(1)
     model = SoundOfPixels(TINY).eval()
-    pairs = mixing.draw_pairs(tiny_clips, 3, TINY, labels="different")
+    pairs = draw_pairs(tiny_clips, 3, TINY, labels="different")
     scores = methods.score_pairs(model, pairs, BASELINES)
     rows = {row["method"]: row for row in tables.table(scores)}
     assert set(rows) == {*methods.METHODS, *BASELINES}
@@ -51,8 +53,8 @@ def test_baselines_stand_in_the_table_beside_the_model(tiny_clips):
 
 def test_nmf_counts_in_whichever_order_scores_best(tiny_clips):
     torch.manual_seed(1)
-    model, pair = SoundOfPixels(TINY).eval(), mixing.draw_pairs(tiny_clips, 1, TINY, labels="different")[0]
-    item = mixing.Listed([pair], TINY)[0]["sounds"]
+    model, pair = SoundOfPixels(TINY).eval(), draw_pairs(tiny_clips, 1, TINY, labels="different")[0]
+    item = Listed([pair], TINY)[0]["sounds"]
     best, order = metrics.permuted(item, baselines.nmf(item.sum(0), 2, TINY, seed=0))
     for mixture in (pair, pair[::-1]):
         scores = methods.score_pairs(model, [mixture], ["nmf"])
@@ -60,7 +62,7 @@ def test_nmf_counts_in_whichever_order_scores_best(tiny_clips):
 
 
 def test_random_is_another_model_than_the_one_that_is_measured(tiny_clips):
-    pairs, found = mixing.draw_pairs(tiny_clips, 2, TINY, labels="different"), []
+    pairs, found = draw_pairs(tiny_clips, 2, TINY, labels="different"), []
     for seed in (1, 2):
         torch.manual_seed(seed)
         scores = methods.score_pairs(SoundOfPixels(TINY).eval(), pairs, ["random"]).groupby("method").sdr.mean()

@@ -17,6 +17,7 @@ from tiny import SETTINGS, TINY, write_clip, write_film
 from sop_core import __version__, index, media, orchestra, report
 from sop_core.__main__ import VERBS, app, main, parse
 from sop_core.checkpoint import read_history
+from sop_core.clips import find_clips, read_index, write_index
 from sop_core.errors import SopError
 
 SMALL = [f"{k}={v}" for k, v in SETTINGS.items()]
@@ -49,9 +50,9 @@ def video(tmp_path_factory):
 
 
 def test_videos_that_were_trained_on_are_not_evaluated_unless_told(run, data, tmp_path, capsys):
-    clips = index.read_index(data / "val.csv")
-    trained = index.read_index(data / "train.csv")[0]
-    index.write_index(tmp_path / "mixed.csv", [*clips, trained])
+    clips = read_index(data / "val.csv")
+    trained = read_index(data / "train.csv")[0]
+    write_index(tmp_path / "mixed.csv", [*clips, trained])
     rows = [f"{clips[0].name},0,{clips[1].name},0", f"{clips[1].name},0,{trained.name},100"]
     (tmp_path / "pairs.csv").write_text("\n".join(rows))
     words = [str(run), "--index", str(tmp_path / "mixed.csv"), "--pairs", str(tmp_path / "pairs.csv")]
@@ -363,7 +364,7 @@ def test_the_module_runs_as_a_program():
 def test_index_goes_where_it_is_told(data, tmp_path):
     assert main(["index", str(data), "--out", str(tmp_path)]) == 0
     assert main(["index", str(data), "mine"]) == 0
-    assert len(index.read_index(tmp_path / "train.csv")) == len(index.read_index(data / "mine" / "train.csv")) == 4
+    assert len(read_index(tmp_path / "train.csv")) == len(read_index(data / "mine" / "train.csv")) == 4
 
 
 def test_the_command_line_checks_an_index(tmp_path, capsys):
@@ -395,7 +396,7 @@ def test_the_command_line_passes_its_options_on(tmp_path, capsys):
     words = ["preprocess", str(tmp_path / "v"), "--audio-format", "wav", "--start", "0.5"]
     words += ["--short-side", "0", "--fps", "4", "--rate", "8000", "--out", str(tmp_path / "d")]
     assert main([*words, "--duration", "2"]) == 0
-    clip = index.find_clips(tmp_path / "d")[0]
+    clip = find_clips(tmp_path / "d")[0]
     assert clip.sound.suffix == ".wav" and media.sound_length(clip.sound) == (16_000, 8_000) and clip.n_frames == 8
     assert media.frame_size(clip.frames) == (400, 300)
     assert main([*words, "--duration", "3"]) == 2 and "duration=2.0, now duration=3.0" in capsys.readouterr().err
@@ -404,7 +405,7 @@ def test_the_command_line_passes_its_options_on(tmp_path, capsys):
         and "expected dask://HOST:PORT" in capsys.readouterr().err
     )
     assert main(["index", str(tmp_path / "d"), "--duets", "drop", "--val-ratio", "0.5"]) == 0
-    assert {c.label for c in index.read_index(tmp_path / "d" / "all.csv")} == {"cello", "flute"}
+    assert {c.label for c in read_index(tmp_path / "d" / "all.csv")} == {"cello", "flute"}
     (tmp_path / "own.csv").write_text("a,0,x,test\n")
     assert main(["index", str(tmp_path / "d"), "--splits", str(tmp_path / "own.csv")]) == 2
     assert "names none of the 5 clips" in capsys.readouterr().err
@@ -415,7 +416,7 @@ def test_a_full_or_closed_disk_gets_one_line(tmp_path, capsys, monkeypatch, code
     def full(*_, **__):
         raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)), str(tmp_path / "there"))
 
-    monkeypatch.setattr(index, "build_index", full)
+    monkeypatch.setattr(splits, "build_index", full)
     assert main(["index", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"{tmp_path / 'there'}: " in said and "choose another folder" in said

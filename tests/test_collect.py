@@ -16,10 +16,13 @@ import pytest
 from PIL import Image
 from test_media import flash_and_beep, plain_video
 
-from sop_core import collect, index, media, preprocess
+from sop_core import collect, media, preprocess
 from sop_core.__main__ import main
-from sop_core.collect import How, Video
+from sop_core.clips import find_clips, read_index
+from sop_core.collect import How
 from sop_core.errors import SopError
+from sop_core.lists import ListedVideo, read_music, read_vggsound
+from sop_core.splits import build_index
 
 GOOD = ["-dash_first", "AbC-12_xyz9"]
 
@@ -119,9 +122,14 @@ def test_every_video_ends_in_the_report_and_none_stops_the_rest(there, tmp_path,
         "Ünï",
         "",
     ]
-    wanted = [Video(i, "Küche 音") for i in ids]
-    wanted += [Video("\ud800", "cello"), Video(GOOD[0], "\udcff")]  # what json may hold, and no file's name can
-    wanted += [Video(GOOD[0], label) for label in ("..", "../x", "a/b", "/etc", "-rf", ".hidden", "a\\b", "a\nb", " ")]
+    wanted = [ListedVideo(i, "Küche 音") for i in ids]
+    wanted += [
+        ListedVideo("\ud800", "cello"),
+        ListedVideo(GOOD[0], "\udcff"),
+    ]  # what json may hold, and no file's name can
+    wanted += [
+        ListedVideo(GOOD[0], label) for label in ("..", "../x", "a/b", "/etc", "-rf", ".hidden", "a\\b", "a\nb", " ")
+    ]
     report = collect.collect(wanted, tmp_path / "out", how, progress=False)
     saved = pd.read_csv(tmp_path / "out" / "collect_report.csv", keep_default_na=False)
     assert saved[["status", "reason"]].equals(report[["status", "reason"]])
@@ -143,11 +151,11 @@ def test_every_video_ends_in_the_report_and_none_stops_the_rest(there, tmp_path,
 
 def test_a_second_run_fetches_only_what_is_missing(there, tmp_path):
     how, asked = there
-    wanted = [Video(i, "cello") for i in (*GOOD, "missing", "text")]
+    wanted = [ListedVideo(i, "cello") for i in (*GOOD, "missing", "text")]
     first = collect.collect(wanted, tmp_path / "out", how, progress=False)
     before = asked.copy()
     (tmp_path / "out" / "cello" / f"{GOOD[1]}.mp4").unlink()
-    second = collect.collect([*wanted, Video("v", "flute")], tmp_path / "out", how, progress=False)
+    second = collect.collect([*wanted, ListedVideo("v", "flute")], tmp_path / "out", how, progress=False)
     assert second[:4].status.tolist() == first.status.tolist() and second.status[4] == "ok"
     assert asked[GOOD[0]] == before[GOOD[0]] and asked["missing"] == before["missing"]
     assert asked[GOOD[1]] > before[GOOD[1]] and asked["text"] > before["text"]
@@ -159,14 +167,16 @@ def test_a_second_run_fetches_only_what_is_missing(there, tmp_path):
 def test_what_was_fetched_before_the_cut_is_not_fetched_again(there, tmp_path, video):
     how, asked = there
     assert (
-        collect.collect([Video("cut", "x")], tmp_path / "out", How(**{**vars(how), "retries": 0}), False).status[0]
+        collect.collect([ListedVideo("cut", "x")], tmp_path / "out", How(**{**vars(how), "retries": 0}), False).status[
+            0
+        ]
         == "failed"
     )
     assert not list(tmp_path.glob("out/x/*.mp4"))
     part = next((tmp_path / "out" / ".collect").rglob("*.part"))
     fetched = part.stat().st_size
     assert len(video) / 3 < fetched <= len(video) // 2
-    assert collect.collect([Video("cut", "x")], tmp_path / "out", how, False).status[0] == "ok"
+    assert collect.collect([ListedVideo("cut", "x")], tmp_path / "out", how, False).status[0] == "ok"
     assert asked["cut from"] == fetched  # the first byte that the second run asked for last
     assert (tmp_path / "out" / "x" / "cut.mp4").read_bytes() == video and not list(
         (tmp_path / "out" / ".collect").iterdir()
@@ -186,12 +196,12 @@ def test_only_the_section_is_taken(tmp_path):
                 packet.stream = streams[packet.stream.index]
                 out.mux(packet)
     with site({"long": (tmp_path / "long.mp4").read_bytes()}, Counter()) as how:
-        report = collect.collect([Video("long", "flute", 12), Video("long", "flute", 14)], tmp_path / "out", how, False)
+        report = collect.collect(
+            [ListedVideo("long", "flute", 12), ListedVideo("long", "flute", 14)], tmp_path / "out", how, False
+        )
     assert report.id.tolist() == ["long_000012", "long_000014"] and set(report.status) == {"ok"}, report.reason.tolist()
     preprocess.preprocess(tmp_path / "out", tmp_path / "data", jobs=1, progress=False)
-    assert {clip.video for clip in index.find_clips(tmp_path / "data")} == {
-        "long"
-    }  # the list said so, and it went along
+    assert {clip.video for clip in find_clips(tmp_path / "data")} == {"long"}  # the list said so, and it went along
     for start in (12, 14):
         frames, sound = media.read_video(tmp_path / "out" / "flute" / f"long_{start:06d}.mp4", 8, 11_025)
         assert len(sound) / 11_025 == pytest.approx(10, abs=0.15)
@@ -227,10 +237,10 @@ def test_what_is_gone_is_told_from_what_may_come_back(said, status):
 def test_lists_of_music_and_vggsound(tmp_path):
     (tmp_path / "solo.json").write_text('{"videos": {"cello": ["a", "-b"], "acoustic_guitar violin": ["c"]}}')
     (tmp_path / "more.json").write_text('{"videos": {"cello": ["a"]}}')
-    assert collect.read_music([tmp_path / "solo.json", tmp_path / "more.json"]) == [
-        Video("a", "cello"), Video("-b", "cello"), Video("c", "acoustic_guitar violin")]  # fmt: skip
+    assert read_music([tmp_path / "solo.json", tmp_path / "more.json"]) == [
+        ListedVideo("a", "cello"), ListedVideo("-b", "cello"), ListedVideo("c", "acoustic_guitar violin")]  # fmt: skip
     (tmp_path / "v.csv").write_text('---g-f_I2yQ,1,people marching,test\nx9_-abc,120,"playing violin, fiddle",train\n')
-    found = collect.read_vggsound([tmp_path / "v.csv"])
+    found = read_vggsound([tmp_path / "v.csv"])
     assert [(v.id, v.label) for v in found] == [
         ("---g-f_I2yQ_000001", "people marching"), ("x9_-abc_000120", "playing violin, fiddle")]  # fmt: skip
 
@@ -241,7 +251,7 @@ def test_lists_of_music_and_vggsound(tmp_path):
 def test_a_list_that_is_none_gets_one_clear_sentence(tmp_path, text):
     (tmp_path / "bad.json").write_text(text)
     with pytest.raises(SopError, match=r"bad\.json: (expected|no videos)"):
-        collect.read_music([tmp_path / "bad.json"])
+        read_music([tmp_path / "bad.json"])
 
 
 @pytest.mark.parametrize(
@@ -250,7 +260,7 @@ def test_a_list_that_is_none_gets_one_clear_sentence(tmp_path, text):
 def test_a_csv_that_is_none_names_the_row(tmp_path, text):
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(SopError, match=r"bad\.csv( row \d+: .*expected|: no videos)"):
-        collect.read_vggsound([tmp_path / "bad.csv"])
+        read_vggsound([tmp_path / "bad.csv"])
 
 
 def test_photos_become_silent_scenes_that_only_train(tmp_path):
@@ -267,8 +277,8 @@ def test_photos_become_silent_scenes_that_only_train(tmp_path):
     preprocess.preprocess(tmp_path / "v", tmp_path / "d", progress=False)
     plain_video(tmp_path / "w" / "cello" / "x.mp4", 7.0), plain_video(tmp_path / "w" / "cello" / "y.mp4", 7.0)
     preprocess.preprocess(tmp_path / "w", tmp_path / "d", progress=False)
-    paths = index.build_index(tmp_path / "d", val_ratio=0.5)
-    train, val = (index.read_index(paths[name]) for name in ("train", "val"))
+    paths = build_index(tmp_path / "d", val_ratio=0.5)
+    train, val = (read_index(paths[name]) for name in ("train", "val"))
     assert len([c for c in train if c.label == "silence"]) == 5 and {c.label for c in val} == {"cello"}
     clip = next(c for c in train if c.id == ids["a.jpg"])
     assert not media.read_sound(clip.sound).any() and media.frame_size(clip.frames)[1] == 256
@@ -303,7 +313,7 @@ def test_a_list_of_other_files_and_a_video_without_length_are_no_videos(tmp_path
     plain_video(tmp_path / "x" / "there.mp4", 1.0)
     (tmp_path / "x" / "list.mp4").write_text("ffconcat version 1.0\nfile there.mp4\n")
     for name, said in (("list", "not a video file"), ("there", None)):
-        row = collect._fetched(Video(name, "x"), tmp_path, How(), None)
+        row = collect._fetched(ListedVideo(name, "x"), tmp_path, How(), None)
         assert (row["status"], row["seconds"] > 0) == (("failed", False) if said else ("ok", True))
         assert said is None or row["reason"].endswith(said)
     with (
@@ -314,12 +324,14 @@ def test_a_list_of_other_files_and_a_video_without_length_are_no_videos(tmp_path
         for packet in (p for p in source.demux() if p.dts is not None):
             packet.stream = streams[packet.stream.index]
             out.mux(packet)
-    row = collect._fetched(Video("live", "x"), tmp_path, How(), None)
+    row = collect._fetched(ListedVideo("live", "x"), tmp_path, How(), None)
     assert row["status"] == "failed" and "doesn't say how long it is" in row["reason"]
 
 
 def test_ids_and_labels_of_an_earlier_report_come_back_as_they_were(tmp_path):
-    wanted = [Video(id, label) for id in ("-dash_first", "=1+cmd|' C'!A0", "@x") for label in ("cello", "=A1", "+b")]
+    wanted = [
+        ListedVideo(id, label) for id in ("-dash_first", "=1+cmd|' C'!A0", "@x") for label in ("cello", "=A1", "+b")
+    ]
     rows = [collect._all(wanted, tmp_path, 1, False, lambda v, _: collect._row(v, reason="=no")) for _ in range(2)]
     assert len(pd.read_csv(tmp_path / collect.REPORT)) == len(rows[1]) == 9
     assert set(collect._earlier(tmp_path)) == {(v.id, v.label) for v in wanted}
@@ -341,5 +353,5 @@ def test_a_reason_that_looks_like_a_formula_is_quoted_once(tmp_path, monkeypatch
     monkeypatch.setattr(collect, "_yt_dlp", lambda: None)
     monkeypatch.setattr(collect, "_fetched", lambda video, out, how, before: before or row)
     for _ in range(3):
-        collect.collect([Video("x", "a")], tmp_path, How(jobs=1), progress=False)
+        collect.collect([ListedVideo("x", "a")], tmp_path, How(jobs=1), progress=False)
     assert "\nx,a,failed,'=1+1 x,0.0,0\n" in (tmp_path / "collect_report.csv").read_text()

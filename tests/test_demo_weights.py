@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from sop_core import evaluate, mixing
+from sop_core import evaluate
+from sop_core.clips import read_index
 from sop_core.config import DEMO, DEMO_WEIGHTS
-from sop_core.index import read_index
 from sop_core.methods import METHODS
+from sop_core.pairs import read_pairs
 
 SHIPPED = json.loads((DEMO_WEIGHTS / "metrics.json").read_text())
 
@@ -16,7 +17,7 @@ SHIPPED = json.loads((DEMO_WEIGHTS / "metrics.json").read_text())
 def measured(demo_data, demo_model):
     """The shipped weights on the shipped manifest, measured again."""
     clips = read_index(demo_data / "test.csv")
-    pairs = mixing.read_pairs(DEMO_WEIGHTS / "metrics.pairs.csv", clips, demo_model.config)
+    pairs = read_pairs(DEMO_WEIGHTS / "metrics.pairs.csv", clips, demo_model.config)
     return evaluate.evaluate(demo_model, DEMO_WEIGHTS, pairs, clips, demo_data / "truth")[0]
 
 

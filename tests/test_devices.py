@@ -8,9 +8,11 @@ import torch
 from test_train import run  # noqa: F401 (a fixture)
 from tiny import TINY, write_film
 
-from sop_core import checkpoint, engine, evaluate, methods, metrics, mixing, train
+from sop_core import checkpoint, engine, evaluate, methods, metrics, train
 from sop_core.errors import SopError
 from sop_core.localize import Scene
+from sop_core.mixtures import Listed
+from sop_core.pairs import draw_pairs
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 FP32 = replace(TINY, precision="fp32")
@@ -60,7 +62,7 @@ def test_a_training_stopped_on_a_gpu_goes_on(tiny_clips, tmp_path):
 
 @gpu
 def test_an_evaluation_finds_the_same_numbers(run, tiny_clips):  # noqa: F811
-    pairs, found = mixing.draw_pairs(tiny_clips, 3, TINY), {}
+    pairs, found = draw_pairs(tiny_clips, 3, TINY), {}
     for device in ("cpu", "cuda"):
         model = checkpoint.load_model(run[0], device)
         found[device] = evaluate.evaluate(model, run[0], pairs, allow_leaks=True)[0]["rows"]
@@ -70,7 +72,7 @@ def test_an_evaluation_finds_the_same_numbers(run, tiny_clips):  # noqa: F811
 
 @gpu
 def test_scores_and_ideal_masks_are_the_same(run, tiny_clips):  # noqa: F811
-    sounds = mixing.Listed(mixing.draw_pairs(tiny_clips, 1, TINY), TINY)[0]["sounds"]
+    sounds = Listed(draw_pairs(tiny_clips, 1, TINY), TINY)[0]["sounds"]
     here, there = (methods.oracles(checkpoint.load_model(run[0], d), sounds.to(d)) for d in ("cpu", "cuda"))
     for name, sound in here.items():
         torch.testing.assert_close(there[name].cpu(), sound, rtol=1e-3, atol=1e-4)

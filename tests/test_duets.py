@@ -10,11 +10,12 @@ import soundfile
 from PIL import Image
 from tiny import TINY, TONES, Eyes
 
-from sop_core import checkpoint, duets, evaluate, index, mixing, report, tables
+from sop_core import checkpoint, duets, evaluate, report, tables
 from sop_core.__main__ import main
+from sop_core.clips import Clip, solos, write_index
 from sop_core.errors import SopError
-from sop_core.index import Clip
 from sop_core.nets import SoundOfPixels
+from sop_core.pairs import draw_pairs
 
 
 def row(rows, method):
@@ -241,7 +242,7 @@ def test_a_pixel_of_two_boxes_counts_for_neither_and_none_that_sounds_is_no_shar
 
 def test_a_report_says_what_share_of_the_cells_is_right(eyes, duet, tiny_clips, tmp_path):
     clip, truth = duet
-    pairs = mixing.draw_pairs(tiny_clips, 1, TINY)
+    pairs = draw_pairs(tiny_clips, 1, TINY)
     checkpoint.write_model(tmp_path, eyes)
     results, scores = evaluate.evaluate(eyes, tmp_path, pairs, [clip], truth)
     shown = report.of_evaluation(eyes, pairs, [clip], truth, results, scores)
@@ -257,7 +258,7 @@ def test_duets_are_not_mixed_with_solos_of_the_same_index(duet, tiny_clips, tmp_
     clip, truth = duet
     checkpoint.start(tmp_path / "run", TINY, {"train": [], "val": tiny_clips[:2]}, False)
     checkpoint.write_model(tmp_path / "run", SoundOfPixels(TINY))
-    index.write_index(tmp_path / "test.csv", [*tiny_clips, clip])
+    write_index(tmp_path / "test.csv", [*tiny_clips, clip])
     words = ["evaluate", tmp_path / "run", "--index", tmp_path / "test.csv", "--n-pairs", 9, "--device", "cpu"]
     for more in ([], ["--duets", tmp_path / "test.csv", "--truth", truth]):
         assert main(list(map(str, [*words, *more, "--out", tmp_path / "m.json"]))) == 0
@@ -266,7 +267,7 @@ def test_duets_are_not_mixed_with_solos_of_the_same_index(duet, tiny_clips, tmp_
         assert "mixtures are drawn from 6 solos; 1 duet(s) of the index are left out" in capsys.readouterr().out
     assert json.loads((tmp_path / "m.json").read_text())["localization"]["n_instruments"] == 2
     one = Clip(clip.sound, clip.frames, clip.n_frames, "a section")
-    assert index.solos([*tiny_clips, clip]) == tiny_clips and index.solos([one, clip]) == [one, clip]
+    assert solos([*tiny_clips, clip]) == tiny_clips and solos([one, clip]) == [one, clip]
 
 
 def test_of_three_the_nearest_other_counts():

@@ -14,10 +14,14 @@ import soundfile
 import torch
 from tiny import SETTINGS, TINY, write_clip
 
-from sop_core import checkpoint, evaluate, index, methods, mixing, tables
+from sop_core import checkpoint, evaluate, methods, tables
 from sop_core.__main__ import main
+from sop_core.clips import Clip, write_index
 from sop_core.errors import SopError
+from sop_core.mixtures import Training
 from sop_core.nets import SoundOfPixels
+from sop_core.pairs import draw_pairs
+from sop_core.windows import Part
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
@@ -27,7 +31,7 @@ def world(tmp_path_factory):
     """A folder with an index of ten clips, two checkpoints that learned nothing, `one` of two of the clips' videos."""
     data = tmp_path_factory.mktemp("world")
     clips = [write_clip(data, label, n) for n in range(6) for label in ("red", "blue")]
-    index.write_index(data / "val.csv", clips[2:])
+    write_index(data / "val.csv", clips[2:])
     for seed, name in enumerate(("one", "two")):
         torch.manual_seed(seed)
         checkpoint.start(data / name, TINY, {"train": clips[:2], "val": clips[2:]}, False)
@@ -92,7 +96,7 @@ def test_checkpoints_stand_side_by_side_on_the_same_sources(world, tmp_path, cap
     both = json.loads((tmp_path / "m.json").read_text())
     assert both["rows"] == alone["rows"] and alone["compared"] == []
     model = checkpoint.load_model(data / "two", "cpu")
-    pairs = mixing.draw_pairs(clips[2:], 4, TINY)
+    pairs = draw_pairs(clips[2:], 4, TINY)
     theirs = methods.score_pairs(model, pairs)
     (other,) = both["compared"]
     assert other["rows"] == tables.table(theirs) and other["folder"] == str(data / "two")
@@ -106,7 +110,7 @@ def test_checkpoints_stand_side_by_side_on_the_same_sources(world, tmp_path, cap
 def test_notes_of_a_compared_checkpoint_are_none_of_its_own_evaluation(world, tmp_path):
     """Compared, it was measured without baselines; alone, with them."""
     data, clips = world
-    one, two, pairs = data / "one", data / "two", mixing.draw_pairs(clips[2:], 2, TINY)
+    one, two, pairs = data / "one", data / "two", draw_pairs(clips[2:], 2, TINY)
     evaluate.evaluate(
         checkpoint.load_model(one), one, pairs, baselines=["random"], others=[two], notes=tmp_path / "notes"
     )
@@ -117,7 +121,7 @@ def test_notes_of_a_compared_checkpoint_are_none_of_its_own_evaluation(world, tm
 def test_notes_of_other_files_do_not_count(world, tmp_path):
     """A clip that was made anew between kill and resume is measured anew."""
     data, clips = world
-    one, pairs = checkpoint.load_model(data / "one"), mixing.draw_pairs(clips[2:], 2, TINY)
+    one, pairs = checkpoint.load_model(data / "one"), draw_pairs(clips[2:], 2, TINY)
     evaluate.evaluate(one, data / "one", pairs, notes=tmp_path / "notes")
     noted = (tmp_path / "notes" / "0.jsonl").read_text().count("evaluate")
     evaluate.evaluate(one, data / "one", pairs, notes=tmp_path / "notes")
@@ -132,7 +136,7 @@ def test_a_compared_checkpoint_is_told_of_the_same_mixtures(world, tmp_path):
     three = replace(TINY, sources=3)
     checkpoint.start(tmp_path / "three", three, {"train": [], "val": []}, False)
     checkpoint.write_model(tmp_path / "three", SoundOfPixels(three))
-    pairs = [p for n in (2, 3) for p in mixing.draw_pairs(clips[2:], 2, replace(TINY, sources=n))]
+    pairs = [p for n in (2, 3) for p in draw_pairs(clips[2:], 2, replace(TINY, sources=n))]
     found, _ = evaluate.evaluate(checkpoint.load_model(data / "one"), data / "one", pairs, others=[tmp_path / "three"])
     for told in (found["protocol"], found["compared"][0]["protocol"]):
         assert (told["sources"], told["n_pairs"]) == (2, 2)
@@ -143,7 +147,7 @@ def test_models_of_other_windows_are_not_compared(world, tmp_path):
     longer = replace(TINY, samples=16_383)
     checkpoint.start(tmp_path / "longer", longer, {"train": [], "val": []}, False)
     checkpoint.write_model(tmp_path / "longer", SoundOfPixels(longer))
-    pairs = mixing.draw_pairs(clips[2:], 2, TINY)
+    pairs = draw_pairs(clips[2:], 2, TINY)
     with pytest.raises(SopError, match="only models of the same windows"):
         evaluate.evaluate(checkpoint.load_model(data / "one"), data / "one", pairs, others=[tmp_path / "longer"])
 
@@ -157,7 +161,7 @@ def test_mixtures_of_2_3_and_4_have_tables_of_their_own(world, tmp_path):
     assert (found["protocol"]["sources"], found["protocol"]["n_pairs"]) == (2, 3)
     model = checkpoint.load_model(data / "one", "cpu")
     for n in (2, 3, 4):
-        alone = methods.score_pairs(model, mixing.draw_pairs(clips[2:], 3, replace(TINY, sources=n)))
+        alone = methods.score_pairs(model, draw_pairs(clips[2:], 3, replace(TINY, sources=n)))
         assert len(alone) == 3 * n * len(methods.METHODS)
         rows = found["by_sources"][str(n)]
         assert [r for r in rows if r["method"] != "nmf"] == tables.table(alone) and len(rows) == len(
@@ -171,8 +175,8 @@ def test_mixtures_of_2_3_and_4_have_tables_of_their_own(world, tmp_path):
 
 def test_leaks_are_refused_wherever_they_are(world, tmp_path):
     data, clips = world
-    model, fair = checkpoint.load_model(data / "one"), mixing.draw_pairs(clips[2:], 2, TINY)
-    planted = [*fair, (mixing.Part(clips[3], 0), mixing.Part(clips[1], 7))]
+    model, fair = checkpoint.load_model(data / "one"), draw_pairs(clips[2:], 2, TINY)
+    planted = [*fair, (Part(clips[3], 0), Part(clips[1], 7))]
     assert evaluate.leaks(data / "one", fair) == []
     with pytest.raises(SopError, match=r"1 of 3 mixtures hold videos .*one was trained on: row 3 \(blue/blue_0\);"):
         evaluate.evaluate(model, data / "one", planted)
@@ -194,9 +198,9 @@ def test_leaks_are_refused_wherever_they_are(world, tmp_path):
 
 def test_another_section_of_a_video_that_was_trained_on_is_a_leak(world, tmp_path):
     data, clips = world
-    learned, measured = (index.Clip(c.sound, c.frames, c.n_frames, "one") for c in clips[:2])
+    learned, measured = (Clip(c.sound, c.frames, c.n_frames, "one") for c in clips[:2])
     checkpoint.start(tmp_path / "run", TINY, {"train": [learned], "val": []}, False)
-    mixture = (mixing.Part(clips[4], 0), mixing.Part(measured, 0))
+    mixture = (Part(clips[4], 0), Part(measured, 0))
     assert evaluate.leaks(tmp_path / "run", [mixture], [measured]) == [
         ("row 1", measured.name),
         ("duet 1", measured.name),
@@ -208,7 +212,7 @@ def test_an_evaluation_says_which_videos_chose_the_best_epoch(world, tmp_path, v
     data, clips = world
     checkpoint.start(tmp_path / "run", TINY, {"train": clips[:2], "val": clips[val]}, False)
     checkpoint.write_model(tmp_path / "run", model := SoundOfPixels(TINY))
-    found = evaluate.evaluate(model, tmp_path / "run", mixing.draw_pairs(clips[4:], 2, TINY))[0]
+    found = evaluate.evaluate(model, tmp_path / "run", draw_pairs(clips[4:], 2, TINY))[0]
     assert found["protocol"]["epoch_chosen_on"] == said
     assert f"best epoch chosen on: {said}" in tables.text_results(found)
 
@@ -218,14 +222,14 @@ def test_a_video_with_itself_is_told(world, tmp_path):
     config = TINY.override({"profile": "sop2018", "bins": "32"})
     checkpoint.start(tmp_path / "old", config, {"train": clips[:2], "val": []}, False)
     checkpoint.write_model(tmp_path / "old", SoundOfPixels(config))
-    pair = (mixing.Part(clips[2], 0), mixing.Part(clips[2], 0))
+    pair = (Part(clips[2], 0), Part(clips[2], 0))
     found, _ = evaluate.evaluate(checkpoint.load_model(tmp_path / "old"), tmp_path / "old", [pair])
     assert found["protocol"]["n_same_video"] == 1 and "1 mixtures are of one video" in tables.text_results(found)
 
 
 def test_nothing_but_silence_is_told_without_numbers(world, tmp_path):
     data, _ = world
-    parts = [mixing.Part(write_clip(tmp_path, label, 8, silent=True), 0) for label in ("red", "blue")]
+    parts = [Part(write_clip(tmp_path, label, 8, silent=True), 0) for label in ("red", "blue")]
     found, _ = evaluate.evaluate(checkpoint.load_model(data / "one"), data / "one", [tuple(parts)])
     assert found["rows"][0]["sdr"] is None and found["per_label"] == [] and found["confusion"] == []
     assert "left out: row 1, since red/red_8, blue/blue_8 is silent there" in tables.text_results(found)
@@ -240,16 +244,16 @@ def test_a_sound_of_no_numbers_is_named_with_its_row_and_never_scored(tmp_path, 
     sound, rate = soundfile.read(clips[3].sound, dtype="float32")
     sound[rate] = np.inf
     clips[3].sound.unlink()
-    broken = index.Clip(clips[3].sound.with_suffix(".wav"), clips[3].frames, clips[3].n_frames)
+    broken = Clip(clips[3].sound.with_suffix(".wav"), clips[3].frames, clips[3].n_frames)
     soundfile.write(broken.sound, sound, rate, subtype="FLOAT")
     pairs = [
-        (mixing.Part(clips[0], 0), mixing.Part(clips[1], 0)),
-        (mixing.Part(clips[2], 0), mixing.Part(broken, rate - 100)),
+        (Part(clips[0], 0), Part(clips[1], 0)),
+        (Part(clips[2], 0), Part(broken, rate - 100)),
     ]
     with pytest.raises(
         SopError, match=r"^row 2 \(red/red_1 \+ blue/blue_1\): .*blue_1\.wav: no number \(NaN or Inf\) at 1\.00 s"
     ):
         methods.score_pairs(eyes, pairs)
-    item = mixing.Training([*clips[:3], broken], replace(TINY, seed=1))
+    item = Training([*clips[:3], broken], replace(TINY, seed=1))
     told = "".join(item[i]["skipped"] for i in range(12))
     assert "blue_1.wav: no number" in told and all(item[i]["sounds"].isfinite().all() for i in range(12))

@@ -155,12 +155,12 @@ def test_a_click_equals_that_cell_of_all_pixels_at_once(scene):
 def test_a_clip_of_one_window_equals_the_models_own_separation(tiny_clips):
     """Every cell together is the whole picture, which is what training pools."""
     from sop_core import media
-    from sop_core.mixing import Part, load
+    from sop_core.windows import Part, read_window
 
     torch.manual_seed(0)
     model = SoundOfPixels(replace(TINY, share=False)).eval()  # the region has no other to share with
     clip = tiny_clips[0]
-    sound, frames, _ = load(Part(clip, 0), TINY)
+    sound, frames, _ = read_window(Part(clip, 0), TINY)
     expected = model.separate(torch.from_numpy(sound)[None], torch.from_numpy(frames)[None, None])[0, 0]
     pictures = media.read_frames(clip.frames, range(6))  # as many as the window lasts: its middle is the same
     scene = Scene(model, pictures, sound)

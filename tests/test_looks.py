@@ -14,11 +14,13 @@ import timm
 import torch
 from tiny import SEEING, TONES, write_clip
 
-from sop_core import checkpoint, engine, evaluate, looks, mixing, objective, train
+from sop_core import checkpoint, engine, evaluate, looks, objective, train
+from sop_core.clips import write_index
 from sop_core.errors import SopError
-from sop_core.index import write_index
-from sop_core.mixing import Training
+from sop_core.mixtures import Training, apply_jitter, shares, side_by_side
 from sop_core.nets import SoundOfPixels
+from sop_core.pairs import draw_pairs
+from sop_core.windows import read_frames
 
 
 @pytest.fixture
@@ -46,8 +48,8 @@ def test_they_are_what_the_backbone_sees_of_the_pictures_that_the_same_seed_draw
     data = looked(clips, model, motor)
     for clip in (0, 3):
         rng = data.of_look(clip, 2, False)
-        frames, light = mixing.see(data.part(clips[clip], rng), SEEING, rng)
-        lit = mixing.lit(torch.from_numpy(frames)[None, None], torch.from_numpy(light)[None, None])
+        frames, light = read_frames(data.part(clips[clip], rng), SEEING, rng)
+        lit = apply_jitter(torch.from_numpy(frames)[None, None], torch.from_numpy(light)[None, None])
         expected = model.look(lit[0].floor())[0, 0]
         torch.testing.assert_close(
             torch.from_numpy(data.looked.alone(clip, 2).copy()).float(), expected, atol=0.02, rtol=0.02
@@ -55,7 +57,7 @@ def test_they_are_what_the_backbone_sees_of_the_pictures_that_the_same_seed_draw
     rng = data.of_look(1, 1)
     parts = data.mixture(1, rng)
     assert parts[0].clip == clips[1] != parts[1].clip
-    one = mixing.side_by_side([mixing.see(part, SEEING, rng) for part in parts], SEEING)
+    one = side_by_side([read_frames(part, SEEING, rng) for part in parts], SEEING)
     expected = model.look(torch.from_numpy(one)[None])[0, 0]
     torch.testing.assert_close(
         torch.from_numpy(data.looked.side_by_side(1, 1).copy()).float(), expected, atol=0.02, rtol=0.02
@@ -69,20 +71,20 @@ def test_pictures_side_by_side_stand_where_their_cells_are(clips):
         picture[:, n] = 200
     light = np.ones(3, np.float32)
     for count in (1, 2, 3):
-        one = mixing.side_by_side([(c, light) for c in colours[:count]], SEEING)
-        cells = mixing.shares(count, SEEING.grid)
+        one = side_by_side([(c, light) for c in colours[:count]], SEEING)
+        cells = shares(count, SEEING.grid)
         assert one.shape == (1, 3, 64, 64) and cells.sum(0).tolist() == [[1] * 4] * 4
         for n in range(count):
             mine = np.kron(cells[n], np.ones((16, 16), bool))
             assert (one[0, n][mine] == 200).all() and (np.delete(one[0], n, 0)[:, mine] == 0).all()
-    dark = mixing.side_by_side([(colours[0], 0.5 * light), (colours[1], light)], SEEING)
+    dark = side_by_side([(colours[0], 0.5 * light), (colours[1], light)], SEEING)
     assert dark[0, 0, 0, 0] == 100 and dark[0, 1, 0, -1] == 200
 
 
 def test_each_source_is_asked_for_in_its_own_cells(model):
     seen = torch.randn(3, 2, 1, 432, 4, 4, generator=torch.manual_seed(0))
     cells = torch.ones(3, 2, 4, 4, dtype=torch.bool)
-    cells[1] = torch.from_numpy(mixing.shares(2, (4, 4)))
+    cells[1] = torch.from_numpy(shares(2, (4, 4)))
     with torch.inference_mode():
         found, numbers = model.pooled_seen(seen, cells), model.numbers(seen.flatten(0, 1)).unflatten(0, (3, 2))
         for b in range(3):
@@ -103,13 +105,13 @@ def test_a_batch_that_was_looked_at_asks_for_what_its_frames_ask_for(model):
         seen = model.look((frames * light[:, :, None, :, None, None]).clamp(max=255))
         asked = objective.pictures(model, {"seen": seen, "cells": cells})
         torch.testing.assert_close(
-            objective.pictures(model, {"frames": frames, "light": light, "cells": cells}), asked, atol=1e-5, rtol=1e-4
+            objective.pictures(model, {"frames": frames, "jitter": light, "cells": cells}), asked, atol=1e-5, rtol=1e-4
         )
         torch.testing.assert_close(asked, model.pooled_seen(seen, cells))
         whole = objective.pictures(model, {"seen": seen, "cells": torch.ones_like(cells)})
         assert not torch.allclose(whole, asked, atol=1e-2)
         torch.testing.assert_close(
-            objective.pictures(model, {"frames": frames, "light": light}), whole, atol=1e-5, rtol=1e-4
+            objective.pictures(model, {"frames": frames, "jitter": light}), whole, atol=1e-5, rtol=1e-4
         )
 
 
@@ -138,7 +140,7 @@ def test_training_shows_the_looks_at_the_clips_that_it_lets_sound(tiny_clips, em
         if draw.together:
             assert (item["seen"] == 100 + 10 * clips[0] + draw.look).all()
             assert partner.setdefault((clips[0], draw.look), clips[1]) == clips[1]  # who stands there sounds, too
-            assert np.array_equal(item["cells"], mixing.shares(2, SEEING.grid))
+            assert np.array_equal(item["cells"], shares(2, SEEING.grid))
             side.add(draw.look)
         else:
             looks = item["seen"][:, :, 0, 0, 0] - 10 * torch.tensor(clips)[:, None]
@@ -269,7 +271,7 @@ def test_a_training_and_its_evaluation_need_no_network(clips, tmp_path, monkeypa
     asked.clear()
     list(train.fit(replace(SEEING, epochs=1), clips, clips, tmp_path / "run"))
     model = checkpoint.load_model(tmp_path / "run")
-    pairs = mixing.draw_pairs(clips, 2, SEEING)
+    pairs = draw_pairs(clips, 2, SEEING)
     results, _ = evaluate.evaluate(model, tmp_path / "run", pairs, allow_leaks=True)
     assert results["rows"][0]["n_pairs"] == 2 and not asked
 
@@ -279,7 +281,7 @@ import sys
 from pathlib import Path
 from tiny import SEEING
 from sop_core import train
-from sop_core.index import read_index
+from sop_core.clips import read_index
 clips = read_index(Path(sys.argv[1]))
 list(train.fit(SEEING, clips, clips, Path(sys.argv[2]), device="cpu"))
 """

@@ -7,8 +7,10 @@ import pytest
 import torch
 from tiny import TINY, TONES, write_clip
 
-from sop_core import methods, mixing, tables
+from sop_core import methods, tables
 from sop_core.nets import SoundOfPixels
+from sop_core.pairs import draw_pairs
+from sop_core.windows import Part
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def row(rows, method):
 
 
 def test_oracles_stand_above_the_mixture_and_the_mixture_near_zero(model, tiny_clips):
-    pairs = mixing.draw_pairs(tiny_clips, 6, TINY, labels="different")
+    pairs = draw_pairs(tiny_clips, 6, TINY, labels="different")
     rows = tables.table(methods.score_pairs(model, pairs))
     assert [r["method"] for r in rows] == list(methods.METHODS)
     assert row(rows, "oracle_ratio")["sdr"] > row(rows, "mixture")["sdr"] + 10
@@ -36,7 +38,7 @@ def test_oracles_stand_above_the_mixture_and_the_mixture_near_zero(model, tiny_c
 
 
 def test_a_model_that_sees_separates_and_exchanging_its_frames_exchanges_the_sounds(eyes, tiny_clips):
-    pairs = mixing.draw_pairs(tiny_clips, 6, TINY, labels="different")
+    pairs = draw_pairs(tiny_clips, 6, TINY, labels="different")
     rows = tables.table(methods.score_pairs(eyes, pairs))
     assert row(rows, "model")["sdr"] > row(rows, "mixture")["sdr"] + 10
     assert row(rows, "exchanged")["sdr"] < row(rows, "mixture")["sdr"] - 10
@@ -44,8 +46,8 @@ def test_a_model_that_sees_separates_and_exchanging_its_frames_exchanges_the_sou
 
 def test_a_pair_with_a_silent_source_is_excluded_and_counted_never_averaged(eyes, tiny_clips, tmp_path):
     silent = write_clip(tmp_path, "blue", 9, silent=True)
-    heard = mixing.draw_pairs(tiny_clips, 3, TINY, labels="different")
-    pairs = [*heard, (heard[0][0], mixing.Part(silent, 0))]
+    heard = draw_pairs(tiny_clips, 3, TINY, labels="different")
+    pairs = [*heard, (heard[0][0], Part(silent, 0))]
     alone, both = (tables.table(methods.score_pairs(eyes, p)) for p in (heard, pairs))
     for a, b in zip(alone, both, strict=True):
         assert (b["n_pairs"], b["n_excluded"]) == (3, 1)
@@ -53,7 +55,7 @@ def test_a_pair_with_a_silent_source_is_excluded_and_counted_never_averaged(eyes
 
 
 def test_a_table_of_nothing_but_silence_says_so_without_numbers(eyes, tmp_path):
-    parts = [mixing.Part(write_clip(tmp_path, label, 8, silent=True), 0) for label in TONES]
+    parts = [Part(write_clip(tmp_path, label, 8, silent=True), 0) for label in TONES]
     rows = tables.table(methods.score_pairs(eyes, [tuple(parts)]))
     assert row(rows, "model")["sdr"] is None and row(rows, "model")["n_excluded"] == 1
     assert "excluded" in tables.text_table(rows)
@@ -61,7 +63,7 @@ def test_a_table_of_nothing_but_silence_says_so_without_numbers(eyes, tmp_path):
 
 
 def test_per_label_means_are_those_of_the_scores(eyes, tiny_clips):
-    scores = methods.score_pairs(eyes, mixing.draw_pairs(tiny_clips, 6, TINY, labels="different"))
+    scores = methods.score_pairs(eyes, draw_pairs(tiny_clips, 6, TINY, labels="different"))
     for r in tables.per_label(scores):
         mine = scores[(scores.label == r["label"]) & (scores.method == "model")].sdr
         assert (r["n"], r["sdr"]) == (len(mine), pytest.approx(mine.mean(), abs=1e-3))
@@ -69,9 +71,7 @@ def test_per_label_means_are_those_of_the_scores(eyes, tiny_clips):
 
 def test_same_and_different_labels_have_rows_of_their_own(eyes, tiny_clips):
     red, blue = ([c for c in tiny_clips if c.label == label] for label in ("red", "blue"))
-    pairs = [
-        tuple(mixing.Part(c, 100) for c in pair) for pair in ((red[0], blue[1]), (blue[0], red[2]), (red[0], red[1]))
-    ]
+    pairs = [tuple(Part(c, 100) for c in pair) for pair in ((red[0], blue[1]), (blue[0], red[2]), (red[0], red[1]))]
     scores = methods.score_pairs(eyes, pairs)
     rows = tables.grouped(scores, "labels")
     assert {name: row(mine, "model")["n_pairs"] for name, mine in rows.items()} == {"same": 1, "different": 2}
@@ -84,14 +84,14 @@ def test_same_and_different_labels_have_rows_of_their_own(eyes, tiny_clips):
 
 def test_intervals_are_over_videos(eyes, tiny_clips):
     """Sections of one video are no independent clips: of one video there is no interval."""
-    scores = methods.score_pairs(eyes, mixing.draw_pairs(tiny_clips, 6, TINY))
+    scores = methods.score_pairs(eyes, draw_pairs(tiny_clips, 6, TINY))
     low, high = row(tables.table(scores), "model")["sdr_ci95"]
     one = row(tables.table(scores.assign(video="the only one")), "model")
     assert low < high and one["sdr_ci95"] is None
 
 
 def test_an_example_is_what_the_scores_are_of(eyes, tiny_clips):
-    pair = mixing.draw_pairs(tiny_clips, 1, TINY, labels="different")
+    pair = draw_pairs(tiny_clips, 1, TINY, labels="different")
     one = methods.example(eyes, pair[0])
     scores = methods.score_pairs(eyes, pair)
     np.testing.assert_allclose(one.sdr, scores[scores.method == "model"].sdr, atol=1e-3)

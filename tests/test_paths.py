@@ -13,7 +13,6 @@ from sop_core import (
     duets,
     evaluate,
     features,
-    index,
     journal,
     media,
     mixing,
@@ -22,7 +21,10 @@ from sop_core import (
     separate,
     train,
 )  # fmt: skip
-from sop_core.film import Video
+from sop_core.check import check
+from sop_core.clips import find_clips, read_index, write_index
+from sop_core.film import VideoFilm
+from sop_core.lists import note_sections, read_sections
 from sop_core.localize import Scene
 from sop_core.toy import render
 
@@ -60,18 +62,18 @@ def test_the_whole_road_by_names_of_files(tmp_path):
     videos, data, run = (str(tmp_path / name) for name in ("videos", "data", "run"))
     assert len(preprocess.find_videos(videos)) == 4
     preprocess.preprocess(videos, data, jobs=1, progress=False)
-    collect.note_sections(data, {"red/red": "one"})
-    assert collect.read_sections(data) == {"red/red": "one"} and len(index.find_clips(data)) == 4
-    paths = index.build_index(data, str(tmp_path / "index"), val_ratio=0.4)
-    assert index.check(data, 1.0, jobs=1, progress=False).empty
-    clips = index.read_index(str(paths["all"]))
-    index.write_index(str(tmp_path / "again.csv"), clips)
+    note_sections(data, {"red/red": "one"})
+    assert read_sections(data) == {"red/red": "one"} and len(find_clips(data)) == 4
+    paths = build_index(data, str(tmp_path / "index"), val_ratio=0.4)
+    assert check(data, 1.0, jobs=1, progress=False).empty
+    clips = read_index(str(paths["all"]))
+    write_index(str(tmp_path / "again.csv"), clips)
     list(train.fit(TINY, clips, clips, run))
     model = checkpoint.load_model(run)
     assert checkpoint.read_history(run) and checkpoint.read_clips(run)["train"] and checkpoint.read_state(run)
-    pairs = mixing.draw_pairs(clips, 2, TINY)
-    mixing.write_pairs(str(tmp_path / "pairs.csv"), pairs)
-    assert mixing.read_pairs(str(tmp_path / "pairs.csv"), clips, TINY) == pairs
+    pairs = draw_pairs(clips, 2, TINY)
+    write_pairs(str(tmp_path / "pairs.csv"), pairs)
+    assert read_pairs(str(tmp_path / "pairs.csv"), clips, TINY) == pairs
     results, scores = evaluate.evaluate(
         model, run, pairs, allow_leaks=True, notes=str(tmp_path / "notes"), others=[run]
     )
@@ -82,7 +84,9 @@ def test_the_whole_road_by_names_of_files(tmp_path):
     film = str(tmp_path / "videos" / "red" / "red.mp4")
     scene = Scene.from_video(model, film, cache=True)
     assert features.folder(film).is_dir() and features.load(film, features.key(model, film))
-    assert len(Video(film, TINY).between(0, 1)) and media.video_seconds(film) > 5 and media.sound_rate(film) == 44_100
+    assert (
+        len(VideoFilm(film, TINY).between(0, 1)) and media.video_seconds(film) > 5 and media.sound_rate(film) == 44_100
+    )
     assert len(media.read_video(film, 8, 11_025)[0]) == 48 and media.sha256(film)
     sound = str(clips[0].sound)
     assert media.sound_length(sound)[1] == 11_025 and len(media.read_sound(sound, 10, 100)) == 100
@@ -101,7 +105,7 @@ def test_a_duet_of_the_orchestra_by_names_of_files(tmp_path, eyes):
     assert render.clip_files(out, ("cello", "flute"), 0)[-1]
     assert [s.label for s in duets.read_truth(truth, video.stem)] == ["cello", "flute"]
     preprocess.preprocess(str(tmp_path / "duet" / "videos"), data, jobs=1, progress=False)
-    (clip,) = index.find_clips(data)
+    (clip,) = find_clips(data)
     assert len(duets.with_truth([clip], truth)) == 1 and duets.heard(eyes, clip, truth)[1]
     assert len(duets.score_duets(eyes, [clip], truth).placed) == 2
     (tmp_path / "photos").mkdir()

@@ -19,11 +19,12 @@ import simplejpeg
 import soundfile
 from test_media import BROKEN, flash_and_beep, level, make_video, plain_video, tone
 
-from sop_core import index, media
+from sop_core import media
 from sop_core import preprocess as preprocess_module
 from sop_core.__main__ import main
 from sop_core.errors import SopError
 from sop_core.preprocess import preprocess
+from sop_core.splits import known_labels
 
 REAL = Path(__file__).parents[2] / "shared" / "media" / "real"
 
@@ -380,7 +381,7 @@ def test_names_reach_neither_the_terminal_nor_a_spreadsheet_alive(tmp_path, caps
     said = capsys.readouterr().out
     assert r"=1+cmd \x1b[2J\u202e/a\x1b]0;x\x07: not a video file" in said and said.replace("\n", "").isprintable()
     assert f"'{evil}" in (tmp_path / "d" / "preprocess_report.csv").read_text()
-    assert evil in index._labels(tmp_path / "d", [])
+    assert evil in known_labels(tmp_path / "d")
 
 
 TERMINATED = """

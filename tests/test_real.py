@@ -8,11 +8,12 @@ import pytest
 import soundfile
 from tiny import SHARED
 
-from sop_core import duets, index, media, methods, preprocess, tables
+from sop_core import duets, media, methods, preprocess, tables
 from sop_core.__main__ import main
+from sop_core.clips import find_clips
 from sop_core.config import DEMO_WEIGHTS, MUSIC
 from sop_core.localize import Scene
-from sop_core.mixing import draw_pairs
+from sop_core.pairs import draw_pairs
 from sop_core.widget import PixelPlayer
 
 REAL = sorted((SHARED / "media" / "real").glob("*/*.mp4")) or [
@@ -28,7 +29,7 @@ def test_the_default_warp_loses_less_than_half_of_what_the_published_one_loses(s
         shutil.copy(video, tmp_path / "v" / video.parent.name)
     preprocess.preprocess(tmp_path / "v", tmp_path / "d", fps=1, audio_format="flac", progress=False)
     config = replace(MUSIC, fps=1.0, stride=3)
-    pairs = draw_pairs(index.find_clips(tmp_path / "d"), 16, config, "different")
+    pairs = draw_pairs(find_clips(tmp_path / "d"), 16, config, "different")
     table = methods.warps(pairs, config).set_index("warp")
     for kind in ("binary", "ratio"):
         lost = table.loc["none", kind] - table[kind]
@@ -63,7 +64,7 @@ def test_separate_writes_a_wav_of_a_real_video(semireal, tmp_path):
 
 def test_duets_of_another_making_are_evaluated_by_the_same_truth_files(semireal, tmp_path, demo_model):
     preprocess.preprocess(semireal / "duet", tmp_path, progress=False)
-    clips = index.find_clips(tmp_path)[:2]
+    clips = find_clips(tmp_path)[:2]
     found = duets.score_duets(demo_model, clips, semireal / "duet_truth")
     # The stems add up to the video's sound, so ideal masks must do well whatever the model makes of strange instruments.
     rows = {r["method"]: r for r in tables.table(found.scores)}

@@ -11,10 +11,11 @@ import pytest
 import torch
 from tiny import TINY, TONES, write_clip, write_film
 
-from sop_core import checkpoint, evaluate, media, methods, mixing, report, show
+from sop_core import checkpoint, evaluate, media, methods, report, show
 from sop_core.checkpoint import Record
 from sop_core.localize import Scene
 from sop_core.nets import SoundOfPixels
+from sop_core.pairs import draw_pairs
 
 
 class Page(HTMLParser):
@@ -40,7 +41,7 @@ def page(tmp_path_factory):
     clips[0] = type(clips[0])(evil, clips[0].frames, clips[0].n_frames)
     torch.manual_seed(0)
     model = SoundOfPixels(TINY).eval()
-    pairs = mixing.draw_pairs(clips, 4, TINY, labels="different")
+    pairs = draw_pairs(clips, 4, TINY, labels="different")
     checkpoint.write_model(data, model)
     results, scores = evaluate.evaluate(model, data, pairs)
     shown = report.of_evaluation(model, pairs, [], None, results, scores)
@@ -108,7 +109,7 @@ def test_a_player_keeps_the_level_and_never_clips():
 def test_figures_can_be_drawn(tiny_clips):
     torch.manual_seed(0)
     model = SoundOfPixels(TINY).eval()
-    one = methods.example(model, mixing.draw_pairs(tiny_clips, 1, TINY)[0])
+    one = methods.example(model, draw_pairs(tiny_clips, 1, TINY)[0])
     assert len(show.example(one).axes) == 2 * 6
     assert len(show.maps({"a": one.mixture_mag, "b": one.true_mags[0]}, {"c": one.weight}).axes) == 3
     assert show.figure_png(show.lengths({"train": tiny_clips, "val": tiny_clips[:2]}, 8.0)).startswith(b"\x89PNG")
@@ -150,7 +151,7 @@ def test_metrics_json_is_plain_json(tmp_path, tiny_clips):
     torch.manual_seed(0)
     model = SoundOfPixels(TINY).eval()
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    results, scores = evaluate.evaluate(model, tmp_path, mixing.draw_pairs(tiny_clips, 2, TINY))
+    results, scores = evaluate.evaluate(model, tmp_path, draw_pairs(tiny_clips, 2, TINY))
     evaluate.write_metrics(tmp_path / "metrics.json", results)
     back = json.loads((tmp_path / "metrics.json").read_text())
     assert {"method", "n_pairs", "n_excluded", "sdr", "sir", "sar", "sdr_mixture", "sdr_ci95"} <= set(back["rows"][0])

@@ -58,7 +58,7 @@ def test_where_no_instrument_plays_the_file_is_silent_and_what_leaks_in_is_not_i
     scene, video, tmp_path, monkeypatch
 ):
     assert separate.write(scene, video, EMPTY, tmp_path / "a.wav") < 1e-4
-    monkeypatch.setattr(separate, "SILENT", 0.6)  # more than either instrument has
+    monkeypatch.setattr(separate, "SILENT_SHARE", 0.6)  # more than either instrument has
     assert separate.write(scene, video, LEFT, tmp_path / "b.wav") == pytest.approx(0.5, abs=0.03)
     for name in ("a.wav", "b.wav"):
         sound, _ = soundfile.read(tmp_path / name)

@@ -16,14 +16,17 @@ import torch
 from test_nets import GOLDEN, ruled
 from tiny import TINY
 
-from sop_core import masks, media, mixing, train
+from sop_core import masks, media, train
 from sop_core.checkpoint import load_model
+from sop_core.clips import Clip
 from sop_core.config import MUSIC, Config
 from sop_core.errors import SopError
-from sop_core.index import Clip
+from sop_core.mixtures import Listed
 from sop_core.nets import FrameNet, SoundOfPixels, Synthesizer
 from sop_core.objective import mask_loss
+from sop_core.pairs import draw_pairs, read_pairs, repeats, write_pairs
 from sop_core.spectrogram import Warp, log_magnitude, stft
+from sop_core.windows import Part, draw_window, frame_indices, read_window
 
 FLAGS = {"profile": "sop2018"}
 
@@ -206,27 +209,27 @@ def test_the_profile_sets_its_flags_and_leaves_the_rest_to_be_set():
 
 
 def test_the_published_mixture_is_the_mean(tiny_clips):
-    pair = mixing.draw_pairs(tiny_clips, 1, TINY)
-    loud, soft = (mixing.Listed(pair, replace(TINY, mixture=m))[0]["sounds"] for m in ("sum", "mean"))
+    pair = draw_pairs(tiny_clips, 1, TINY)
+    loud, soft = (Listed(pair, replace(TINY, mixture=m))[0]["sounds"] for m in ("sum", "mean"))
     torch.testing.assert_close(loud, 2 * soft)
 
 
 def test_the_published_loader(tiny_clips):
     config = replace(TINY, clips="published")
-    pair = mixing.draw_pairs(tiny_clips, 1, config)[0]
-    sound, frames, light = mixing.load(pair[0], config)
-    free, _, _ = mixing.load(pair[0], TINY)
-    assert sound[-1] == 0 and free[-1] != 0 and np.array_equal(sound[:-1], free[:-1]) and (light == 1).all()
+    pair = draw_pairs(tiny_clips, 1, config)[0]
+    sound, frames, jitter = read_window(pair[0], config)
+    free, _, _ = read_window(pair[0], TINY)
+    assert sound[-1] == 0 and free[-1] != 0 and np.array_equal(sound[:-1], free[:-1]) and (jitter == 1).all()
     whole = media.read_frames(pair[0].clip.frames, [0])[0]  # 60 x 80: the middle 60 x 60 is what is seen
     middle = media.resize(np.ascontiguousarray(whole[None, :, 10:70]), (32, 32))[0].transpose(2, 0, 1)
     np.testing.assert_allclose(frames[0].astype(int), middle.astype(int), atol=1)
     levels = [
-        abs(mixing.load(pair[0], config, np.random.default_rng(i))[0]).max() / abs(sound).max() for i in range(60)
+        abs(read_window(pair[0], config, np.random.default_rng(i))[0]).max() / abs(sound).max() for i in range(60)
     ]
     assert 0.5 <= min(levels) < 0.6 and 1.4 < max(levels) <= 1.5
     loud = soundfile.read(pair[0].clip.sound)[0]
     soundfile.write(pair[0].clip.sound, 0.95 * loud / abs(loud).max(), TINY.rate)
-    heard = [abs(mixing.load(pair[0], config, np.random.default_rng(i))[0]).max() for i in range(20)]
+    heard = [abs(read_window(pair[0], config, np.random.default_rng(i))[0]).max() for i in range(20)]
     soundfile.write(pair[0].clip.sound, loud, TINY.rate)
     assert max(heard) == 1.0  # louder than full scale is cut
 
@@ -234,7 +237,7 @@ def test_the_published_loader(tiny_clips):
 def test_the_published_pairs_are_those_of_the_released_generator(tiny_clips):
     """As dataset/music.py draws them: the global generator is seeded by the number of the mixture."""
     config = TINY.override(FLAGS | {"bins": "32", "sources": "3"})
-    pairs = mixing.draw_pairs(tiny_clips, 5, config)
+    pairs = draw_pairs(tiny_clips, 5, config)
     state = random.getstate()
     for index, pair in enumerate(pairs):
         random.seed(index)
@@ -244,30 +247,28 @@ def test_the_published_pairs_are_those_of_the_released_generator(tiny_clips):
             centre_frame = part.clip.n_frames // 2
             centre = int((centre_frame - 0.5) / config.fps * config.rate)
             assert part.start == centre - config.samples // 2
-            assert mixing.frame_indices(part.start, part.clip.n_frames, config) == [
-                centre_frame - 1
-            ]  # files count from 1
+            assert frame_indices(part.start, part.clip.n_frames, config) == [centre_frame - 1]  # files count from 1
     random.setstate(state)
-    assert any(mixing.repeats(pair) for pair in pairs)  # a clip may meet itself
-    assert mixing.draw_pairs(tiny_clips, 99, config)[:1] and len(mixing.draw_pairs(tiny_clips, 99, config)) == 6
+    assert any(repeats(pair) for pair in pairs)  # a clip may meet itself
+    assert draw_pairs(tiny_clips, 99, config)[:1] and len(draw_pairs(tiny_clips, 99, config)) == 6
     with pytest.raises(SopError, match="draws by number alone"):
-        mixing.draw_pairs(tiny_clips, 5, config, labels="different")
+        draw_pairs(tiny_clips, 5, config, labels="different")
 
 
 def test_a_manifest_of_published_pairs_comes_back(tiny_clips, tmp_path):
     config = TINY.override(FLAGS | {"bins": "32"})
-    pair = (mixing.Part(tiny_clips[0], 5), mixing.Part(tiny_clips[0], 5))
-    mixing.write_pairs(tmp_path / "pairs.csv", [pair])
-    assert mixing.read_pairs(tmp_path / "pairs.csv", tiny_clips, config) == [pair]
+    pair = (Part(tiny_clips[0], 5), Part(tiny_clips[0], 5))
+    write_pairs(tmp_path / "pairs.csv", [pair])
+    assert read_pairs(tmp_path / "pairs.csv", tiny_clips, config) == [pair]
 
 
 def test_published_windows_keep_8_s_from_the_ends_of_a_long_clip():
-    clip, lengths = Clip("audio/x/a.wav", "frames/x/a.mp4", 800), {}
+    clip = Clip("audio/x/a.wav", "frames/x/a.mp4", 800)
     for seconds, least in ((100, 8.0), (10, None)):
-        lengths[clip] = int(seconds * MUSIC.rate)
+        samples = int(seconds * MUSIC.rate)
         config = MUSIC.override(FLAGS)
         middles = [
-            mixing._part(clip, lengths, config, np.random.default_rng(i)).start / 11_025 + 2.97 for i in range(200)
+            draw_window(clip, samples, config, np.random.default_rng(i)).start / 11_025 + 2.97 for i in range(200)
         ]
         if least:
             assert least - 0.01 < min(middles) < 10 and 90 < max(middles) < seconds - least + 0.01

@@ -20,12 +20,13 @@ from tiny import SETTINGS, TINY, write_clip
 from torch.utils.data import DataLoader, Dataset
 
 from sop_core import checkpoint, engine, masks, objective, train
+from sop_core.clips import write_index
 from sop_core.errors import SopError, Terminated
-from sop_core.index import write_index
 from sop_core.localize import Scene
 from sop_core.media import read_frames, read_sound
-from sop_core.mixing import Training, draw_pairs
+from sop_core.mixtures import Training
 from sop_core.nets import SoundOfPixels
+from sop_core.pairs import draw_pairs
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ import os, signal, sys
 from pathlib import Path
 from tiny import TINY
 from sop_core import checkpoint, objective, train
-from sop_core.index import read_index
+from sop_core.clips import read_index
 where, clips = sys.argv[1], read_index(Path(sys.argv[2]))
 steps, step = [], objective.batch_loss
 def stop():
@@ -198,7 +199,7 @@ def test_gradients_of_a_batch_in_parts_are_their_mean(tiny_clips):
     for parts in ([slice(0, 4)], [slice(0, 2), slice(2, 4)]):
         model.zero_grad()
         for part in parts:
-            loss = objective.batch_loss(model, {k: batch[k][part] for k in ("sounds", "frames", "light")})
+            loss = objective.batch_loss(model, {k: batch[k][part] for k in ("sounds", "frames", "jitter")})
             (loss / len(parts)).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)
@@ -356,7 +357,7 @@ import torch
 from pathlib import Path
 from tiny import TINY
 from sop_core import train
-from sop_core.index import read_index
+from sop_core.clips import read_index
 torch.set_num_threads(2)
 print((torch.rand(500, 500) @ torch.rand(500, 500)).sum())  # a kernel that has computed: its forks must not hang
 torch.cuda.device_count = lambda: 3  # a batch of 4, mixed twice, can be shared by 1 or 2
@@ -440,7 +441,7 @@ SHARED_MEMORY = "unable to allocate shared memory(shm) for file </torch_7_1_0>: 
 )
 def test_a_loader_that_dies_gets_one_clear_sentence(how, said):
     with pytest.raises(SopError, match=said), engine.readers("epoch 3"):
-        list(train._read(DataLoader(Dying(how), 2, num_workers=1, worker_init_fn=engine.deaf)))
+        list(train._read(DataLoader(Dying(how), 2, num_workers=1, worker_init_fn=engine.ignore_sigint)))
     with pytest.raises(RuntimeError, match="another"), engine.readers("epoch 3"):
         raise RuntimeError("another")
 
@@ -601,7 +602,7 @@ def test_noise_is_heard_in_the_mixtures_that_have_it(noisy):
     sounds, noise = torch.randn(3, 2, TINY.samples), torch.zeros(3, TINY.samples)
     noise[list(noisy)] = torch.randn(len(noisy), TINY.samples)
     seen = {"frames": torch.randint(0, 256, (3, 2, 1, 3, TINY.image, TINY.image), dtype=torch.uint8)}
-    batch = {"sounds": sounds, "noise": noise, "light": torch.ones(3, 2, 3), **seen}
+    batch = {"sounds": sounds, "noise": noise, "jitter": torch.ones(3, 2, 3), **seen}
     heard = model.magnitudes(model.stft(torch.cat([sounds, noise[:, None]], 1)))
     mixture = model.magnitudes(model.stft(sounds.sum(1) + noise))
     expected = objective.mask_loss(model, mixture, heard, objective.pictures(model, batch))
@@ -639,7 +640,7 @@ def test_schedule_rises_then_falls_to_nothing():
 
 def _listens(ready, seconds):
     engine.GRACE = seconds
-    engine.deaf()
+    engine.ignore_sigint()
     ready.set()
     while True:
         signal.pause()

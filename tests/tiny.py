@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from sop_core import media
+from sop_core.clips import Clip
 from sop_core.config import DEMO
-from sop_core.index import Clip
 from sop_core.nets import SoundOfPixels
 
 SHARED = Path(os.environ.get("SOP_SHARED", Path(__file__).parents[2] / "shared"))

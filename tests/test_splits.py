@@ -1,102 +1,15 @@
-"""Indexes: rows that hold, and splits that don't leak."""
+"""Splits that don't leak, and what is told of what they leave out."""
 
-import os
 import random
-import shutil
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from PIL import Image
+from test_clips import imagined, make_data
 
+from sop_core.clips import Clip, read_index, summary
 from sop_core.errors import SopError
-from sop_core.index import Clip, build_index, check, read_index, read_splits, split, summary, write_index
-
-
-def make_data(data, clips, ending="flac"):
-    """A data folder with `clips`: (label, id, number of frames)."""
-    for label, id_, n in clips:
-        (data / "audio" / label).mkdir(parents=True, exist_ok=True)
-        soundfile.write(os.fsencode(data / "audio" / label / f"{id_}.{ending}"), np.zeros(1103 * n // 8 * 10), 11_025)
-        folder = data / "frames" / label / f"{id_}.mp4"
-        folder.mkdir(parents=True)
-        for k in range(n):
-            (folder / f"{k + 1:06d}.jpg").write_bytes(b"")
-    return data
-
-
-def imagined(label, ids):
-    return [Clip(Path("audio") / label / f"{i}.flac", Path("frames") / label / f"{i}.mp4", 160) for i in ids]
-
-
-def test_a_clip_knows_its_name(tmp_path):
-    clip = Clip(Path("d/audio/cello violin/a.b.flac"), Path("d/frames/cello violin/a.b.mp4"), 9)
-    assert (clip.label, clip.id, clip.name, clip.video) == ("cello violin", "a.b", "cello violin/a.b", "a.b")
-
-
-def test_published_rows_are_read_from_anywhere(tmp_path, monkeypatch):
-    data = make_data(tmp_path / "data", [("cello", "a1b2", 2)], "mp3")
-    rows = "./data/audio/cello/a1b2.mp3,./data/frames/cello/a1b2.mp4,1580\n"
-    (tmp_path / "train.csv").write_text(rows)
-    (data / "train.csv").write_text(rows)
-    (tmp_path / "else").mkdir()
-    monkeypatch.chdir(tmp_path / "else")  # only from the index's own folder
-    (clip,) = read_index(tmp_path / "train.csv")
-    assert (clip.label, clip.id, clip.n_frames) == ("cello", "a1b2", 1580) and clip.sound.samefile(
-        data / "audio" / "cello" / "a1b2.mp3"
-    )
-    monkeypatch.chdir(tmp_path)  # as written
-    assert read_index(Path("data/train.csv"))[0].sound.samefile(clip.sound)
-    (data / "quoted.csv").write_bytes(b"\xef\xbb\xbf" + b'"audio/cello/a1b2.mp3",frames/cello/a1b2.mp4, 7\r\n\r\n')
-    assert read_index(data / "quoted.csv")[0].n_frames == 7
-
-
-def test_an_index_survives_writing_reading_and_moving(tmp_path):
-    odd = os.fsdecode(b"\xff")
-    names = ["-dash", "Küche 音", 'a,"b', odd]
-    make_data(tmp_path / "d", [("cello violin", name, 1) for name in names])
-    paths = build_index(tmp_path / "d", tmp_path / "d" / "indexes")
-    clips = read_index(paths["all"])
-    assert sorted(c.id for c in clips) == sorted(names)
-    text = paths["all"].read_text(errors="surrogateescape")
-    assert text.count("../audio/cello violin/") == 4 and str(tmp_path) not in text
-    shutil.move(tmp_path / "d", tmp_path / "moved")
-    assert [c.id for c in read_index(tmp_path / "moved" / "indexes" / "all.csv")] == [c.id for c in clips]
-    write_index(tmp_path / "moved" / "again.csv", read_index(tmp_path / "moved" / "indexes" / "all.csv"))
-    assert [c.id for c in read_index(tmp_path / "moved" / "again.csv")] == [c.id for c in clips]
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("audio/cello/a.flac,frames/cello/a.mp4", "row 2: 2 columns, expected 3"),
-        ("audio/cello/a.flac,frames/cello/a.mp4,5,6", "row 2: 4 columns, expected 3"),
-        ("audio/cello/a.flac,frames/cello/a.mp4,many", r"row 2 \(cello/a\): number of frames 'many', expected a whole"),
-        ("audio/cello/a.flac,frames/cello/a.mp4,0", "number of frames '0', expected a whole number, at least 1"),
-        ("audio/cello/b.flac,frames/cello/a.mp4,5", r"row 2 \(cello/b\): no sound at audio/cello/b.flac"),
-        ("audio/cello/a.flac,frames/cello/b.mp4,5", r"row 2 \(cello/a\): no folder of frames at frames/cello/b.mp4"),
-    ],
-)
-def test_a_bad_row_is_named(tmp_path, row, message):
-    data = make_data(tmp_path, [("cello", "a", 1)])
-    (data / "train.csv").write_text(f"audio/cello/a.flac,frames/cello/a.mp4,1\n{row}\n")
-    with pytest.raises(SopError, match=message) as e:
-        read_index(data / "train.csv")
-    assert str(e.value).startswith(f"{data / 'train.csv'} row 2")
-
-
-def test_no_index_and_an_empty_one_say_so(tmp_path):
-    with pytest.raises(SopError, match=r"train\.csv: no such index"):
-        read_index(tmp_path / "train.csv")
-    for text in ("", "\n\n"):
-        (tmp_path / "train.csv").write_text(text)
-        with pytest.raises(SopError, match=r"train\.csv: an index without clips"):
-            read_index(tmp_path / "train.csv")
-    (tmp_path / "all.csv").mkdir()
-    with pytest.raises(SopError, match=r"all\.csv: not readable"):
-        read_index(tmp_path / "all.csv")
+from sop_core.splits import build_index, read_splits, split
 
 
 def test_a_split_is_stratified_seeded_and_blind_to_order():
@@ -131,15 +44,6 @@ def test_no_video_is_in_two_splits_and_duets_are_in_test():
 
 def labelled(**ids):
     return [c for label, names in ids.items() for c in imagined(label.replace("__", " "), names)]
-
-
-def test_what_is_a_duet():
-    """Two words with a blank between, whatever solos there are; but no section's label, which is VGGSound's."""
-    for label in ("cello flute", "acoustic_guitar violin", "erhu pipa"):
-        assert imagined(label, ["x"])[0].is_duet
-    for label in ("cello", "acoustic_guitar", "silence", "playing violin, fiddle", "a  b", " a", "a "):
-        assert not imagined(label, ["x"])[0].is_duet
-    assert not Clip(Path("audio/playing harp/aaaaaaaaaa1_000001.mp3"), Path("f"), 9, "aaaaaaaaaa1").is_duet
 
 
 @pytest.mark.parametrize("duet", ["test", "train", "drop"])
@@ -274,96 +178,6 @@ def test_what_the_list_calls_training_is_no_duet_for_testing():
     own = {c.id: "train" for c in clips}
     train, val, test = split(clips, 0.0, 0.0, 0, own=own)
     assert set(train) == set(clips) and not val + test
-
-
-def test_a_link_that_leads_nowhere_is_missing(tmp_path):
-    data = make_data(tmp_path / "data", [("cello", "a", 3), ("cello", "b", 3)])
-    paths = build_index(data)
-    sound = data / "audio" / "cello" / "a.flac"
-    sound.rename(tmp_path / "elsewhere.flac")
-    sound.symlink_to(tmp_path / "elsewhere.flac")
-    assert len(read_index(paths["all"])) == 2
-    (tmp_path / "elsewhere.flac").unlink()
-    with pytest.raises(SopError, match="row 1 .cello/a.: no sound"):
-        read_index(paths["all"])
-
-
-def test_an_index_is_the_same_in_whatever_order_a_folder_lists_its_files(tmp_path, monkeypatch):
-    data = make_data(tmp_path / "data", [(label, f"{label}{i}", 3) for label in ("cello", "flute") for i in range(6)])
-    first = {name: path.read_bytes() for name, path in build_index(data, tmp_path / "one").items()}
-    listing = os.scandir
-
-    class Shuffled(list):
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            return None
-
-    def scandir(place="."):
-        with listing(place) as entries:
-            return Shuffled(random.Random(str(place)).sample(found := list(entries), len(found)))
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    again = {name: path.read_bytes() for name, path in build_index(data, tmp_path / "two").items()}
-    assert {n: b.replace(b"two", b"one") for n, b in again.items()} == first
-
-
-def test_checking_tells_what_is_missing_from_what_is_invalid(tmp_path):
-    data, rng = tmp_path / "data", np.random.default_rng(0)
-
-    def clip(name, seconds=2.0, level=0.3, frames=None, sound=True):
-        label, id_ = name.split("/")
-        place, folder = data / "audio" / label / f"{id_}.wav", data / "frames" / label / f"{id_}.mp4"
-        if sound:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(place, level * rng.uniform(-1, 1, round(seconds * 11_025)), 11_025)
-        for k in range(round(seconds * 8) if frames is None else frames):
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / f"{k + 1:06d}.jpg")
-        return place, folder
-
-    clip("a/good"), clip("silence/room", level=0.0)
-    clip("a/short", 0.5), clip("a/silent", level=0.0), clip("a/late", frames=10)
-    clip("a/deaf", sound=False), clip("a/blind", frames=0)
-    clip("a/torn")[0].write_bytes(b"RIFF"), clip("b/empty")[0].write_bytes(b"")
-    (clip("b/hole")[1] / "000007.jpg").unlink()
-    (clip("b/jpg")[1] / "000016.jpg").write_bytes(b"no picture")
-    (data / "preprocess.json").write_text('{"fps": 8.0}')
-    found = check(data, seconds=1.0, jobs=1, progress=False)
-    assert found[found.problem == "missing"].set_index("clip").reason.to_dict() == {
-        "a/blind": "no frames",
-        "a/deaf": "no sound",
-    }
-    invalid = found[found.problem == "invalid"].set_index("clip").reason.to_dict()
-    expected = {
-        "a/short": "0.50 s of sound, a window takes 1.00 s", "a/silent": "silent throughout",
-        "a/late": "10 frames beside 2.00 s of sound; 8 a second would be 16", "a/torn": "not a sound file",
-        "b/empty": "empty (0 bytes)", "b/hole": "frame 000007.jpg is not there (1 of 15 aren't)",
-        "b/jpg": "000016.jpg: not a picture",
-    }  # fmt: skip
-    assert invalid.keys() == expected.keys()
-    assert all(invalid[name].startswith(reason) for name, reason in expected.items()), invalid
-    again = check(data, seconds=1.0, jobs=2, progress=False)
-    assert again.equals(found)
-    paths = build_index(data)
-    clips = read_index(paths["all"])
-    clips[0].sound.unlink()
-    in_index = check(paths["all"], seconds=1.0, jobs=1, progress=False)
-    assert in_index[in_index.problem == "missing"].values.tolist() == [["missing", clips[0].name, "no sound"]]
-    with paths["all"].open("a") as f:
-        f.write("x,y\n")
-    moved = tmp_path / "lists" / "all.csv"  # elsewhere, its data is found by the paths in it
-    moved.parent.mkdir()
-    moved.write_text(paths["all"].read_text().replace("audio/", "../data/audio/").replace("frames/", "../data/frames/"))
-    problems = check(moved, seconds=1.0, jobs=1, progress=False)
-    assert "'x,y', expected sound,frames,number of frames" in problems.reason.tolist()
-    assert any("8 a second would be" in reason for reason in problems.reason)
-    (data / "preprocess.json").write_text("{")
-    with pytest.raises(SopError, match="not readable as json"):
-        check(data, progress=False)
-    with pytest.raises(SopError, match="no clips"):
-        check(tmp_path / "data" / "audio")
 
 
 def test_silent_scenes_are_for_training_alone():
