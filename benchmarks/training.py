@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sop_core import engine, train
 from sop_core.config import PRESETS, Config
 from sop_core.looks import look_once
-from sop_core.mixing import Training
+from sop_core.mixtures import Training
 from sop_core.nets import SoundOfPixels
 from sop_core.objective import Objective, pictures
 

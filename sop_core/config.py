@@ -37,7 +37,7 @@ CKPT = ROOT / "ckpt"
 DEMO_WEIGHTS = CHECKOUT / "data" / "demo_weights" if CHECKOUT else HERE / "demo_weights"
 
 AnyPath = str | os.PathLike  # what public functions take for a file or a folder
-SILENCE = "silence"  # label of clips where nothing sounds: for training only
+SILENCE_LABEL = "silence"  # label of clips where nothing sounds: for training only
 BASELINES = ("nmf", "random")  # of an evaluation, on request: slow, or of less interest
 RATIO = 0.15  # of each label's videos that validate, and of those that test: an index's default
 PUBLISHED = "resnet18"  # the released code's backbone, which learns; all others are timm's

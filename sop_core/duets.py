@@ -202,7 +202,7 @@ def _place(n: int, estimate: np.ndarray, stems: np.ndarray) -> dict:
 def _count(scene: Scene, n: int, cells: list[Cell], stems: np.ndarray) -> dict:
     """How many of instrument n's cells sound by themselves, and like its stem. Shape: (N, L)"""
     energy = scene.energy()
-    loud = [[cell] for cell in cells if energy[cell] >= SILENT]
+    loud = [[cell] for cell in cells if energy[cell] >= SILENT_SHARE]
     sounds = scene.sounds(loud)[:, : stems.shape[1]] if loud else []
     right = sum(_place(n, sound, stems)["right"] for sound in sounds)
     return {"cells": len(cells), "sounding": len(loud), "cells_right": right}

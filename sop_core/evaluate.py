@@ -26,7 +26,8 @@ from .duets import CLAIM, Stem, score_duets, with_truth
 from .errors import SopError
 from .journal import Journal
 from .methods import score_pairs
-from .mixing import Mixture, pairs_hash, repeats
+from .windows import Mixture
+from .pairs import pairs_hash, repeats
 from .nets import SoundOfPixels
 from .pairs import pairs_hash, repeats
 from .windows import Mixture, Part

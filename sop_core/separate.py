@@ -21,7 +21,8 @@ from .csvs import write_table
 from .errors import SopError
 from .localize import Cell, Scene
 from .toy.render import is_solo
-from .untrusted import printable, write_table
+from .untrusted import printable
+from .csvs import write_table
 
 FPS = 25.0  # of an mp4
 NAMED = 12  # labels that a sentence lists at most
@@ -116,8 +117,8 @@ def told(share: float, run: AnyPath | None = None) -> str:
 
 def _by_model(run: Path | None) -> str:
     clips = checkpoint.read_clips(run) if run else None
-    labels = sorted({name.rpartition("/")[0] for name, _ in clips["train"]} - {SILENCE}) if clips else []
-    toy = " (toy)" if labels and all(is_solo(n) or n.startswith(f"{SILENCE}/") for n, _ in clips["train"]) else ""
+    labels = sorted({name.rpartition("/")[0] for name, _ in clips["train"]} - {SILENCE_LABEL}) if clips else []
+    toy = " (toy)" if labels and all(is_solo(n) or n.startswith(f"{SILENCE_LABEL}/") for n, _ in clips["train"]) else ""
     more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
     return " by this model" + (
         f", which learned from: {', '.join(map(printable, labels[:NAMED]))}{more}{toy}" if labels else ""

@@ -25,16 +25,7 @@ from . import checkpoint, metrics
 from .checkpoint import Record
 from .clips import Clip
 from .config import AnyPath, Config
-from .engine import (
-    accelerator,
-    deaf,
-    enough_memory,
-    interruptible,
-    kept_memory,
-    mean,
-    readers,
-    synchronized,
-)
+from .engine import accelerator, ignore_sigint, enough_memory, interruptible, kept_memory, mean, readers, synchronized
 from .errors import SopError
 from .looks import look_once
 from .mixtures import Listed, Training
@@ -210,7 +201,7 @@ class _Run:
             size,
             num_workers=config.workers,
             pin_memory=engine.device.type == "cuda",
-            worker_init_fn=deaf,
+            worker_init_fn=ignore_sigint,
         )
         batches = _read(engine.prepare(loader))
         name, quiet = f"epoch {self.number}/{config.epochs}", not engine.is_main_process

@@ -39,7 +39,7 @@ def eyes() -> Eyes:
 @pytest.fixture(scope="session")
 def demo_data() -> Path:
     """`data/demo`, made once and kept, as `make demo` and the notebooks do it."""
-    from sop_core import index, preprocess
+    from sop_core import preprocess
     from sop_core.toy.render import render_dataset
 
     videos = render_dataset(DATA / "demo", progress=False)

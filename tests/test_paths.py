@@ -7,20 +7,7 @@ import re
 from test_layout import ORDER, PACKAGE, files
 from tiny import TINY, write_film
 
-from sop_core import (
-    checkpoint,
-    collect,
-    duets,
-    evaluate,
-    features,
-    journal,
-    media,
-    mixing,
-    preprocess,
-    report,
-    separate,
-    train,
-)  # fmt: skip
+from sop_core import checkpoint, collect, duets, evaluate, features, journal, media, preprocess, report, separate, train  # fmt: skip
 from sop_core.check import check
 from sop_core.clips import find_clips, read_index, write_index
 from sop_core.film import VideoFilm

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.random import Generator
 from tqdm.auto import tqdm
 
-from ..config import SILENCE, AnyPath
+from ..config import SILENCE_LABEL, AnyPath
 from ..errors import SopError
 from ..media import sound_writer, sweep, whole, write_video
 from .music import FPS, FRAMES_PER_PICTURE, INSTRUMENTS, LABELS, RATE, loudness, make_music
@@ -92,7 +92,7 @@ def perform(labels: tuple[str, ...], rng: Generator) -> Performance:
 
 def clip_files(out: AnyPath, labels: tuple[str, ...], k: int) -> tuple[str, Path, Path, bool]:
     """The id of clip k of its kind, its video, its truth, and whether it is complete."""
-    label = " ".join(labels) or SILENCE
+    label = " ".join(labels) or SILENCE_LABEL
     kind = {2: "duet", 3: "trio"}.get(len(labels), label)
     name = f"{kind}_{k:03d}"
     video = Path(out, "videos", label, f"{name}.mp4")

@@ -65,8 +65,8 @@ def evaluate(
     from .. import report as html
     from ..__main__ import is_main
     from ..checkpoint import load_model, read_history
-    from ..index import read_index, solos
-    from ..mixing import draw_pairs, read_pairs, write_pairs
+    from ..clips import read_index, solos
+    from ..pairs import draw_pairs, read_pairs, write_pairs
     from ..untrusted import lines, printable
 
     processes = engine.processes(device)

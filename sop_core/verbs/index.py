@@ -51,24 +51,27 @@ def index(
         _check(data, window, fps, out)
         return
 
-    from .. import index as ix
+    from ..check import check
+    from ..clips import read_index
+    from ..splits import build_index
     from ..untrusted import printable
 
     ratios = (val_ratio, test_ratio)
-    paths = ix.build_index(data, out, min_frames, *ratios, seed, duets, splits, sections)
+    paths = build_index(data, out, min_frames, *ratios, seed, duets, splits, sections)
     for split, path in paths.items():
-        clips = ix.read_index(path) if path.stat().st_size else []
+        clips = read_index(path) if path.stat().st_size else []
         print(f"{split:<5} {len(clips):>6} clips  {printable(path)}")
 
 
 def _check(data: Path, window: float, fps: float | None, out: Path) -> None:
     """Print what is missing or invalid, and write all of it to index_check.csv."""
-    from .. import index as ix
+    
     from .. import media
     from ..__main__ import note
-    from ..untrusted import printable, write_table
+    from ..untrusted import printable
+    from ..csvs import write_table
 
-    found = ix.check(data, window, fps)
+    found = check(data, window, fps)
     for kind in ("missing", "invalid"):
         rows = found[found.problem == kind]
         print(f"{kind}: {rows['clip'].nunique()} clip(s)")

@@ -68,7 +68,7 @@ def separate(
     """
     from .. import separate as s
     from ..checkpoint import load_model
-    from ..clusters import SILENT
+    from ..clusters import SILENT_SHARE
     from ..localize import Scene, check_whole, on_grid
     from ..untrusted import printable
 
@@ -92,7 +92,7 @@ def separate(
         print(f"tracks and maps: {printable(out)}")
         return
     share = s.write(scene, video, cells, out, **how)
-    silent = "; so the file is silent" if share < SILENT else ""
+    silent = "; so the file is silent" if share < SILENT_SHARE else ""
     seconds = len(scene.mixture) / scene.rate
     print(printable(f"{out}: {seconds:.1f} s, {s.told(share, ckpt)}{silent}"))
 

@@ -37,8 +37,8 @@ def train(
     from .. import report
     from ..__main__ import is_main, note
     from ..checkpoint import load_model, read_history
-    from ..index import read_index
-    from ..mixing import draw_pairs
+    from ..clips import read_index
+    from ..pairs import draw_pairs
     from ..train import fit
     from ..untrusted import lines
 

@@ -9,16 +9,7 @@ from PIL import Image, ImageChops
 
 from sop_core.toy import render
 from sop_core.toy.instruments import Figure, draw_pose
-from sop_core.toy.music import (
-    FPS,
-    FRAMES_PER_PICTURE,
-    INSTRUMENTS,
-    LABELS,
-    RATE,
-    Melody,
-    loudness,
-    make_music,
-)
+from sop_core.toy.music import FPS, FRAMES_PER_PICTURE, INSTRUMENTS, LABELS, RATE, Melody, loudness, make_music
 from sop_core.toy.players import Look, poses
 from sop_core.toy.stage import draw_figures, place_figures
 
