@@ -70,12 +70,8 @@ def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume:
         hint = "go on with --resume, or choose another --id, or delete it"
         raise SopError(f"{folder}: holds a run already; {hint}")
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        media.whole(folder / "clips.csv") as part,
-        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
-    ):
-        rows = [(split, *row) for split, mine in names.items() for row in mine]
-        csv.writer(f).writerows(rows)
+    rows = [(split, *row) for split, mine in names.items() for row in mine]
+    write_rows(folder / "clips.csv", rows, end="\r\n")
     write_config(folder, config)
 
 
@@ -131,10 +127,9 @@ def read_clips(folder: AnyPath) -> dict[str, list[tuple[str, str]]] | None:
         return None
     splits = {"train": [], "val": []}
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as f:
-            for split, name, video in csv.reader(f):
-                splits[split].append((name, video))
-    except (OSError, ValueError, KeyError, csv.Error):
+        for _, (split, name, video) in read_rows(path):
+            splits[split].append((name, video))
+    except (SopError, ValueError, KeyError):
         hint = "(train or val, name, video); put it back, or train anew"
         raise SopError(f"{path}: not a run's list of clips {hint}") from None
     return splits

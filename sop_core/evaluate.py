@@ -22,15 +22,14 @@ from accelerate import Accelerator
 from . import __version__, checkpoint, media, tables
 from .clips import Clip
 from .config import AnyPath
+from .csvs import write_table
 from .duets import CLAIM, Stem, score_duets, with_truth
 from .errors import SopError
 from .journal import Journal
 from .methods import score_pairs
-from .windows import Mixture
-from .pairs import pairs_hash, repeats
 from .nets import SoundOfPixels
 from .pairs import pairs_hash, repeats
-from .windows import Mixture, Part
+from .windows import Mixture
 
 Leaks = list[tuple[str, str]]  # where (`row 3`, `duet 1`, from 1), and the name of the clip
 

@@ -22,9 +22,7 @@ from .config import AnyPath, Config
 from .errors import SopError
 from .features import Channels
 from .film import Film, Frames, Stills, VideoFilm
-from .clips import Clip
 from .masks import binarize, partition
-from .windows import same_fps
 from .nets import SoundOfPixels
 from .spectrogram import Inverse
 from .windows import same_fps

@@ -20,9 +20,19 @@ from tqdm.auto import tqdm
 from .config import AnyPath
 from .csvs import write_table
 from .errors import SopError, mend
-from .media import MP3_BIT_RATES, SOUND_KINDS, frame_path, frames_within, sound_length, sound_writer, stream, sweep, whole
+from .lists import note_sections, read_sections
+from .media import (
+    MP3_BIT_RATES,
+    SOUND_KINDS,
+    frame_path,
+    frames_within,
+    sound_length,
+    sound_writer,
+    stream,
+    sweep,
+    whole,
+)
 from .untrusted import printable
-from .csvs import write_table
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
 QUALITY = 90  # of the jpgs

@@ -22,7 +22,6 @@ from .errors import SopError
 from .localize import Cell, Scene
 from .toy.render import is_solo
 from .untrusted import printable
-from .csvs import write_table
 
 FPS = 25.0  # of an mp4
 NAMED = 12  # labels that a sentence lists at most

@@ -25,7 +25,7 @@ from . import checkpoint, metrics
 from .checkpoint import Record
 from .clips import Clip
 from .config import AnyPath, Config
-from .engine import accelerator, ignore_sigint, enough_memory, interruptible, kept_memory, mean, readers, synchronized
+from .engine import accelerator, enough_memory, ignore_sigint, interruptible, kept_memory, mean, readers, synchronized
 from .errors import SopError
 from .looks import look_once
 from .mixtures import Listed, Training

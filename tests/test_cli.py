@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from tiny import SETTINGS, TINY, write_clip, write_film
 
-from sop_core import __version__, media, report
+from sop_core import __version__, media, report, splits
 from sop_core.__main__ import VERBS, app, main, parse
 from sop_core.checkpoint import read_history
 from sop_core.clips import find_clips, read_index, write_index
@@ -347,7 +347,7 @@ def test_each_step_of_the_demo_is_a_command_that_the_user_can_type(tmp_path, cap
         run.append(parse(words)[0].__name__)
         return (lambda: None), inspect.signature(lambda: None).bind()
 
-    monkeypatch.setattr("sop_core.toy.render.render", lambda folder, seed: folder / "videos")
+    monkeypatch.setattr("sop_core.toy.render.render_dataset", lambda folder, seed: folder / "videos")
     monkeypatch.setattr("sop_core.__main__.parse", noted)
     demo(*given.args, **given.kwargs)
     typed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("$ sop ")]

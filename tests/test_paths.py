@@ -7,12 +7,26 @@ import re
 from test_layout import ORDER, PACKAGE, files
 from tiny import TINY, write_film
 
-from sop_core import checkpoint, collect, duets, evaluate, features, journal, media, preprocess, report, separate, train  # fmt: skip
+from sop_core import (  # fmt: skip
+    checkpoint,
+    collect,
+    duets,
+    evaluate,
+    features,
+    journal,
+    media,
+    preprocess,
+    report,
+    separate,
+    train,
+)
 from sop_core.check import check
 from sop_core.clips import find_clips, read_index, write_index
 from sop_core.film import VideoFilm
 from sop_core.lists import note_sections, read_sections
 from sop_core.localize import Scene
+from sop_core.pairs import draw_pairs, read_pairs, write_pairs
+from sop_core.splits import build_index
 from sop_core.toy import render
 
 

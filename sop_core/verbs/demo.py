@@ -12,8 +12,8 @@ def demo(*, out: Folder = ROOT, seed: Whole = 0, set: Settings = ()) -> None:
         seed: Another seed gives another orchestra and another training.
         set: Change settings, as for train. epochs=1 makes it short.
     """
-    from ..toy.render import render_dataset
     from ..__main__ import parse
+    from ..toy.render import render_dataset
     from ..untrusted import printable
 
     data, run = out / "data" / "demo", out / "ckpt" / "demo"

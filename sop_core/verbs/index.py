@@ -51,7 +51,6 @@ def index(
         _check(data, window, fps, out)
         return
 
-    from ..check import check
     from ..clips import read_index
     from ..splits import build_index
     from ..untrusted import printable
@@ -65,11 +64,11 @@ def index(
 
 def _check(data: Path, window: float, fps: float | None, out: Path) -> None:
     """Print what is missing or invalid, and write all of it to index_check.csv."""
-    
     from .. import media
     from ..__main__ import note
-    from ..untrusted import printable
+    from ..check import check
     from ..csvs import write_table
+    from ..untrusted import printable
 
     found = check(data, window, fps)
     for kind in ("missing", "invalid"):
