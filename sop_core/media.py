@@ -360,9 +360,8 @@ SAFE = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,ogg,wav,mp3,flac,aac",
 }
-PYAV = int(av.__version__.split(".")[0])
-ONE_THREAD = {"threads": 1} if PYAV >= 17 else {}  # one was all there was before 17
-LENIENT = {"metadata_errors": "ignore"} if PYAV < 19 else {}  # titles needn't be valid UTF-8; 19 never minds
+# Titles need not be valid UTF-8. PyAV 19 never minds.
+LENIENT = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 JUMP = 0.05  # seconds: sound timestamps that are off by less are rounding, by more are a gap (or an overlap)
 LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file, not a quiet passage
 AHEAD = 100  # packets: pictures are stored at most 16 places from where they are shown, sound between them
@@ -499,7 +498,7 @@ class _Pictures:
         self.held = self.held or picture  # before the first picture: the first
         yield from self._until(at)
         self.held = picture
-        ticks = getattr(picture, "duration", 0) or 0
+        ticks = picture.duration
         self.end = at + (float(ticks * picture.time_base) if ticks else 1 / self.fps)
 
     def finish(self) -> Iterator[np.ndarray]:
@@ -528,6 +527,7 @@ class _Sounds:
         self.length = length
         self.end = end
         self.own_rate = 0  # Hz of what is decoded: only the first frame says it for sure (HE-AAC)
+        self.form = None  # sample format, channels and rate that `mixer` was made for
         self.count = math.inf  # samples to take, at own_rate
         self.taken = 0  # samples so far, at own_rate
         self.waiting = []  # a frame is short: about a second at a time costs less to resample, and to write
@@ -543,7 +543,6 @@ class _Sounds:
     def push(self, frame: av.AudioFrame, at: float | None) -> Iterator[np.ndarray]:
         if not self.own_rate:
             self.own_rate = frame.sample_rate
-            self.form = None
             self.resampler = soxr.ResampleStream(self.own_rate, self.rate, 1, dtype="float32")
             self.count = self.count if self.length is None else round(self.length * self.own_rate)
         sound = self._mono(frame)
@@ -573,7 +572,7 @@ class _Sounds:
         yield self._resampled(last=True)
 
     def _resampled(self, last: bool = False) -> np.ndarray:
-        sound = np.concatenate([*self.waiting, np.zeros(0, np.float32)])
+        sound = np.concatenate(self.waiting)
         self.waiting = []
         return self.resampler.resample_chunk(sound, last=last)
 
@@ -634,13 +633,13 @@ def _seconds(part: av.Packet | av.VideoFrame | av.AudioFrame, zero: float = 0.0)
 
 def _upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> np.ndarray:
     """uint8 (h,w,3): square pixels, turned as the phone was held, the short side at most `max_side`."""
-    turns = round(getattr(picture, "rotation", 0) / 90) % 4  # asked before: a reformatted picture has forgotten it
+    turns = round(picture.rotation / 90) % 4  # asked before: a reformatted picture has forgotten it
     width, height = picture.width * pixel, picture.height
     scale = 1 if max_side is None else min(1, max_side / min(width, height))
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
     if picture.format.name.startswith("yuv"):  # to scale three thin planes first is three times quicker
-        picture = picture.reformat(width, height, **ONE_THREAD)
-    frame = picture.reformat(width, height, "rgb24", **ONE_THREAD).to_ndarray()
+        picture = picture.reformat(width, height, threads=1)
+    frame = picture.reformat(width, height, "rgb24", threads=1).to_ndarray()
     return np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
 
 
@@ -684,9 +683,8 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
         with av.open(f"file:{os.fspath(path)}", options=SAFE, **LENIENT) as container:
             yield container
     except (av.FFmpegError, OSError) as e:
-        if (
-            mend(e) and e.errno != errno.EIO
-        ):  # no fault of the file's; EIO may be one: libav says it of some that are broken
+        # No fault of the file's. EIO may be one: libav says it of some files that are broken.
+        if mend(e) and e.errno != errno.EIO:
             raise OSError(e.errno, e.strerror, str(path)) from e
         with path.open("rb") as f:
             mp4 = f.read(8)[4:] == b"ftyp"
@@ -695,8 +693,8 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
 
 
 def _streams(path: Path, container: av.container.InputContainer) -> tuple[av.VideoStream, av.AudioStream]:
-    covers = getattr(getattr(av.stream, "Disposition", None), "attached_pic", 0)  # a song's cover is no video
-    pictures = [s for s in container.streams.video if not (covers and s.disposition & covers)]
+    cover = av.stream.Disposition.attached_pic  # a song's cover is no video
+    pictures = [s for s in container.streams.video if not s.disposition & cover]
     if not pictures:
         raise SopError(f"{path}: no picture stream")
     if not container.streams.audio:
