@@ -30,7 +30,7 @@ CELLS = (
 import time
 from pathlib import Path
 from sop_core import checkpoint, orchestra
-from sop_core.localize import Scene
+from sop_core.scene import Scene
 from sop_core.widget import PixelPlayer
 model = checkpoint.load_model(Path({model!r}))
 video = orchestra.render_clip(Path("duet"), ("cello", "trumpet"), k=0, seed=2027)

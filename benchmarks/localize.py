@@ -23,9 +23,9 @@ import torch
 from sop_core import media, orchestra
 from sop_core.checkpoint import load_model
 from sop_core.config import DEMO_WEIGHTS, PRESETS
-from sop_core.localize import Scene
 from sop_core.masks import harden
 from sop_core.nets import SoundOfPixels
+from sop_core.scene import Scene
 
 
 def timed(work) -> float:
@@ -100,7 +100,7 @@ def measure(model: SoundOfPixels, video: Path) -> None:
     """One process: everything that `separate` does of a video, and its energy map; prints its peak memory in MB."""
     scene = Scene.from_video(model, video)
     scene.energy()
-    for _ in scene.pieces([[(7, 3), (7, 4)]], shared=True):
+    for _ in scene.pieces([[(7, 3), (7, 4)]], mode="shared"):
         pass
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 

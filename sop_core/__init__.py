@@ -22,10 +22,11 @@
     weights      the authors' released model, as a checkpoint
     train        fit() yields one record an epoch
     film         where a scene's pictures come from
-    features     what the nets say of a whole video, window by window; kept beside it
-    clusters     pixels that sound alike
+    features     what the nets compute of a whole video, window by window; kept beside it
+    regions      cells, their visual features and masks, and what they take of the mixture
+    clusters     cells that sound alike
     band         masks beyond the model's band, on a video's own sound
-    localize     a Scene: every pixel's own sound
+    scene        a Scene: a video in which every cell of the picture can be heard
     baselines    NMF: separation without eyes or training
     journal      long work item by item: noted, shared out, gone on with
     tables       scores -> the rows that are reported

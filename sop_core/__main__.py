@@ -452,32 +452,35 @@ def _check_evaluation(args) -> None:
 
 def separate(args) -> None:
     from . import separate as s
-    from .checkpoint import load_model
+    from .checkpoint import load_model, read_clips
     from .clusters import SILENT
-    from .localize import Scene, check_whole, on_grid
+    from .orchestra import is_solo
+    from .regions import check_partition, on_grid
+    from .scene import Scene
 
     s.check_out(args.out, folder=args.all_sources is not None)
     if args.whole and args.all_sources is None:
         raise SopError("--whole goes with --all-sources: one region alone would be the whole mixture")
     model, cells = load_model(args.ckpt, args.device), []
     if args.whole:
-        check_whole(model.config)
+        check_partition(model.config)
     if args.pixel:
         cells = [on_grid(args.pixel, model.config.grid)]
     elif args.box:
         cells = _cells(args.box, args.video, model.config.grid)
     scene = Scene.from_video(model, args.video, args.cache)
     how = {"source_rate": args.rate == "source", "full_band": args.full_band}
+    learned = s.learned_from(read_clips(args.ckpt), is_solo)
     if args.all_sources is not None:
         table = s.write_all(
-            scene, args.video, args.all_sources or None, args.out, whole=args.whole, run=args.ckpt, **how
+            scene, args.video, args.all_sources or None, args.out, partition=args.whole, learned=learned, **how
         )
         print("\n".join(f"{row.name:<20} {row.share:6.1%} of the energy" for row in table.itertuples(index=False)))
         print(f"tracks and maps: {printable(args.out)}")
         return
     share = s.write(scene, args.video, cells, args.out, **how)
     silent = "; so the file is silent" if share < SILENT else ""
-    print(printable(f"{args.out}: {len(scene.mixture) / scene.rate:.1f} s, {s.told(share, args.ckpt)}{silent}"))
+    print(printable(f"{args.out}: {len(scene.mixture) / scene.rate:.1f} s, {s.told(share, learned)}{silent}"))
 
 
 def weights(args) -> None:
@@ -488,8 +491,8 @@ def weights(args) -> None:
 
 def _cells(box: tuple[int, ...], video: Path, grid: tuple[int, int]) -> list[tuple[int, int]]:
     """The cells of a box in pixels of the video."""
-    from .localize import cells_in
     from .media import stream
+    from .regions import cells_in
 
     # At 100 a second, so that the first picture's instant lies in the shortest of videos.
     first = next((part for kind, part in stream(video, 100, 8_000, max_side=None) if kind == "frame"), None)

@@ -18,10 +18,11 @@ from .config import AnyPath
 from .errors import SopError
 from .index import Clip
 from .journal import Journal
-from .localize import Cell, Scene
 from .methods import oracles, score
 from .mixing import same_rate
 from .nets import SoundOfPixels
+from .regions import Cell
+from .scene import Scene
 
 # The share of an instrument's energy that a pixel has to claim to say "here": the same for all pictures and sounds.
 CLAIM = 0.5
@@ -85,7 +86,7 @@ class Duets:
     """What `score_duets` found."""
 
     # As `score_pairs` gives them: `exchanged` takes the other's box; `tracks` deals out what several boxes claim,
-    # `whole` everything: both as in `Scene.tracks`.
+    # `whole` everything: both as in `Scene.tracks` (there `partition`).
     scores: pd.DataFrame
     # One row an instrument that sounds: clip, label, own and other (correlations of its box's sound with its stem and with the
     # nearest other one), right, chance (of that), sdr (dB, of that sound), pointed and ciou (of its own sound's map), area
@@ -120,7 +121,7 @@ def score_duets(model: SoundOfPixels, clips: list[Clip], truth: AnyPath, journal
         found = scene.sounds(regions)[:, :length]
         dealt = {"tracks": scene.tracks(regions)}
         if model.config.has_odds:
-            dealt["whole"] = scene.tracks(regions, whole=True)
+            dealt["whole"] = scene.tracks(regions, partition=True)
         sounds, estimate = (torch.from_numpy(x).to(scene.device) for x in (stems, found))
         mixture = torch.from_numpy(scene.mixture[:length]).to(sounds)
         methods = {

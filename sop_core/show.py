@@ -17,9 +17,9 @@ from PIL import Image
 from .checkpoint import Record
 from .clusters import Clusters
 from .index import Clip
-from .localize import Scene
 from .methods import Example
 from .metrics import Box, rms
+from .scene import Scene
 from .tables import gains
 
 FLOOR = -60.0  # dB under the loudest bin of the mixture: what is softer is drawn as silence

@@ -18,9 +18,9 @@ from sop_core import mixing
 from sop_core.config import SILENCE
 from sop_core.errors import SopError
 from sop_core.index import Clip
-from sop_core.localize import Scene
 from sop_core.mixing import Training
 from sop_core.nets import SoundOfPixels
+from sop_core.scene import Scene
 
 
 def test_sounds_are_the_windows_of_the_clips(tiny_clips):

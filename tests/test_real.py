@@ -11,8 +11,8 @@ from tiny import SHARED
 from sop_core import duets, index, media, methods, preprocess, tables
 from sop_core.__main__ import main
 from sop_core.config import DEMO_WEIGHTS, MUSIC
-from sop_core.localize import Scene
 from sop_core.mixing import draw_pairs
+from sop_core.scene import Scene
 from sop_core.widget import PixelPlayer
 
 REAL = sorted((SHARED / "media" / "real").glob("*/*.mp4")) or [

@@ -13,8 +13,8 @@ from tiny import TINY, TONES, write_clip, write_film
 
 from sop_core import checkpoint, evaluate, media, methods, mixing, report, show
 from sop_core.checkpoint import Record
-from sop_core.localize import Scene
 from sop_core.nets import SoundOfPixels
+from sop_core.scene import Scene
 
 
 class Page(HTMLParser):
