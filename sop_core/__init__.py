@@ -5,6 +5,7 @@
     untrusted    names from outside, safe to print and to open in a spreadsheet
     mp3          windows of mp3 files
     media        video and audio files in and out
+    show         pictures and players for notebooks, from arrays and results
     collect      lists of MUSIC and VGGSound -> videos; photos -> silent scenes
     stage        pictures of the toy orchestra's players
     orchestra    a toy orchestra: real mp4 files with sound, stems and boxes, from a seed
@@ -33,7 +34,6 @@
     methods      what a model, its baselines and ideal masks make of a mixture, scored
     duets        filmed duets with boxes and stems: separation by boxes, localization, false claims
     evaluate     all of it on one manifest, with its protocol
-    show         pictures and players for notebooks
     separate     a video's sounds into files
     report       the HTML report
     widget       PixelPlayer: click a pixel, hear it
