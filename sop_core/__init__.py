@@ -36,6 +36,7 @@
     evaluate     all of it on one manifest, with its protocol
     separate     a video's sounds into files
     report       the HTML report
+    tracks       what the player's page is given of a track
     widget       PixelPlayer: click a pixel, hear it
     __main__     the command line
 
