@@ -100,7 +100,7 @@ def measure(model: SoundOfPixels, video: Path) -> None:
     """One process: everything that `separate` does of a video, and its energy map; prints its peak memory in MB."""
     scene = Scene.from_video(model, video)
     scene.energy()
-    for _ in scene.pieces([[(7, 3), (7, 4)]], shared=True):
+    for _ in scene.pieces([[(7, 3), (7, 4)]], mode="shared"):
         pass
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 

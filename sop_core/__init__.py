@@ -4,6 +4,7 @@
     config       every number of a run, with its unit; the presets MUSIC, VGGSOUND, DEMO
     untrusted    names from outside, safe to print and to open in a spreadsheet
     media        video and audio files in and out
+    show         pictures and players for notebooks, from arrays and results
     collect      lists of MUSIC and VGGSound -> videos; photos -> silent scenes
     toy          a toy orchestra: real mp4 files with sound, stems and boxes, from a seed
         music        notes of six instruments, melodies, their sound
@@ -30,19 +31,20 @@
     weights      the authors' released model, as a checkpoint
     train        fit() yields one record an epoch
     film         where a scene's pictures come from
-    features     what the nets say of a whole video, window by window; kept beside it
-    clusters     pixels that sound alike
+    features     what the nets compute of a whole video, window by window; kept beside it
+    regions      cells, their visual features and masks, and what they take of the mixture
+    clusters     cells that sound alike
     band         masks beyond the model's band, on a video's own sound
-    localize     a Scene: every pixel's own sound
+    scene        a Scene: a video in which every cell of the picture can be heard
     baselines    NMF: separation without eyes or training
     journal      long work item by item: noted, shared out, gone on with
     tables       scores -> the rows that are reported
     methods      what a model, its baselines and ideal masks make of a mixture, scored
     duets        filmed duets with boxes and stems: separation by boxes, localization, false claims
     evaluate     all of it on one manifest, with its protocol
-    show         pictures and players for notebooks
     separate     a video's sounds into files
     report       the HTML report
+    tracks       what the player's page is given of a track
     widget       PixelPlayer: click a pixel, hear it
     __main__     the command line: its words, exit codes, and errors in one line
     verbs        what each of its verbs does, and its options

@@ -1,15 +1,19 @@
-"""What the nets say of a whole video, window by window: each pixel's K numbers, and the sound's K channel images.
+"""What the nets compute of a whole video: visual features, and the sound's feature maps.
 
-Windows overlap by half, and each counts only round its middle, where the nets see most; neighbours fade into one another
-over an eighth of a window. The pixels' numbers are small and stay in memory; channel images are kept as long as there is
-room (`KEPT`), and made again beyond that, so most of it never stands in memory at once. `save` and `load` keep all of it in a
-folder beside the video.
+Both are computed window by window. Windows overlap by half, and each counts only around its middle,
+where the nets see most; neighbours fade into one another over an eighth of a window.
+
+Visual features (K numbers for each cell and window) are small and stay in memory. Feature maps
+(K spectrogram-like images for each window) stay there up to `MEMORY` bytes; the others are computed
+again each time they are needed. `save` and `load` keep everything in a folder beside the video.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +28,13 @@ from .film import Film
 from .nets import SoundOfPixels
 from .windows import frame_indices
 
-KEPT = 2**29  # bytes of channel images in memory: 5 minutes at the paper's sizes
-LONG = 20  # windows from which on a progress bar is shown
+MEMORY = 2**29  # bytes of feature maps that stay in memory: 5 minutes at the paper's sizes
+PROGRESS_FROM = 20  # windows from which on a progress bar is shown
 
 
 @dataclass(frozen=True)
 class Window:
-    """STFT frames: the nets see `size` of them from `start` on; those from `first` up to `last` count."""
+    """STFT frames: the nets see a window from `start` on; frames `first` up to `last` count."""
 
     start: int
     first: int
@@ -38,11 +42,12 @@ class Window:
 
 
 def windows(length: int, size: int) -> list[Window]:
-    """The windows of `length` STFT frames. Neighbours share `fade(size)` frames that count."""
+    """Windows over `length` STFT frames; `fade(size)` of them count in two neighbours."""
     end, half = max(0, length - size), fade(size) // 2
     starts = [*range(0, end, size // 2), end]
-    cuts = [(a + b + size) // 2 for a, b in zip(starts, starts[1:], strict=False)]  # the middles of what they share
-    firsts, lasts = [0, *(c - half for c in cuts)], [*(c + half for c in cuts), length]
+    middles = [(a + b + size) // 2 for a, b in pairwise(starts)]  # of what two windows both see
+    firsts = [0, *(m - half for m in middles)]
+    lasts = [*(m + half for m in middles), length]
     return [Window(*w) for w in zip(starts, firsts, lasts, strict=True)]
 
 
@@ -53,53 +58,78 @@ def fade(size: int) -> int:
 
 @torch.inference_mode()
 def look(model: SoundOfPixels, film: Film, spans: list[Window], seconds: float) -> Tensor:
-    """Each pixel's K numbers in each window, greatest over the frames it is shown. Shape: -> (W, H, W, K)"""
+    """The visual feature of each cell in each window, pooled over the window's frames.
+
+    Args: `spans`: the windows. `seconds`: how long the sound is; pictures beyond don't count.
+    Shape: -> (W, H, W, K)
+    """
     config, device = model.config, next(model.parameters()).device
+    size = (config.image, config.image)
     count = max(1, media.frames_within(seconds, config.fps))
     looks = [frame_indices(w.start * config.hop, count, config) for w in spans]
     wanted = np.unique(looks)
+    # One picture at a time: windows share them.
     grids, batch = [], []
-    pictures = tqdm(film.at(wanted.tolist()), "looking", len(wanted), unit=" pictures", disable=len(spans) < LONG)
+    bar = {"unit": " pictures", "disable": len(spans) < PROGRESS_FROM}
+    pictures = tqdm(film.at(wanted.tolist()), "looking", len(wanted), **bar)
     for k, picture in enumerate(pictures, 1):
-        batch.append(media.resize(picture[None], (config.image, config.image)))
+        batch.append(media.resize(picture[None], size))
         if len(batch) == 8 or k == len(wanted):
-            small = torch.from_numpy(np.concatenate(batch)).to(device).movedim(-1, 1)  # (8, 3, image, image)
-            grids.append(model.pixels(small[:, None]))  # one frame at a time: windows share them
+            stack = torch.from_numpy(np.concatenate(batch)).to(device)
+            grids.append(model.pixels(stack.movedim(-1, 1)[:, None]))  # (8, H, W, K)
             batch = []
     grids = torch.cat(grids)
     return torch.stack([model.over_time(grids[np.searchsorted(wanted, look)]) for look in looks])
 
 
 class Channels:
-    """The K channel images of a sound, window by window: `channels[i]` is (K, T of window i that counts, F)."""
+    """The feature maps of a sound: `channels[i]` is (K, T, F), of window i's frames that count.
+
+    Attributes:
+        samples: the sound, float32 (L,)
+        length: its STFT frames
+        windows: a list of `Window`
+        n_fft, hop: of its STFT
+    """
+
+    times = 1  # its rate is the model's
 
     def __init__(self, model: SoundOfPixels, sound: np.ndarray, stored: np.ndarray | None = None):
-        """stored: float16 (W, K, T, F) where they were saved, mapped from the disk."""
+        """stored: feature maps from the disk, float16 (W, K, T, F); None: the net computes them."""
         config = model.config
         self.model, self.device, self.stored = model, next(model.parameters()).device, stored
+        self.samples = np.asarray(sound, np.float32)
+        self.n_fft, self.hop = config.n_fft, config.hop
         side = config.n_fft // 2
-        # As `stft` pads it: mirrored where that is what the model was trained with, and there is enough to mirror.
+        # Padded as in `stft`: mirrored if the model was trained so and the sound is long enough.
         mirror = config.stft_pad == "reflect" and len(sound) > side
-        self.padded = np.pad(np.asarray(sound, np.float32), side, "reflect" if mirror else "constant")
-        self.length = len(sound) // config.hop + 1  # STFT frames
+        self.padded = np.pad(self.samples, side, "reflect" if mirror else "constant")
+        self.length = len(sound) // config.hop + 1
         self.windows = windows(self.length, config.stft_frames)
         self.window = torch.hann_window(config.n_fft, device=self.device)
-        self.kept: dict[int, Tensor] = {}
-        self.room = KEPT
-        self.last: tuple = (None, None)  # what `spec` was asked for last, and said: a player asks for the same again
+        self.kept: dict[int, Tensor] = {}  # by number of the window
+        self.room = MEMORY
+        # `spec`'s last arguments and answer: every click in a player asks for the same.
+        self.last: tuple = (None, None)
+
+    def copy(self) -> "Channels":
+        """A copy with memory of its own, which is freed with the copy."""
+        other = copy(self)
+        other.kept, other.room = dict(self.kept), MEMORY
+        return other
 
     @torch.inference_mode()
     def spec(self, first: int, last: int) -> Tensor:
         """STFT frames from `first` up to `last`. Shape: complex (last - first, F_linear)"""
-        n_fft, hop = self.model.config.n_fft, self.model.config.hop
         if self.last[0] != (first, last):
-            piece = torch.from_numpy(self.padded[first * hop : (last - 1) * hop + n_fft]).to(self.device)
-            self.last = (first, last), torch.fft.rfft(piece.unfold(0, n_fft, hop) * self.window)
+            piece = self.padded[first * self.hop : (last - 1) * self.hop + self.n_fft]
+            frames = torch.from_numpy(piece).to(self.device).unfold(0, self.n_fft, self.hop)
+            self.last = (first, last), torch.fft.rfft(frames * self.window)
         return self.last[1]
 
     def sound(self, begin: int, end: int) -> Tensor:
-        """Samples from `begin` up to `end`, and what `stft` sees beyond the ends. Shape: (l,)"""
-        side = self.model.config.n_fft // 2
+        """Samples from `begin` up to `end`, padded as in `stft` beyond the ends. Shape: (l,)"""
+        side = self.n_fft // 2
         found = self.padded[begin + side : end + side]
         return torch.from_numpy(np.pad(found, (0, end - begin - len(found))))
 
@@ -107,27 +137,32 @@ class Channels:
         if i in self.kept:
             return self.kept[i]
         w = self.windows[i]
-        found = self._listen(w) if self.stored is None else self._read(i, w)
-        size = found.numel() * found.element_size()
-        if size <= self.room:
-            self.room, self.kept[i] = self.room - size, found
-        return found
+        if self.stored is None:
+            maps = self._listen(w)
+        else:
+            stored = self.stored[i, :, : w.last - w.first].astype(np.float32)
+            maps = torch.from_numpy(stored).to(self.device)
+        if maps.nbytes <= self.room:
+            self.room -= maps.nbytes
+            self.kept[i] = maps
+        return maps
 
     @torch.inference_mode()
     def _listen(self, w: Window) -> Tensor:
+        """Run the sound net on one window. Shape: -> (K, T, F)"""
         size = self.model.config.stft_frames
         spec = self.spec(w.start, min(self.length, w.start + size)).T
         mags = torch.nn.functional.pad(self.model.magnitudes(spec), (0, size - spec.shape[-1]))
-        images = self.model.channels(mags[None])[0]  # (K, F, T)
-        return images[..., w.first - w.start : w.last - w.start].mT.contiguous()
-
-    def _read(self, i: int, w: Window) -> Tensor:
-        return torch.from_numpy(self.stored[i, :, : w.last - w.first].astype(np.float32)).to(self.device)
+        maps = self.model.channels(mags[None])[0]  # (K, F, T)
+        return maps[..., w.first - w.start : w.last - w.start].mT.contiguous()
 
     def across(self, first: int, last: int) -> Iterator[tuple[int, Window]]:
-        """The windows that count between two STFT frames, by their numbers; shows a progress bar if they are many."""
+        """The windows that count between two STFT frames, with their numbers.
+
+        Shows a progress bar if there are many.
+        """
         here = [(i, w) for i, w in enumerate(self.windows) if w.first < last and w.last > first]
-        return iter(tqdm(here, "listening", unit=" windows", disable=len(here) < LONG))
+        return iter(tqdm(here, "listening", unit=" windows", disable=len(here) < PROGRESS_FROM))
 
 
 # ---- beside the video
@@ -140,16 +175,20 @@ def folder(video: AnyPath) -> Path:
 
 
 def key(model: SoundOfPixels, video: AnyPath) -> str:
-    """What features depend on: the weights, the config, the video's size and time, this version."""
+    """A digest of what features depend on: weights, config, the video's size and time, version."""
     digest, state = hashlib.sha256(), Path(video).stat()
-    digest.update(f"{__version__} {state.st_size} {state.st_mtime_ns} {model.config.to_json()}".encode())
+    digest.update(f"{__version__} {state.st_size} {state.st_mtime_ns} ".encode())
+    digest.update(model.config.to_json().encode())
     for name, values in model.state_dict().items():
         digest.update(name.encode() + values.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
 def save(video: AnyPath, key: str, sound: np.ndarray, pixels: Tensor, channels: Channels) -> None:
-    """Keep a video's features; channel images as float16. Raises SopError where the folder can't be written."""
+    """Keep a video's features in `folder`; feature maps as float16.
+
+    Raises SopError if the folder can't be written.
+    """
     longest = max(w.last - w.first for w in channels.windows)
     try:
         with media.whole(folder(video)) as part:
@@ -157,23 +196,28 @@ def save(video: AnyPath, key: str, sound: np.ndarray, pixels: Tensor, channels: 
             np.save(part / "sound.npy", np.asarray(sound, np.float32))
             np.save(part / "pixels.npy", pixels.cpu().numpy())
             shape = (len(channels.windows), *channels[0].shape[:1], longest, channels[0].shape[2])
-            with (part / "channels.npy").open("wb") as f:  # a map of a file that the disk has no room for kills
-                np.lib.format.write_array_header_2_0(f, {"descr": "<f2", "fortran_order": False, "shape": shape})
+            header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+            # Written, not memory-mapped: a full disk would kill a process that writes to a map.
+            with (part / "channels.npy").open("wb") as f:
+                np.lib.format.write_array_header_2_0(f, header)
                 for i, w in channels.across(0, channels.length):
-                    images = channels[i].cpu().numpy().astype("<f2")
-                    f.write(np.pad(images, ((0, 0), (0, longest - (w.last - w.first)), (0, 0))).tobytes())
+                    maps = channels[i].cpu().numpy().astype("<f2")
+                    missing = longest - (w.last - w.first)
+                    f.write(np.pad(maps, ((0, 0), (0, missing), (0, 0))).tobytes())
             (part / "features.json").write_text(json.dumps({"key": key}))
     except OSError as e:
-        raise SopError(f"{folder(video)}: features can't be kept there ({e.strerror or e}); go on without cache") from e
+        why = f"features can't be kept there ({e.strerror or e}); go on without cache"
+        raise SopError(f"{folder(video)}: {why}") from e
 
 
 def load(video: AnyPath, key: str) -> tuple[np.ndarray, Tensor, np.ndarray] | None:
-    """The sound, the pixels' numbers and the stored channel images of a video; None where others or none are kept."""
+    """What `save` kept: sound, visual features and feature maps; None if there is no such key."""
     here = folder(video)
     try:
         if json.loads((here / "features.json").read_text())["key"] != key:
             return None
-        sound, pixels = (np.load(here / f"{name}.npy", allow_pickle=False) for name in ("sound", "pixels"))
+        sound = np.load(here / "sound.npy", allow_pickle=False)
+        pixels = np.load(here / "pixels.npy", allow_pickle=False)
         stored = np.load(here / "channels.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None

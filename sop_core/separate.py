@@ -1,10 +1,11 @@
-"""A video's sounds into files: one sound as wav, or as mp4 with the picture and where it comes from; all of them, in a folder.
+"""Write a video's sounds into files: one region as wav or mp4, or all instruments into a folder.
 
-Everything goes by pieces, so what is computed never stands in memory at once, and appears whole or not at all.
+Everything goes piece by piece, so memory doesn't grow with the video. A file or folder appears
+whole or not at all.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -24,12 +25,15 @@ from .toy.render import is_solo
 from .untrusted import printable
 
 FPS = 25.0  # of an mp4
-NAMED = 12  # labels that a sentence lists at most
-LINE = 1 / 120  # of the picture's height: half of an outline's width
+MAX_LABELS = 12  # that a sentence lists
+OUTLINE = 1 / 120  # of the picture's height: half of an outline's width
 
 
 def check_out(out: AnyPath, folder: bool = False) -> None:
-    """Raises SopError where `write` (`folder`: `write_all`) could not write there: to be asked before the nets run."""
+    """Raises SopError if `write` (`folder`: `write_all`) can't write to `out`.
+
+    Call it before the nets run.
+    """
     out = Path(out)
     if folder and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SopError(f"{out}: there already; give the name of a new folder")
@@ -38,16 +42,22 @@ def check_out(out: AnyPath, folder: bool = False) -> None:
 
 
 def write(
-    scene: Scene, video: AnyPath, region: list[Cell], out: AnyPath, source_rate: bool = False, full_band: bool = False
+    scene: Scene,
+    video: AnyPath,
+    region: list[Cell],
+    out: AnyPath,
+    source_rate: bool = False,
+    full_band: bool = False,
 ) -> float:
-    """The sound of a region into `out`, .wav or .mp4; gives its share of the mixture's energy.
+    """Write the sound of a region; return its share of the mixture's energy.
 
     Where that is under `SILENT_SHARE` the file is silent: what leaks into a region is not its sound. What that says of the
     video hangs on the model: see `told`.
 
-    Args: `source_rate`: a wav at the video's own rate rather than the model's.
-        `full_band`: the mask goes on above the model's band, on the video's own sound, at its rate.
-    An mp4 has the video's picture, with the region outlined.
+    Args:
+        out: a .wav, or an .mp4 with the video's pictures and the region's outline
+        source_rate: write a wav at the video's own rate instead of the model's
+        full_band: apply the mask to the video's own sound, also above the model's band
     """
     check_out(out)
     own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
@@ -55,8 +65,9 @@ def write(
     pieces = (piece[0] * (share >= SILENT_SHARE) for piece in _tracks(scene, video, [region], rate, full_band))
     sounds = _cuts_told(pieces, out)
     if Path(out).suffix == ".mp4":
-        pictures = (part for kind, part in media.stream(video, FPS, scene.rate, max_side=720) if kind == "frame")
-        pictures = islice(pictures, media.frames_within(len(scene.mixture) / scene.rate, FPS))
+        parts = media.stream(video, FPS, scene.rate, max_side=720)
+        pictures = (part for kind, part in parts if kind == "frame")
+        pictures = islice(pictures, media.frames_within(scene.seconds, FPS))
         media.write_video(out, outlined(pictures, region, scene.grid), FPS, sounds, rate)
         return share
     with media.whole(out) as part, media.sound_writer(part, rate) as put:
@@ -72,44 +83,56 @@ def write_all(
     out: AnyPath,
     source_rate: bool = False,
     full_band: bool = False,
-    whole: bool = False,
-    run: AnyPath | None = None,
+    partition: bool = False,
+    learned: str = "",
 ) -> pd.DataFrame:
-    """All instruments of a scene into a folder: `1_left.wav`, ..., `rest.wav`, a map of each as png, and `tracks.csv`.
+    """Write all instruments of a scene into a folder; return what `tracks.csv` says.
 
-    The wavs add up to the video's sound. Args: `count`: how many to find (None: as many as differ).
-        `whole`: as in `Scene.tracks`. `run`: the model's folder, whose labels an error names. Others as in `write`.
-    Gives what `tracks.csv` says: name, share (of the mixture's energy), cells (of the grid, that belong to it at any time; one of
-    an instrument that makes way for another belongs to both). Raises SopError where fewer are found, or none at all.
+    The files are `1_left.wav`, ..., `rest.wav`, which add up to the video's sound, a map of each
+    instrument as png, and `tracks.csv`: name, share (of the mixture's energy) and cells (of the
+    grid, that belong to the instrument at any time; a cell may belong to several).
+
+    Args:
+        count: how many instruments to find (None: as many as differ)
+        partition: as in `Scene.tracks`
+        learned: what the model learned from, for an error (`learned_from`)
+        source_rate, full_band: as in `write`
+
+    Raises SopError if there are fewer instruments, or none.
     """
     check_out(out, folder=True)
     found = scene.clusters(count)
     if not found.names:
         raise SopError(f"{video}: no pixel's own sound has {100 * SILENT_SHARE:.0f} % of the energy{_by_model(run)}")
     names = [f"{k}_{name.replace(' ', '_')}" for k, name in enumerate(found.names, 1)] + ["rest"]
-    rate, energy = _rate(scene, video, source_rate, full_band), np.zeros(len(names) + 1)
+    rate = _rate(scene, video, source_rate, full_band)
+    mode = "partition" if partition else "shared"
+    energy = np.zeros(len(names) + 1)  # of each track, and of all together
     with media.whole(out) as part:
         part.mkdir()
         with ExitStack() as files:
-            puts = [files.enter_context(media.sound_writer(part / f"{name}.wav", rate)) for name in names]
-            for piece in _cuts_told(_tracks(scene, video, found.regions, rate, full_band, whole), out):
+            writers = (media.sound_writer(part / f"{name}.wav", rate) for name in names)
+            puts = [files.enter_context(writer) for writer in writers]
+            tracks = _tracks(scene, video, found.regions, rate, full_band, mode)
+            for piece in _warn_if_cut(tracks, out):
                 energy += np.square([*piece, piece.sum(0)], dtype=np.float64).sum(1)
                 for put, sound in zip(puts, piece, strict=True):
                     put(sound)
         for k, name in enumerate(names[:-1]):
-            (part / f"{name}.png").write_bytes(show.figure_png(show.cluster(scene, found, k)))
+            figure = show.cluster(scene, found, k)
+            (part / f"{name}.png").write_bytes(show.figure_png(figure))
+        shares = energy[:-1] / max(energy[-1], 1e-12)
         cells = [int(region.any(0).sum()) for region in found.regions]
-        told = {"name": names, "share": energy[:-1] / max(energy[-1], 1e-12), "cells": [*cells, 0]}
-        table = pd.DataFrame(told)
+        table = pd.DataFrame({"name": names, "share": shares, "cells": [*cells, 0]})
         write_table(part / "tracks.csv", table)
     return table
 
 
-def told(share: float, run: AnyPath | None = None) -> str:
-    """What is known of a region by its share of the energy, in words; `run`: the model's folder.
+def told(share: float, learned: str = "") -> str:
+    """A region's share of the energy in words.
 
-    A model hears what it has learned to hear: where it hears nothing, something else may well play. So what it learned from is
-    said too, where the folder knows.
+    Args: `learned`: what the model learned from (`learned_from`). It belongs to the sentence,
+        since a model hears only what it has learned: what it calls silent may well play.
     """
     return f"{'under 1' if share < SILENT_SHARE else round(100 * share)} % of the sound{_by_model(run)}"
 
@@ -124,41 +147,55 @@ def _by_model(run: Path | None) -> str:
     )
 
 
-def outlined(pictures: Iterable[np.ndarray], region: list[Cell], grid: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Pictures with a line round a region's cells, white within and black without. Shape: uint8 (h, w, 3)"""
+def outlined(
+    pictures: Iterable[np.ndarray],
+    region: list[Cell],
+    grid: tuple[int, int],
+) -> Iterator[np.ndarray]:
+    """Pictures with a line around a region: white inside its edge, black outside.
+
+    Shape: uint8 (h, w, 3)
+    """
     size, inner, outer = None, None, None
     for picture in pictures:
         if picture.shape != size:
             size = picture.shape
-            inside, width = np.zeros(grid, bool), max(1, round(LINE * size[0]))
+            inside, width = np.zeros(grid, bool), max(1, round(OUTLINE * size[0]))
             inside[tuple(zip(*region, strict=True))] = True
-            rows, columns = (np.arange(n) * cells // n for n, cells in zip(size, grid, strict=False))
-            inside = np.pad(inside[np.ix_(rows, columns)], width)  # so that there is a line at the picture's edge, too
-            inner = (inside & ~ndimage.binary_erosion(inside, iterations=width))[width:-width, width:-width]
-            outer = (ndimage.binary_dilation(inside, iterations=width) & ~inside)[width:-width, width:-width]
+            rows, columns = (np.arange(n) * m // n for n, m in zip(size, grid, strict=False))
+            # Padded, so that there is a line at the picture's edge, too.
+            inside = np.pad(inside[np.ix_(rows, columns)], width)
+            eroded = ndimage.binary_erosion(inside, iterations=width)
+            dilated = ndimage.binary_dilation(inside, iterations=width)
+            inner = (inside & ~eroded)[width:-width, width:-width]
+            outer = (dilated & ~inside)[width:-width, width:-width]
         picture = picture.copy()
-        picture[inner], picture[outer] = 255, 0
+        picture[inner] = 255
+        picture[outer] = 0
         yield picture
 
 
-def _cuts_told(pieces: Iterable[np.ndarray], out: AnyPath) -> Iterator[np.ndarray]:
-    """The pieces as they come; at their end a warning, where files cut what is louder than full scale."""
+def _warn_if_cut(pieces: Iterable[np.ndarray], out: AnyPath) -> Iterator[np.ndarray]:
+    """Pass pieces on; warn at the end if samples are louder than full scale: files cut them."""
     cut = count = 0
     for piece in pieces:
-        cut, count = cut + np.count_nonzero(np.abs(piece) > 1), count + piece.size
+        cut += np.count_nonzero(np.abs(piece) > 1)
+        count += piece.size
         yield piece
     if cut:
-        warnings.warn(f"{out}: {cut:,} of {count:,} samples are louder than full scale, and cut there", stacklevel=2)
+        samples = f"{cut:,} of {count:,} samples"
+        warnings.warn(f"{out}: {samples} are louder than full scale, and cut there", stacklevel=2)
 
 
-def _rate(scene: Scene, video: Path, source_rate: bool, full_band: bool) -> int:
+def _rate(scene: Scene, video: AnyPath, source_rate: bool, full_band: bool) -> int:
     return media.sound_rate(video) if source_rate or full_band else scene.rate
 
 
 def _tracks(
-    scene: Scene, video: Path, regions: list, rate: int, full_band: bool, whole: bool = False
+    scene: Scene, video: AnyPath, regions: list[Region], rate: int, full_band: bool, mode: Mode
 ) -> Iterator[np.ndarray]:
     """Pieces of the regions' tracks and the rest, at `rate`. Shape: (P + 1, l)"""
-    source = Source(scene.config, video) if full_band else None
-    pieces, own = scene.pieces(regions, True, source, whole), source.rate if source else scene.rate
+    audio = FullBandAudio(scene.config, video, scene.device) if full_band else None
+    pieces = scene.pieces(regions, mode, audio)
+    own = audio.rate if audio else scene.rate
     return pieces if rate == own else media.resampled(pieces, own, rate)

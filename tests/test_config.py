@@ -12,8 +12,8 @@ from tiny import TINY
 from sop_core import checkpoint
 from sop_core.config import DEMO, DEMO_WEIGHTS, MUSIC, PROFILES, Config
 from sop_core.errors import SopError
-from sop_core.localize import Scene
 from sop_core.nets import FrameNet, SoundOfPixels
+from sop_core.scene import Scene
 from sop_core.spectrogram import istft, stft
 
 

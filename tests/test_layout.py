@@ -19,11 +19,14 @@ def files(module: str) -> list[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """Modules of this package that a file imports, anywhere in it."""
+    """Modules of this package that a file imports, anywhere in it but for annotations alone."""
     names = set()
     depth = len(path.relative_to(PACKAGE).parts)
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == depth:
+    tree = ast.parse(path.read_text())
+    annotations = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    skipped = {id(n) for block in annotations for n in ast.walk(block)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level == depth and id(node) not in skipped:
             names |= {node.module.split(".")[0]} if node.module else {a.name for a in node.names}
     return names - {"__version__"}
 

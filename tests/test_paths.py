@@ -49,7 +49,7 @@ def public():
 
 def test_no_public_function_insists_on_a_path():
     found = dict(public())
-    assert len(found) > 150 and "localize.Scene.from_video" in found
+    assert len(found) > 150 and "scene.Scene.from_video" in found
     for name, function in found.items():
         for parameter in inspect.signature(function).parameters.values():
             told = inspect.formatannotation(parameter.annotation)
@@ -94,7 +94,8 @@ def test_the_whole_road_by_names_of_files(tmp_path):
     assert media.read_frames(str(clips[0].frames), [0]).shape[0] == 1 == media.frame_size(str(clips[0].frames))[0] // 80
     separate.write(scene, film, [(0, 0)], str(tmp_path / "one.wav"), full_band=True)
     separate.write(scene, film, [(0, 0)], str(tmp_path / "one.mp4"))
-    assert "learned from: blue, red" in separate.told(0.5, run)
+    learned = separate.learned_from(checkpoint.read_clips(run), orchestra.is_solo)
+    assert "learned from: blue, red" in separate.told(0.5, learned)
     media.write_wav(str(tmp_path / "w.wav"), scene.mixture, scene.rate)
     assert media.sweep(str(tmp_path)) == 0
 

@@ -13,7 +13,6 @@ from tiny import TINY, TONES, write_clip, write_film
 
 from sop_core import checkpoint, evaluate, media, methods, report, show
 from sop_core.checkpoint import Record
-from sop_core.localize import Scene
 from sop_core.nets import SoundOfPixels
 from sop_core.pairs import draw_pairs
 
@@ -161,7 +160,7 @@ def test_metrics_json_is_plain_json(tmp_path, tiny_clips):
 
 def test_a_live_curve_hands_on_every_record_and_says_what_is_left(monkeypatch):
     boxes, said = [], []
-    monkeypatch.setattr(show, "display", boxes.append)
+    monkeypatch.setattr("sop_core.show.results.display", boxes.append)
 
     def training():
         for n in (1, 2):

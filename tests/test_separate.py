@@ -7,10 +7,10 @@ import soundfile
 from PIL import Image
 from tiny import TONES, write_film
 
-from sop_core import media, separate
+from sop_core import checkpoint, media, orchestra, separate
 from sop_core.config import DEMO_WEIGHTS
 from sop_core.errors import SopError
-from sop_core.localize import Scene
+from sop_core.scene import Scene
 
 LEFT, RIGHT, EMPTY = [(1, 0), (2, 0), (2, 1)], [(1, 3), (2, 3)], [(0, 0)]
 
@@ -65,6 +65,10 @@ def test_where_no_instrument_plays_the_file_is_silent_and_what_leaks_in_is_not_i
         assert len(sound) == len(scene.mixture) and not sound.any()
 
 
+def learned_from(run):
+    return separate.learned_from(checkpoint.read_clips(run), orchestra.is_solo)
+
+
 def run_of(folder, *labels):
     rows = [f"train,{label}/{n},{n}" for n, label in enumerate(labels)]
     (folder / "clips.csv").write_text("\n".join([*rows, "val,harp/1,1", ""]))
@@ -74,15 +78,20 @@ def run_of(folder, *labels):
 def test_a_share_is_said_with_what_the_model_learned_from(tmp_path):
     """No model knows that nothing plays: only that nothing does that it has learned to hear."""
     assert (
-        separate.told(0.009, tmp_path) == "under 1 % of the sound by this model"
+        separate.told(0.009, learned_from(tmp_path)) == "under 1 % of the sound by this model"
     )  # no clips.csv: the released weights
     assert separate.told(0.009) == "under 1 % of the sound by this model"
     known = run_of(tmp_path, "tuba", "silence", "cello", "tuba")
-    assert separate.told(0.5143, known) == "51 % of the sound by this model, which learned from: cello, tuba"
-    assert separate.told(0.0, known) == "under 1 % of the sound by this model, which learned from: cello, tuba"
-    many = separate.told(0.5, run_of(tmp_path, *(f"l{n:02d}" for n in range(30))))
+    assert (
+        separate.told(0.5143, learned_from(known)) == "51 % of the sound by this model, which learned from: cello, tuba"
+    )
+    assert (
+        separate.told(0.0, learned_from(known))
+        == "under 1 % of the sound by this model, which learned from: cello, tuba"
+    )
+    many = separate.told(0.5, learned_from(run_of(tmp_path, *(f"l{n:02d}" for n in range(30)))))
     assert many.endswith("l10, l11 and 18 more")
-    assert "\x1b" not in separate.told(0.5, run_of(tmp_path, "\x1b[31mred"))
+    assert "\x1b" not in separate.told(0.5, learned_from(run_of(tmp_path, "\x1b[31mred")))
 
 
 def test_where_nothing_is_found_it_is_said_what_the_model_learned_from(eyes, tmp_path):
@@ -93,7 +102,9 @@ def test_where_nothing_is_found_it_is_said_what_the_model_learned_from(eyes, tmp
         "no pixel's own sound has 1 % of the energy by this model",
     )
     with pytest.raises(SopError, match=f"wall.mp4: {why}, which learned from: cello$"):
-        separate.write_all(scene, tmp_path / "wall.mp4", None, tmp_path / "all", run=run_of(tmp_path, "cello"))
+        separate.write_all(
+            scene, tmp_path / "wall.mp4", None, tmp_path / "all", learned=learned_from(run_of(tmp_path, "cello"))
+        )
 
 
 def test_tracks_count_the_cells_of_the_grid_at_whatever_time(scene, video, eyes, tmp_path):
@@ -145,12 +156,12 @@ def test_an_outline_is_at_the_pictures_edge_too_and_leaves_the_original_alone():
 
 def test_the_toy_is_called_one(tmp_path):
     """What the shipped weights learned from are drawn instruments, with the names of real ones."""
-    said = separate.told(0.5, DEMO_WEIGHTS)
+    said = separate.told(0.5, learned_from(DEMO_WEIGHTS))
     assert said.startswith("50 % of the sound by this model, which learned from: accordion, cello, ") and said.endswith(
         " (toy)"
     )
     (tmp_path / "clips.csv").write_text("train,cello/cello_001,cello_001\ntrain,cello/my_own,my_own\n")
-    assert separate.told(0.5, tmp_path).endswith("learned from: cello")
+    assert separate.told(0.5, learned_from(tmp_path)).endswith("learned from: cello")
 
 
 def test_what_is_louder_than_full_scale_is_cut_but_never_in_silence(scene, video, tmp_path, recwarn):

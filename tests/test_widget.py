@@ -14,7 +14,8 @@ from PIL import Image
 from tones import ToneScene
 
 from sop_core.errors import SopError
-from sop_core.widget import DARKEST, WIDEST, PixelPlayer
+from sop_core.tracks import DYNAMIC_RANGE, MAX_COLUMNS
+from sop_core.widget import PixelPlayer
 
 
 def pitch(samples, rate):
@@ -79,13 +80,13 @@ def test_the_mixtures_samples_and_its_spectrogram(player, scene):
     mags = scene.spectrogram(scene.mixture)
     assert picture.shape == mags.shape and picture.max() == 255
     assert (picture.argmax(0) == round(200 * 510 / scene.rate)).all()  # 200 Hz, low frequencies first
-    far = 20 * np.log10(mags / mags.max()) < -DARKEST
+    far = 20 * np.log10(mags / mags.max()) < -DYNAMIC_RANGE
     assert far.any() and not picture[far].any()
 
 
 def test_a_long_spectrogram_is_thinned_for_the_page(scene):
     size = PixelPlayer(ToneScene(seconds=20)).pictures["rows"][0]["size"]
-    assert size[0] == 256 and WIDEST / 2 < size[1] <= WIDEST
+    assert size[0] == 256 and MAX_COLUMNS / 2 < size[1] <= MAX_COLUMNS
 
 
 # --- clicks
@@ -321,7 +322,7 @@ def test_a_quiet_tracks_spectrogram_is_darker_than_the_mixtures(scene):
         # a tenth of the mixture's tone: 20 dB
         player = alone.submit(PixelPlayer, ToneScene(level=0.05), pixel=(2, 3)).result()
     track = np.frombuffer(player.pictures["rows"][1]["pixels"], np.uint8)
-    assert track.max() == pytest.approx(255 * (1 - 20 / DARKEST), abs=4)
+    assert track.max() == pytest.approx(255 * (1 - 20 / DYNAMIC_RANGE), abs=4)
 
 
 # --- stretches, and what doesn't fit

@@ -8,10 +8,10 @@ import torch
 from tiny import COLOURS, TINY, TONES, write_film
 
 from sop_core import features, media
-from sop_core.band import Source, extended
+from sop_core.band import FullBandAudio, extended
 from sop_core.errors import SopError
-from sop_core.localize import Scene
 from sop_core.nets import SoundOfPixels
+from sop_core.scene import Scene
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +94,9 @@ def test_energy_is_the_share_of_the_mixtures_and_lies_where_the_pixels_say(squar
 
 def test_regions_that_are_all_that_sounds_leave_no_rest_and_what_nobody_claims_is_dealt_out(squares):
     left, top = [(2, 0)], [(0, 1)]  # the top row claims nothing, nobody claims the high tone
-    plain, whole = squares.tracks([left, top]), squares.tracks([left, top], whole=True)
+    plain, whole = squares.tracks([left, top]), squares.tracks([left, top], partition=True)
     np.testing.assert_allclose(whole.sum(0), squares.mixture, atol=1e-5)
-    np.testing.assert_array_equal(squares.sounds([left, top], whole=True), whole[:2])
+    np.testing.assert_array_equal(squares.sounds([left, top], "partition"), whole)
     assert tones(plain[2])[1] > 0.99 and np.abs(whole[2]).max() < 1e-4
     high = np.sin(2 * np.pi * 3_000 * np.arange(len(squares.mixture)) / TINY.rate)
     heard = [2 * (track * high).mean() for track in whole]  # amplitudes
@@ -107,13 +107,13 @@ def test_regions_that_are_all_that_sounds_leave_no_rest_and_what_nobody_claims_i
 def test_where_none_of_the_regions_is_there_everything_is_the_rest(squares):
     region = np.zeros(squares.pixels.shape[:3], bool)
     region[: len(region) // 2, 2, 0] = True
-    track, rest = squares.tracks([region], whole=True)
+    track, rest = squares.tracks([region], partition=True)
     second = TINY.rate
     np.testing.assert_allclose(track[:second], squares.mixture[:second], atol=1e-5)
     np.testing.assert_allclose(rest[-second:], squares.mixture[-second:], atol=1e-5)
     flat = Scene(Squares(replace(TINY, output_activation="relu", loss="l2", share=False)), *SILENT_FILM)
-    with pytest.raises(SopError, match="whole with output_activation=relu"):
-        flat.tracks([[(0, 0)]], whole=True)
+    with pytest.raises(SopError, match="a partition with output_activation=relu"):
+        flat.tracks([[(0, 0)]], partition=True)
 
 
 def test_a_region_sounds_as_the_greatest_of_its_cells(squares):
@@ -217,7 +217,7 @@ def test_what_there_is_no_room_for_is_made_again_and_sounds_the_same(monkeypatch
     model, rng = SoundOfPixels(TINY).eval(), np.random.default_rng(0)
     args = model, rng.integers(0, 255, (32, 30, 50, 3), dtype=np.uint8), 0.1 * rng.standard_normal(4 * TINY.rate)
     roomy = Scene(*args)
-    monkeypatch.setattr(features, "KEPT", 0)
+    monkeypatch.setattr(features, "MEMORY", 0)
     tight = Scene(*args)
     np.testing.assert_array_equal(tight.sound((1, 2)), roomy.sound((1, 2)))
     assert len(roomy.channels.kept) == len(roomy.channels.windows) > 5 and not tight.channels.kept
@@ -390,9 +390,9 @@ def test_the_full_band_goes_on_where_the_models_ends_with_what_has_the_top_of_it
     """Blue sounds at 1760 Hz and above: of the air at 9 kHz, which the model can't hear, all is its."""
     video = write_film(tmp_path / "film.mp4", rate=44_100, air=0.1)
     scene = Scene.from_video(eyes, video)
-    source = Source(scene.config, video)
+    source = FullBandAudio(scene.config, video)
     assert (source.rate, source.times) == (44_100, 4)
-    red, blue, rest = np.concatenate(list(scene.pieces([[(2, 0)], [(2, 3)]], True, source)), 1)
+    red, blue, rest = np.concatenate(list(scene.pieces([[(2, 0)], [(2, 3)]], "shared", source)), 1)
     power = {
         name: np.abs(np.fft.rfft(x[22_050:-22_050])) ** 2 for name, x in (("red", red), ("blue", blue), ("rest", rest))
     }
