@@ -23,9 +23,9 @@ import torch
 from sop_core import media
 from sop_core.checkpoint import load_model
 from sop_core.config import DEMO_WEIGHTS, PRESETS
-from sop_core.localize import Scene
 from sop_core.masks import binarize
 from sop_core.nets import SoundOfPixels
+from sop_core.scene import Scene
 from sop_core.toy.render import render_clip
 
 

@@ -17,7 +17,10 @@ from torch import Tensor
 
 from .errors import SopError
 
-SILENT_SHARE = 0.01  # the share of a mixture's energy under which a region counts as silent
+if TYPE_CHECKING:
+    from .scene import Scene
+
+SILENT_SHARE = 0.01  # a region with a smaller share of the mixture's energy counts as silent
 BINS = 1024  # at which masks are compared
 # Clusters at a smaller cosine distance, on average, are merged. On the demo's test videos, two
 # seeds: at 0.25 one sound in 22 of 24 solos and two in 21 of 24 duets; at 0.15 in 20 and 14, at
@@ -62,7 +65,8 @@ def find(scene: "Scene", count: int | None) -> Clusters:
     regions = [numbers == k for k in range(found)]
     powers = scene.powers_of(regions).sum(1, dtype=np.float64) if regions else np.zeros(1)
     shares = powers[:-1] / max(powers[-1], 1e-12)
-    order = [k for k in np.argsort(-shares, kind="stable")[: count or MOST] if count or shares[k] > SILENT_SHARE]
+    loudest = np.argsort(-shares, kind="stable")[: count or MOST]
+    order = [k for k in loudest if count or shares[k] > SILENT_SHARE]
     regions = [regions[k] for k in order]
     # A picture shows the window whose middle part it lies in.
     edges = [(a.last + b.first) / 2 for a, b in pairwise(scene.channels.windows)]

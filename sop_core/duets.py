@@ -20,9 +20,10 @@ from .clusters import SILENT_SHARE
 from .config import AnyPath
 from .errors import SopError
 from .journal import Journal
-from .localize import Cell, Region, Scene
 from .methods import oracles, score
 from .nets import SoundOfPixels
+from .regions import Cell, Region
+from .scene import Scene
 from .windows import same_rate
 
 # A map says "here" where a pixel claims this share of an instrument's energy. It is the same for

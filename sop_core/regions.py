@@ -21,7 +21,7 @@ from torch import Tensor
 from .config import Config
 from .errors import SopError
 from .features import Channels, fade
-from .masks import harden, share
+from .masks import binarize, partition
 from .nets import SoundOfPixels
 
 Cell = tuple[int, int]  # row, column
@@ -168,7 +168,7 @@ def _window_masks(
     if mode == "partition":
         logits = model.logits(features[None], maps[None])
         # Where no region is present, the softmax of nothing is NaN: nobody takes anything.
-        return share(logits.masked_fill(~present, -math.inf))[0].nan_to_num(0)
+        return partition(logits.masked_fill(~present, -math.inf))[0].nan_to_num(0)
     blocks = (model.logits(some[None], maps[None]) for some in features.split(BLOCK))
     masks = torch.cat([model.mask(logits)[0] for logits in blocks])
     return masks.mul_(present)
@@ -204,7 +204,7 @@ def take(model: SoundOfPixels, masks: Tensor, mode: Mode) -> tuple[Tensor, Tenso
     some = masks.amax(-1) > 0.5 if kind == "binary" else (masks != 0).any(-1)
     region, frame = some.nonzero(as_tuple=True)
     soft = model.warp.inverse_frames(masks[region, frame])
-    weights = harden(soft, kind)
+    weights = binarize(soft, kind)
     if mode == "shared" and len(masks) > 1:
 
         def total(values: Tensor) -> Tensor:  # of all regions, at each row's frame

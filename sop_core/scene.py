@@ -19,7 +19,7 @@ from .band import FullBandAudio, extended
 from .config import AnyPath
 from .errors import SopError
 from .features import Channels
-from .film import Film, Frames, Stills, Video
+from .film import Film, Frames, Stills, VideoFilm
 from .index import Clip
 from .mixing import same_fps
 from .nets import SoundOfPixels
@@ -95,7 +95,7 @@ class Scene:
 
         Raises SopError if the file can't be read, or has no picture or no sound.
         """
-        film = Video(path, model.config)
+        film = VideoFilm(path, model.config)
         key = features.key(model, path) if cache and Path(path).is_file() else ""
         if key and (kept := features.load(path, key)):
             return cls(model, film, *kept)
@@ -359,7 +359,7 @@ class Scene:
     def clusters(self, count: int | None = None) -> clusters.Clusters:
         """Groups of cells that sound alike, the loudest first.
 
-        A cell whose own sound has less than `clusters.SILENT` of a window's energy is silent
+        A cell whose own sound has less than `clusters.SILENT_SHARE` of a window's energy is silent
         there, and belongs to no cluster.
 
         Args: `count`: how many to find (None: as many as differ, `clusters.MOST` at most).

@@ -14,15 +14,14 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from . import checkpoint, media, show
-from .band import Source
+from . import media, show
+from .band import FullBandAudio
 from .clusters import SILENT_SHARE
 from .config import SILENCE_LABEL, AnyPath
-from .csvs import write_table
 from .errors import SopError
-from .localize import Cell, Scene
-from .toy.render import is_solo
-from .untrusted import printable
+from .regions import Cell, Mode, Region
+from .scene import Scene
+from .untrusted import printable, write_table
 
 FPS = 25.0  # of an mp4
 MAX_LABELS = 12  # that a sentence lists
@@ -51,8 +50,7 @@ def write(
 ) -> float:
     """Write the sound of a region; return its share of the mixture's energy.
 
-    Where that is under `SILENT_SHARE` the file is silent: what leaks into a region is not its sound. What that says of the
-    video hangs on the model: see `told`.
+    If that is under `SILENT_SHARE`, the file is silent: the little that is left belongs to other regions.
 
     Args:
         out: a .wav, or an .mp4 with the video's pictures and the region's outline
@@ -61,9 +59,10 @@ def write(
     """
     check_out(out)
     own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
-    share, rate = float(own / max(mixture, 1e-12)), _rate(scene, video, source_rate, full_band)
-    pieces = (piece[0] * (share >= SILENT_SHARE) for piece in _tracks(scene, video, [region], rate, full_band))
-    sounds = _cuts_told(pieces, out)
+    share = float(own / max(mixture, 1e-12))
+    rate = _rate(scene, video, source_rate, full_band)
+    tracks = _tracks(scene, video, [region], rate, full_band, "shared")
+    sounds = _warn_if_cut((piece[0] * (share >= SILENT_SHARE) for piece in tracks), out)
     if Path(out).suffix == ".mp4":
         parts = media.stream(video, FPS, scene.rate, max_side=720)
         pictures = (part for kind, part in parts if kind == "frame")
@@ -103,7 +102,8 @@ def write_all(
     check_out(out, folder=True)
     found = scene.clusters(count)
     if not found.names:
-        raise SopError(f"{video}: no pixel's own sound has {100 * SILENT_SHARE:.0f} % of the energy{_by_model(run)}")
+        least = f"{100 * SILENT_SHARE:.0f} % of the energy"
+        raise SopError(f"{video}: no pixel's own sound has {least} by this model{learned}")
     names = [f"{k}_{name.replace(' ', '_')}" for k, name in enumerate(found.names, 1)] + ["rest"]
     rate = _rate(scene, video, source_rate, full_band)
     mode = "partition" if partition else "shared"
@@ -134,17 +134,28 @@ def told(share: float, learned: str = "") -> str:
     Args: `learned`: what the model learned from (`learned_from`). It belongs to the sentence,
         since a model hears only what it has learned: what it calls silent may well play.
     """
-    return f"{'under 1' if share < SILENT_SHARE else round(100 * share)} % of the sound{_by_model(run)}"
+    percent = "under 1" if share < SILENT_SHARE else round(100 * share)
+    return f"{percent} % of the sound by this model{learned}"
 
 
-def _by_model(run: Path | None) -> str:
-    clips = checkpoint.read_clips(run) if run else None
-    labels = sorted({name.rpartition("/")[0] for name, _ in clips["train"]} - {SILENCE_LABEL}) if clips else []
-    toy = " (toy)" if labels and all(is_solo(n) or n.startswith(f"{SILENCE_LABEL}/") for n, _ in clips["train"]) else ""
-    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
-    return " by this model" + (
-        f", which learned from: {', '.join(map(printable, labels[:NAMED]))}{more}{toy}" if labels else ""
-    )
+def learned_from(
+    clips: dict[str, list[tuple[str, str]]] | None,
+    is_toy: Callable[[str], bool],
+) -> str:
+    """The labels that a model learned from, as the end of a sentence; "" if they aren't known.
+
+    Args:
+        clips: the run's clips, by `checkpoint.read_clips`
+        is_toy: whether a clip's name is one of the toy orchestra's (`orchestra.is_solo`)
+    """
+    names = [name for name, _ in clips["train"]] if clips else []
+    labels = sorted({name.rpartition("/")[0] for name in names} - {SILENCE_LABEL})
+    if not labels:
+        return ""
+    toy = all(is_toy(name) or name.startswith(f"{SILENCE_LABEL}/") for name in names)
+    more = f" and {len(labels) - MAX_LABELS} more" if len(labels) > MAX_LABELS else ""
+    listed = ", ".join(map(printable, labels[:MAX_LABELS]))
+    return f", which learned from: {listed}{more}{' (toy)' if toy else ''}"
 
 
 def outlined(

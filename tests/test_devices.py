@@ -10,9 +10,9 @@ from tiny import TINY, write_film
 
 from sop_core import checkpoint, engine, evaluate, methods, metrics, train
 from sop_core.errors import SopError
-from sop_core.localize import Scene
 from sop_core.mixtures import Listed
 from sop_core.pairs import draw_pairs
+from sop_core.scene import Scene
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 FP32 = replace(TINY, precision="fp32")

@@ -7,27 +7,16 @@ import re
 from test_layout import ORDER, PACKAGE, files
 from tiny import TINY, write_film
 
-from sop_core import (  # fmt: skip
-    checkpoint,
-    collect,
-    duets,
-    evaluate,
-    features,
-    journal,
-    media,
-    preprocess,
-    report,
-    separate,
-    train,
-)
+from sop_core import checkpoint, collect, duets, evaluate, features, journal, media, preprocess, report, separate, train
 from sop_core.check import check
 from sop_core.clips import find_clips, read_index, write_index
 from sop_core.film import VideoFilm
 from sop_core.lists import note_sections, read_sections
-from sop_core.localize import Scene
 from sop_core.pairs import draw_pairs, read_pairs, write_pairs
+from sop_core.scene import Scene
 from sop_core.splits import build_index
 from sop_core.toy import render
+from sop_core.toy.render import is_solo
 
 
 def public():
@@ -94,7 +83,7 @@ def test_the_whole_road_by_names_of_files(tmp_path):
     assert media.read_frames(str(clips[0].frames), [0]).shape[0] == 1 == media.frame_size(str(clips[0].frames))[0] // 80
     separate.write(scene, film, [(0, 0)], str(tmp_path / "one.wav"), full_band=True)
     separate.write(scene, film, [(0, 0)], str(tmp_path / "one.mp4"))
-    learned = separate.learned_from(checkpoint.read_clips(run), orchestra.is_solo)
+    learned = separate.learned_from(checkpoint.read_clips(run), is_solo)
     assert "learned from: blue, red" in separate.told(0.5, learned)
     media.write_wav(str(tmp_path / "w.wav"), scene.mixture, scene.rate)
     assert media.sweep(str(tmp_path)) == 0

@@ -12,8 +12,8 @@ from sop_core import duets, media, methods, preprocess, tables
 from sop_core.__main__ import main
 from sop_core.clips import find_clips
 from sop_core.config import DEMO_WEIGHTS, MUSIC
-from sop_core.localize import Scene
 from sop_core.pairs import draw_pairs
+from sop_core.scene import Scene
 from sop_core.widget import PixelPlayer
 
 REAL = sorted((SHARED / "media" / "real").glob("*/*.mp4")) or [

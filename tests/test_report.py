@@ -15,6 +15,7 @@ from sop_core import checkpoint, evaluate, media, methods, report, show
 from sop_core.checkpoint import Record
 from sop_core.nets import SoundOfPixels
 from sop_core.pairs import draw_pairs
+from sop_core.scene import Scene
 
 
 class Page(HTMLParser):

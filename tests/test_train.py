@@ -22,11 +22,11 @@ from torch.utils.data import DataLoader, Dataset
 from sop_core import checkpoint, engine, masks, objective, train
 from sop_core.clips import write_index
 from sop_core.errors import SopError, Terminated
-from sop_core.localize import Scene
 from sop_core.media import read_frames, read_sound
 from sop_core.mixtures import Training
 from sop_core.nets import SoundOfPixels
 from sop_core.pairs import draw_pairs
+from sop_core.scene import Scene
 
 
 @pytest.fixture(scope="module")

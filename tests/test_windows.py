@@ -9,10 +9,10 @@ from PIL import Image
 from tiny import TINY, write_clip
 
 from sop_core.errors import SopError
-from sop_core.localize import Scene
 from sop_core.mixtures import Training
 from sop_core.nets import SoundOfPixels
 from sop_core.pairs import draw_pairs, read_pairs, write_pairs
+from sop_core.scene import Scene
 from sop_core.windows import Part, draw_window, frame_indices, read_frames, read_sound, same_fps
 
 

@@ -8,6 +8,8 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import LimitedChoice
 
 from ..errors import SopError
+from ..regions import check_partition
+from ..toy.render import is_solo
 from .options import Device
 
 WHERE = Group("Where: exactly one of these", sort_key=1, validator=LimitedChoice(1))
@@ -67,9 +69,10 @@ def separate(
         cache: Keep what the nets say beside the video. The next time is faster.
     """
     from .. import separate as s
-    from ..checkpoint import load_model
+    from ..checkpoint import load_model, read_clips
     from ..clusters import SILENT_SHARE
-    from ..localize import Scene, check_whole, on_grid
+    from ..regions import on_grid
+    from ..scene import Scene
     from ..untrusted import printable
 
     s.check_out(out, folder=all_sources is not None)
@@ -77,16 +80,17 @@ def separate(
         raise SopError("--whole goes with --all-sources: one region would be the whole mixture")
     model = load_model(ckpt, device)
     if whole:
-        check_whole(model.config)
+        check_partition(model.config)
     cells = []
     if pixel:
         cells = [on_grid(pixel, model.config.grid)]
     elif box:
         cells = _cells(box, video, model.config.grid)
     scene = Scene.from_video(model, video, cache)
+    learned = s.learned_from(read_clips(ckpt), is_solo)
     how = {"source_rate": rate == "source", "full_band": full_band}
     if all_sources is not None:
-        table = s.write_all(scene, video, all_sources or None, out, whole=whole, run=ckpt, **how)
+        table = s.write_all(scene, video, all_sources or None, out, partition=whole, learned=learned, **how)
         for row in table.itertuples(index=False):
             print(f"{row.name:<20} {row.share:6.1%} of the energy")
         print(f"tracks and maps: {printable(out)}")
@@ -94,13 +98,13 @@ def separate(
     share = s.write(scene, video, cells, out, **how)
     silent = "; so the file is silent" if share < SILENT_SHARE else ""
     seconds = len(scene.mixture) / scene.rate
-    print(printable(f"{out}: {seconds:.1f} s, {s.told(share, ckpt)}{silent}"))
+    print(printable(f"{out}: {seconds:.1f} s, {s.told(share, learned)}{silent}"))
 
 
 def _cells(box: tuple[int, ...], video: Path, grid: tuple[int, int]) -> list[tuple[int, int]]:
     """The cells of a box in pixels of the video."""
-    from ..localize import cells_in
     from ..media import stream
+    from ..regions import cells_in
 
     # At 100 a second, so that the first picture's instant lies in the shortest of videos.
     parts = stream(video, 100, 8_000, max_side=None)
