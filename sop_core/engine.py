@@ -116,7 +116,10 @@ def _together() -> bool:
 
 
 class _Sum(torch.autograd.Function):
-    """The sum of a tensor over all processes, and of its gradients. `torch.distributed.nn`'s own is deprecated."""
+    """The sum of a tensor over all processes, and of its gradients.
+
+    torch.distributed.nn has one too, but it is deprecated.
+    """
 
     @staticmethod
     def forward(_, x: Tensor) -> Tensor:
@@ -130,7 +133,8 @@ class _Sum(torch.autograd.Function):
 class _SyncBatchNorm(nn.BatchNorm2d):
     """Batch statistics over all processes, on CPUs.
 
-    `torch.nn.SyncBatchNorm` refuses tensors on a CPU (torch 2.14), timm's is built on it, and accelerate has none.
+    `torch.nn.SyncBatchNorm` refuses tensors on a CPU (torch 2.14), timm's is built on it, and
+    accelerate has none.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,11 +1,12 @@
 """Files of sound, pictures and video, in and out.
 
-Conventions: sound is mono float32 (L,) between -1 and 1; pictures are RGB uint8 (V,h,w,3). A frame index counts from 0,
-and the file of frame k is `000001.jpg` for k = 0. Time 0 of a clip is its first sound sample, and frame k shows what is
-on the screen at second (k + 0.5) / fps of the sound: the middle of the stretch that it stands for.
+Conventions: sound is mono float32 (L,) between -1 and 1; pictures are RGB uint8 (V,h,w,3). A frame
+index counts from 0, and the file of frame 0 is `000001.jpg`. Time 0 of a clip is its first sound
+sample. Frame k shows what is on the screen at second (k + 0.5) / fps of the sound: the middle of
+the stretch that it stands for.
 
-Five parts, each of which uses only those above it: files that appear whole or not at all, files of sound, folders of jpgs,
-videos in, videos out.
+Five parts, each of which uses only those above it: files that appear whole or not at all, files of
+sound, folders of jpgs, videos in, videos out.
 """
 
 import bisect
@@ -41,10 +42,12 @@ PART = re.compile(r"\.part-(.*)-(\d+)-[0-9a-f]{8}(\..*)?")  # host, process
 
 @contextmanager
 def whole(path: AnyPath) -> Iterator[Path]:
-    """A name beside `path`, same suffix, to write a file or a folder to; it becomes `path` when the block ends well.
+    """Write a file or a folder so that it appears whole, or not at all.
 
-    When the block raises, `path` is as it was and what was written is gone; when the process is killed, a hidden file
-    named `.part-...` stays, which nothing here reads and `sweep` removes. Makes the folder that `path` stands in.
+    Yields a name beside `path`, with its suffix, to write to. It becomes `path` when the block ends
+    without an error. When the block raises, `path` is as it was, and what was written is removed.
+    When the process is killed, a hidden file named `.part-...` stays; nothing here reads it, and
+    `sweep` removes it. Makes the folder that `path` stands in.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,8 +68,10 @@ def whole(path: AnyPath) -> Iterator[Path]:
 
 
 def unfinished(path: AnyPath, token: str) -> Path:
-    """A name beside `path` for what is written piece after piece, and renamed when it is whole: it holds what a killed process of
-    this machine had written, if there is any. `token`, eight hexadecimal digits, names what is written.
+    """A name beside `path` for what is written piece by piece, and renamed when it is whole.
+
+    If a killed process of this machine has left such a file, it gets this name, so that the work
+    can go on. `token`, eight hexadecimal digits, names what is written.
     """
     path = Path(path)
     mine = path.parent / f".part-{platform.node()}-{os.getpid()}-{token}{path.suffix}"
@@ -79,7 +84,10 @@ def unfinished(path: AnyPath, token: str) -> Path:
 
 
 def sweep(folder: AnyPath) -> int:
-    """Remove what killed processes of this machine left of `whole` right in `folder`. Returns how many."""
+    """Remove what killed processes of this machine left of `whole`, right in `folder`.
+
+    Returns how many there were.
+    """
     left = [p for p in Path(folder).glob(".part-*") if _orphan(p)]
     for p in left:
         _remove(p)
@@ -106,7 +114,7 @@ def sha256(path: AnyPath) -> str:
 
 
 def _fsync(path: Path) -> None:
-    # Not every file in a folder: 720 frames took 7 s. A killed process can't tear them, only a power cut can.
+    # Of a folder not every file: 720 frames took 7 s. Only a power cut can tear them.
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -138,21 +146,29 @@ def brief(e: Exception) -> str:
 # ---- files of sound
 
 SOUND_KINDS = ("mp3", "flac", "wav")
-# Decoders may differ by this at a sound's end: two codec frames of the longest kind (HE-AAC at 44.1 kHz: 46 ms).
+# Decoders may differ by this at a sound's end: two codec frames of the longest kind
+# (HE-AAC at 44.1 kHz: 46 ms).
 CODEC_FRAMES = 0.1  # seconds
-# An mp3 frame (1,152 or 576 samples) overlaps the next one, and its bits may begin in up to 511 bytes of earlier frames
-# (the "reservoir"; ISO/IEC 11172-3, main_data_begin). So decoding starts 10 frames early, or 20.
+# An mp3 frame (1,152 or 576 samples) overlaps the next one, and its bits may begin in up to 511
+# bytes of earlier frames (the "reservoir"; ISO/IEC 11172-3, main_data_begin). So decoding starts 10
+# or 20 frames early. libmpg123 writes "part2_3_length ... too large" to stderr where the first of
+# these lack their reservoir: harmless, and it can't be told not to (libsndfile issue 958).
 MP3_RUN_UP = 11_520  # samples
 # Hz -> bits a second: the most that mp3 has at low rates, transparent at the others
 MP3_BIT_RATES = {8_000: 64_000, 11_025: 64_000, 12_000: 64_000, 16_000: 128_000, 22_050: 128_000, 24_000: 128_000,
                  32_000: 192_000, 44_100: 192_000, 48_000: 192_000}  # fmt: skip
-LAME_SCALE = {64_000: 0.95, 128_000: 0.95, 192_000: 0.97}  # LAME's presets scale the sound by this, against clipping
-# Without a reservoir each frame can be decoded alone. The slower levels cost up to 10 times as much, and sound no nearer.
+# LAME's presets scale the sound by this, against clipping.
+LAME_SCALE = {64_000: 0.95, 128_000: 0.95, 192_000: 0.97}
+# Without a reservoir each frame can be decoded alone. The slower levels cost up to 10 times as much
+# and are no nearer to the sound.
 LAME = {"reservoir": "0", "compression_level": "7"}
 
 
 def sound_length(path: AnyPath) -> tuple[int, int]:
-    """(samples, rate in Hz) of a sound file, from its header. Raises SopError if it can't be read."""
+    """(samples, rate in Hz) of a sound file, from its header.
+
+    Raises SopError if it can't be read.
+    """
     with _sound_file(path) as f:
         return f.frames, f.samplerate
 
@@ -163,11 +179,11 @@ def read_sound(
     """A window of a wav, flac or mp3 file; only the window is read. Channels are averaged.
 
     Args: `start`, `count`: the window, in samples of the file (count None: to the end).
-        `rate`: Hz; what was read is resampled to it, so L becomes about count * rate / the file's rate.
+        `rate`: Hz; what was read is resampled to it: L is about count * rate / the file's rate.
         `missing`: so many samples may be missing at the window's end, and are silence then.
     Shape: float32 (L,).
-    Raises SopError if the file can't be read, is shorter than start + count - missing, or holds what is no number (NaN, Inf)
-    there.
+    Raises SopError if the file can't be read, is shorter than start + count - missing, or holds
+    NaN or Inf there.
     """
     with _sound_file(path) as f:
         end = f.frames if count is None else start + count
@@ -201,15 +217,17 @@ def _sound_file(path: Path) -> Iterator[soundfile.SoundFile]:
 
 
 def sf_name(path: AnyPath) -> bytes | str:
-    """A path as soundfile takes it: a name on a disk needn't be valid UTF-8, and soundfile insists on it for text."""
+    """A path as soundfile takes it: as bytes, since text would have to be valid UTF-8."""
     return os.fsencode(path) if os.name == "posix" else str(path)
 
 
 @contextmanager
 def sound_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], None]]:
-    """A mono sound file to write by pieces: yields the function that takes them, float32 (l,), clipped at +-1.
+    """Write a mono sound file in pieces.
 
-    The name says the kind: one of `SOUND_KINDS`; wav and flac hold 16 bits, mp3 has a constant bit rate, by `MP3_BIT_RATES` (Hz).
+    Yields the function that takes the pieces, float32 (l,); they are clipped at +-1. The name's
+    suffix says the kind, one of `SOUND_KINDS`. wav and flac hold 16 bits; mp3 has a constant bit
+    rate, and `rate` (Hz) is one of `MP3_BIT_RATES`.
     """
     kind = Path(path).suffix[1:].lower()
     if kind == "mp3":
@@ -267,7 +285,10 @@ def write_wav(path: AnyPath, sound: np.ndarray, rate: int) -> None:
 
 
 def resampled(pieces: Iterable[np.ndarray], rate: int, to: int) -> Iterator[np.ndarray]:
-    """Sound at another rate (Hz), piece by piece. Shape: float32 (l,) or (P, l) -> the same, other lengths"""
+    """Sound at another rate (Hz), piece by piece.
+
+    Shape: float32 (l,) or (P, l) -> the same, other lengths
+    """
     stream = None
     for piece in pieces:
         stream = stream or soxr.ResampleStream(rate, to, len(piece) if piece.ndim == 2 else 1, dtype="float32")
@@ -278,7 +299,7 @@ def resampled(pieces: Iterable[np.ndarray], rate: int, to: int) -> Iterator[np.n
 
 # ---- folders of jpgs
 
-MOST_PIXELS = 100_000_000  # of a jpg: a larger one is a trap for the memory; so is one of more bytes
+MOST_PIXELS = 100_000_000  # of a jpg, and bytes: a larger one would fill the memory
 
 
 def frame_path(folder: AnyPath, index: int) -> Path:
@@ -294,7 +315,8 @@ def read_frames(
 ) -> np.ndarray:
     """Frames of a folder of jpgs.
 
-    Args: `indices`: which, from 0. `size`: (width, height) in pixels to resize to; None keeps the files' own.
+    Args: `indices`: which, from 0.
+        `size`: (width, height) in pixels to resize to; None keeps the files' own.
         `box`: (x0, y0, x1, y1) in pixels of the files: only this part; None is all of it.
     Shape: uint8 (V,h,w,3).
     Raises SopError if one is missing or broken, or if their sizes differ and `size` is None.
@@ -307,7 +329,10 @@ def read_frames(
 
 
 def frame_size(folder: AnyPath) -> tuple[int, int]:
-    """(width, height) in pixels of a folder's first frame. Raises SopError if there is none that can be read."""
+    """(width, height) in pixels of a folder's first frame.
+
+    Raises SopError if there is none that can be read.
+    """
     try:
         _, width, height = _jpg(frame_path(folder, 0))
     except (OSError, ValueError) as e:
@@ -332,7 +357,10 @@ def _read_jpg(path: Path, size: tuple[int, int] | None, box: tuple[float, ...] |
 
 
 def _jpg(path: Path) -> tuple[bytes, int, int]:
-    """A picture's file, its width and its height. Raises ValueError where it is no jpg, or too large to be read."""
+    """A picture's file, its width and its height.
+
+    Raises ValueError where it is no jpg, or too large to be read.
+    """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):  # a device, say, would never end
         raise ValueError("not a file")
@@ -344,7 +372,10 @@ def _jpg(path: Path) -> tuple[bytes, int, int]:
 
 
 def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Frames at another (width, height), by a triangle as wide as the scale asks for. Shape: uint8 (V,h,w,3) -> (V,h',w',3)"""
+    """Frames at another (width, height): bilinear, with antialiasing.
+
+    Shape: uint8 (V,h,w,3) -> (V,h',w',3)
+    """
     import torch  # here, since preparing data has no need of it
 
     pictures = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (V,3,h,w)
@@ -355,17 +386,19 @@ def resize(frames: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 # ---- videos in
 
-# What a file from the net may make libav open: no playlists, which name other files, and no protocols.
+# What libav may open for a file from the net: no playlists, which name other files; no protocols.
 SAFE = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,ogg,wav,mp3,flac,aac",
 }
 # Titles need not be valid UTF-8. PyAV 19 never minds.
 LENIENT = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
-JUMP = 0.05  # seconds: sound timestamps that are off by less are rounding, by more are a gap (or an overlap)
-LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file, not a quiet passage
-AHEAD = 100  # packets: pictures are stored at most 16 places from where they are shown, sound between them
-PLAIN = {("fltp", "mono"), ("fltp", "stereo")}  # what aac, mp3 and opus decode to, mostly: mixed here
+JUMP = 0.05  # seconds: timestamps of sound off by less are rounding; by more, a gap or an overlap
+LONGEST_GAP = 600  # seconds: a longer hole between two timestamps is a broken file
+# Packets: pictures are stored at most 16 places from where they are shown, with sound between them.
+AHEAD = 100
+# What aac, mp3 and opus mostly decode to; `_Sounds` mixes it itself.
+PLAIN = {("fltp", "mono"), ("fltp", "stereo")}
 
 
 def read_video(
@@ -379,7 +412,7 @@ def read_video(
     """A short clip at once: its frames and its sound (all in memory; `stream` is for long ones).
 
     Args as for `stream`.
-    Shape: uint8 (V,h,w,3), float32 (L,); frame k shows second (k + 0.5) / fps of the sound, V <= L / rate * fps + 0.5.
+    Shape: uint8 (V,h,w,3), float32 (L,); V <= L / rate * fps + 0.5.
     Raises SopError with the reason if the file can't be used.
     """
     parts: dict[str, list[np.ndarray]] = {"frame": [], "sound": []}
@@ -407,15 +440,18 @@ def stream(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """One pass over a video file, in memory that doesn't grow with it.
 
-    Yields ("frame", uint8 (h,w,3)) and ("sound", float32 (l,)) in the order of the file; the sounds joined are the
-    clip's. Frame k shows second (k + 0.5) / fps of the sound, by the two streams' own timestamps: whatever the frame
-    rate, and wherever the streams start. Before the first picture the first one is shown; pictures before the first
-    sound are left out; pictures after the last sound do come: `frames_within` says how many to keep.
+    Yields ("frame", uint8 (h,w,3)) and ("sound", float32 (l,)) in the order of the file; the sounds
+    joined are the clip's. Frame k shows second (k + 0.5) / fps of the sound, by the two streams'
+    own timestamps: whatever the frame rate, and wherever the streams start. Before the first
+    picture the first one is shown. Pictures before the first sound are left out. Pictures after the
+    last sound do come: `frames_within` says how many to keep.
 
     Args: `fps`: frames a second to give. `rate`: Hz of the sound to give (mono, resampled by soxr).
         `start`, `duration`: seconds of the sound; None is to the end.
-        `max_side`: pixels; the *short* side of a frame is made at most that, the shape kept (None: as it is).
-    Raises SopError with the reason if the file is empty, no video, cut short, or has no sound or no picture.
+        `max_side`: pixels; the *short* side of a frame is at most that, and the shape is kept
+        (None: the file's own size).
+    Raises SopError with the reason if the file is empty, no video, cut short, or has no sound or no
+    picture.
     """
     zero = _first_sound(path) + start  # the file's time, in seconds, that is time 0 of what we give
     with _opened(path) as container:
@@ -437,9 +473,9 @@ def stream(
 
 
 def stream_sound(path: AnyPath, rate: int) -> Iterator[np.ndarray]:
-    """The sound that `stream` gives, without decoding a picture: float32 (l,), one piece after the other.
+    """The sound that `stream` gives, without decoding a picture: pieces of float32 (l,).
 
-    Raises SopError with the reason if the file is empty, no video, cut short, or has no sound or no picture.
+    Raises SopError as `stream` does.
     """
     zero = _first_sound(path)
     with _opened(path) as container:
@@ -457,13 +493,16 @@ def stream_sound(path: AnyPath, rate: int) -> Iterator[np.ndarray]:
 
 
 def sound_rate(path: AnyPath) -> int:
-    """Hz of a video's own sound. Raises SopError with the reason if the file has no sound or no picture."""
+    """Hz of a video's own sound. Raises SopError if the file has no sound or no picture."""
     with _opened(path) as container:
         return _streams(path, container)[1].rate
 
 
 def video_seconds(path: AnyPath) -> float:
-    """Length of a video in seconds, as it says itself. Raises SopError where it has no picture, no sound or no length."""
+    """Length of a video in seconds, as it says itself.
+
+    Raises SopError where it has no picture, no sound or no length.
+    """
     with _opened(path) as container:
         _streams(path, container)
         seconds = (container.duration or 0) / av.time_base
@@ -473,7 +512,7 @@ def video_seconds(path: AnyPath) -> float:
 
 
 class _Pictures:
-    """Decoded pictures -> frames of the fps grid, each the picture that is on the screen at its instant."""
+    """Decoded pictures -> frames at `fps`, each the picture on the screen at that instant."""
 
     kind = "frame"
 
@@ -516,7 +555,7 @@ class _Pictures:
 
 
 class _Sounds:
-    """Decoded sound -> mono at `rate`, gaps filled with silence, so that sample i stands at second i / rate."""
+    """Decoded sound -> mono at `rate`, gaps filled with silence: sample i is at second i / rate."""
 
     kind = "sound"
 
@@ -530,7 +569,8 @@ class _Sounds:
         self.form = None  # sample format, channels and rate that `mixer` was made for
         self.count = math.inf  # samples to take, at own_rate
         self.taken = 0  # samples so far, at own_rate
-        self.waiting = []  # a frame is short: about a second at a time costs less to resample, and to write
+        # Frames to resample together: about a second at a time costs less, and so does writing it.
+        self.waiting = []
 
     @property
     def done(self) -> bool:
@@ -550,7 +590,8 @@ class _Sounds:
             raise SopError(
                 f"{self.path}: no number (NaN or Inf) at {self.seconds:.1f} s of its sound; convert it again"
             )
-        skew = 0 if at is None else round(at * self.own_rate) - self.taken  # samples missing before this frame
+        # samples missing before this frame
+        skew = 0 if at is None else round(at * self.own_rate) - self.taken
         if skew > LONGEST_GAP * self.own_rate:
             raise SopError(f"{self.path}: its sound jumps by {skew / self.own_rate:.0f} s in time; convert it again")
         if not self.taken or abs(skew) > JUMP * self.own_rate:
@@ -566,7 +607,8 @@ class _Sounds:
             raise SopError(f"{self.path}: no sound from there on" if self.own_rate else f"{self.path}: no sound in it")
         last = self.waiting.pop()
         beyond = self.taken - max(0, round(min(self.taken, self.end * self.own_rate)))
-        kept = len(last) - beyond if beyond < len(last) else len(last)  # more than a frame: the file says it wrong
+        # More than a frame beyond the end: the file says it wrong.
+        kept = len(last) - beyond if beyond < len(last) else len(last)
         self.taken -= len(last) - kept
         self.waiting.append(last[:kept])
         yield self._resampled(last=True)
@@ -582,7 +624,7 @@ class _Sounds:
             planes = [np.frombuffer(plane, np.float32, frame.samples) for plane in frame.planes]
             return planes[0].copy() if len(planes) == 1 else (planes[0] + planes[1]) / 2
         if form != self.form:  # the first frame, or a stream that changes on the way
-            # to whole numbers, since to floats libswresample adds channels up 3 dB louder, and past 1
+            # to integers, since libswresample's sum of floats is 3 dB louder, and passes 1
             self.form = form
             self.mixer = av.AudioResampler("s32p", "mono", self.own_rate)
         parts = [np.zeros(0, np.int32)] + [part.to_ndarray()[0] for part in self.mixer.resample(frame)]
@@ -594,9 +636,10 @@ def _needed_first(
 ) -> Iterator[av.Packet]:
     """The packets in their order; the decoder is told of each picture whether it may be left out.
 
-    A picture that no other is built on (in h264 often every second one) and that is on the screen at no instant of ours
-    needn't be decoded: a third of the work, at 8 of 25 frames a second. When it goes is only known when the next one in
-    time has been read, which may come later in the file.
+    A picture that no other is built on (in h264 often every second one) and that is on the screen
+    at no frame's instant needn't be decoded. This saves a third of the work at 8 of 25 frames a
+    second. When it goes is only known when the next one in time has been read, which may come later in the
+    file.
     """
     waiting = deque()  # packets
     times = []  # when the pictures known so far come on, in order
@@ -627,24 +670,27 @@ def _needed_first(
 
 
 def _seconds(part: av.Packet | av.VideoFrame | av.AudioFrame, zero: float = 0.0) -> float | None:
-    """When a packet or a frame comes on, in seconds after `zero`; None where the file does not say."""
+    """When a packet or frame comes on, in seconds after `zero`; None where the file doesn't say."""
     return None if part.pts is None else float(part.pts * part.time_base) - zero
 
 
 def _upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> np.ndarray:
-    """uint8 (h,w,3): square pixels, turned as the phone was held, the short side at most `max_side`."""
-    turns = round(picture.rotation / 90) % 4  # asked before: a reformatted picture has forgotten it
+    """Square pixels, turned as the phone was held, the short side at most `max_side`.
+
+    Shape: uint8 (h,w,3)
+    """
+    turns = round(picture.rotation / 90) % 4  # read now: a reformatted picture has forgotten it
     width, height = picture.width * pixel, picture.height
     scale = 1 if max_side is None else min(1, max_side / min(width, height))
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
-    if picture.format.name.startswith("yuv"):  # to scale three thin planes first is three times quicker
+    if picture.format.name.startswith("yuv"):  # scaling the small planes first is 3 times quicker
         picture = picture.reformat(width, height, threads=1)
     frame = picture.reformat(width, height, "rgb24", threads=1).to_ndarray()
     return np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
 
 
 def _first_sound(path: Path) -> float:
-    """The file's time of its first sound sample, in seconds: an encoder's run-up is already left out of it."""
+    """The file's time of its first sound sample, in seconds. An encoder's run-up does not count."""
     with _opened(path) as container:
         _, audio = _streams(path, container)
         for packet in container.demux(audio):
@@ -656,8 +702,9 @@ def _first_sound(path: Path) -> float:
 def _told_end(container: av.container.InputContainer, audio: av.AudioStream) -> float:
     """Where an mp4 says that its sound ends, in the file's seconds; inf for other kinds of file.
 
-    An encoder fills its last frame up with silence. mp4 says, to the sample, how much of it counts; FFmpeg obeys since
-    version 9 only. So that a sound has one length, whatever decodes it, `_Sounds.finish` cuts there.
+    An encoder fills its last frame up with silence. mp4 says, to the sample, how much of it counts;
+    FFmpeg obeys since version 9 only. `_Sounds.finish` cuts there, so that a sound has one length,
+    whatever decodes it.
     """
     if "mp4" not in container.format.name or audio.duration is None:
         return math.inf
@@ -700,13 +747,14 @@ def _streams(path: Path, container: av.container.InputContainer) -> tuple[av.Vid
     if not container.streams.audio:
         raise SopError(f"{path}: no sound stream")
     for s in (pictures[0], container.streams.audio[0]):
-        s.codec_context.thread_count = 1  # whoever has many files works on them side by side, which wastes less
-        s.codec_context.open(strict=False)  # now, since some decoders read `skip_frame` once, when they are opened
+        s.codec_context.thread_count = 1  # many files side by side waste less than many threads
+        s.codec_context.open(strict=False)  # now: some decoders read `skip_frame` only when opened
     return pictures[0], container.streams.audio[0]
 
 
 def _check_length(path: Path, container: av.container.InputContainer, end: float, asked: float) -> None:
-    claimed = (container.duration or 0) / av.time_base  # in mkv the end, in mp4 the length: the check is a rough one
+    # In mkv this is the end, in mp4 the length, so the check is a rough one.
+    claimed = (container.duration or 0) / av.time_base
     if end < 0.9 * min(claimed, asked) - 1:
         raise SopError(f"{path}: cut short: {end:.1f} s of the {claimed:.1f} s it claims; fetch it again")
 

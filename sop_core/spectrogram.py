@@ -39,9 +39,10 @@ def istft(spec: Tensor, hop: int, length: int) -> Tensor:
 
 
 class Inverse:
-    """`istft` in pieces, of several sounds at once: frames in, sound out. Memory does not grow with the length.
+    """`istft` in pieces, of several sounds at once: frames in, sound out.
 
-    Only frames that are not silent are given. Most pixels of a picture are silent most of the time, so this saves work.
+    Memory does not grow with the length. Only frames that are not silent are given: most pixels of
+    a picture are silent most of the time, so this saves work.
     """
 
     def __init__(self, n_fft: int, hop: int, device: torch.device | str = "cpu"):
@@ -49,16 +50,20 @@ class Inverse:
         self.hop = hop
         self.over = -(-n_fft // hop)  # hops that a frame lasts
         self.window = torch.hann_window(n_fft, device=device)
-        # What the frames so far add to the hops after them: (P, (over - 1) hop), and the same of the squared windows.
+        # What the frames so far add to the hops after them: (P, (over - 1) hop); and the same of
+        # the squared windows.
         self.tail = None
         self.weight = self.window.new_zeros((self.over - 1) * hop)
 
     def push(self, shape: tuple[int, int], sound: Tensor, frame: Tensor, spec: Tensor) -> tuple[Tensor, Tensor]:
-        """The next T frames of P sounds; returns T hops of the sounds that are not silent in all of them, and which these are.
+        """Take the next T frames of P sounds, and return T hops of those that are not all silent.
 
         The first sample of all is the one `n_fft // 2` before the first frame's middle.
 
-        Args: `shape`: (P, T). `sound`, `frame`: int (n,), the sound and the frame (of T) of each row of `spec`; none twice.
+        Args: `shape`: (P, T).
+            `sound`, `frame`: int (n,), the sound and the frame (of T) of each row of `spec`.
+            No pair may come twice.
+        Returns: which sounds these are, and their samples.
         Shape: complex (n, F_linear) -> int (A,), (A, T hop)
         """
         p, t = shape
@@ -92,8 +97,9 @@ class Inverse:
         """
         sounds = pad(tail, (0, t * self.hop))
         first = row * (t + self.over - 1) + frame
-        at = first[:, None] + torch.arange(self.over, device=first.device)  # (n, over), among the hops of all sounds
-        # `nn.functional.fold` would do it too, but needs the silent frames: twice to ten times the time.
+        # (n, over): where each hop of a wave lies among the hops of all sounds
+        at = first[:, None] + torch.arange(self.over, device=first.device)
+        # nn.functional.fold needs the silent frames too: twice to ten times the time.
         sounds.view(-1, self.hop).index_add_(0, at.flatten(), waves.reshape(-1, self.hop))
         return sounds
 
@@ -153,7 +159,8 @@ class Warp(nn.Module):
             bank = _between(at, linear)
             back = _between(torch.log1p(20 * u) / math.log(21) * (bins - 1), bins)
         else:
-            # Half-width of each triangle: to its neighbour, and never under one linear bin, or low bins would read nothing.
+            # Half-width of each triangle: to its neighbour, and never under one linear bin, or low
+            # bins would read nothing.
             step = torch.diff(at, append=(2 * at[-1] - at[-2])[None]).clamp_min(1.0)
             triangles = _triangles(at, linear, step)
             bank = triangles / triangles.sum(1, keepdim=True)
