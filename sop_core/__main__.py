@@ -46,7 +46,7 @@ app = cyclopts.App(
     default_parameter=cyclopts.Parameter(
         negative=(),  # no --no-resume
         consume_multiple=(1, None),  # --sources 2 3
-        allow_repeating=True,  # the last one counts
+        allow_repeating=True,  # of one value, the last counts; of several, all do
         json_list=False,  # a file may be called "[1].json"
         show_default=lambda value: None if value is False or value == () else value,
     ),

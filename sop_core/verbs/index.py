@@ -34,7 +34,7 @@ def index(
         name: A name for this index. It is written to DATA/NAME.
         min_frames: Leave out clips with fewer frames.
         val_ratio: Share of each label's videos for validation, which chooses the best epoch.
-        test_ratio: The same for the test. Default: 0.15, or what --splits says.
+        test_ratio: The same for the test, besides duets. Default: 0.15, or what --splits says.
         seed: Seed of the split.
         duets: Where clips with two labels go.
         splits: The data set's own list of training and test.
