@@ -1,4 +1,4 @@
-"""csv files, in and out. Names in them needn't be valid UTF-8, and none is a formula to a spreadsheet."""
+"""csv files, in and out: names needn't be valid UTF-8, and are no formulas to a spreadsheet."""
 
 import csv
 import re
