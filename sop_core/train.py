@@ -64,8 +64,8 @@ def fit(
     data, pairs = Training(train, config), draw_pairs(val, config.val_pairs, config)
     state = _opened(folder, config, {"train": train, "val": val}, resume, engine)
     with ExitStack() as stack:
-        # However the run ends: if it learned nothing, another one may use the folder.
-        stack.callback(engine.on_main_process(checkpoint.free), folder)
+        if engine.is_main_process:
+            stack.callback(checkpoint.free, folder)  # however the run ends
         stack.enter_context(kept_memory(engine.device))
         with enough_memory("at the start"):
             run = _Run(config, data, folder, state, engine)
