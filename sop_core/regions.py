@@ -12,7 +12,7 @@ which cells belong to it in each window.
 import math
 import operator
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from .errors import SopError
 from .features import Channels, fade
 from .masks import binarize, partition
 from .nets import SoundOfPixels
+
+if TYPE_CHECKING:
+    from .scene import Scene
 
 Cell = tuple[int, int]  # row, column
 Region = list[Cell] | np.ndarray
@@ -80,23 +83,11 @@ def check_partition(config: Config) -> None:
         raise SopError(f"a partition with {activation}: only the sigmoid has odds to divide by")
 
 
-def visual_features(
-    model: SoundOfPixels,
-    pixels: Tensor,
-    regions: list[Region],
-) -> tuple[Tensor, Tensor]:
-    """The visual feature of each region in each window, and whether it has any cell there.
-
-    Shape: pixels (W, H, W, K) -> (W, P, K), bool (W, P)
-    Raises SopError for an empty region, a cell off the grid, or an array that doesn't fit.
-    """
-    found = [_visual_feature(model, pixels, region) for region in regions]
-    features, present = zip(*found, strict=True)
-    return torch.stack(features, 1), torch.stack(present, 1)
-
-
 def _visual_feature(model: SoundOfPixels, pixels: Tensor, region: Region) -> tuple[Tensor, Tensor]:
-    """Shape: (W, H, W, K) -> (W, K), bool (W,)"""
+    """A region's visual feature in each window, and whether it has any cell there.
+
+    Shape: (W, H, W, K) -> (W, K), bool (W,)
+    """
     grid = tuple(pixels.shape[1:3])
     most = TRAINING_SHARE * model.config.pool * math.prod(grid)
 
@@ -122,23 +113,23 @@ def _visual_feature(model: SoundOfPixels, pixels: Tensor, region: Region) -> tup
 
 @torch.inference_mode()
 def soft_masks(
-    model: SoundOfPixels,
-    channels: Channels,
-    features: Tensor,
-    present: Tensor,
-    frames: tuple[int, int],
-    mode: Mode,
+    scene: "Scene", regions: list[Region], mode: Mode = "alone", margin: int = 0
 ) -> Iterator[tuple[int, Tensor]]:
     """Masks of regions before they are binarized, 0 to 1, for one stretch of time after the other.
 
-    Neighbouring windows fade into one another.
-
-    Args: `features`, `present`: as from `visual_features`. `frames`: first and last STFT frame.
-    Shape: (W, P, K), bool (W, P) -> yields the stretch's first frame and (P, T, F)
+    Neighbouring windows fade into one another. The first stretch begins `margin` STFT frames before
+    the scene, and the last one ends as many after it, as far as there is sound.
+    Yields a stretch's first frame, and (P, T, F).
+    Raises SopError for an empty region, a cell off the grid, or an array that doesn't fit.
     """
-    begin, end = frames
-    over = fade(model.config.stft_frames)
-    steps = (torch.arange(over, device=features.device) + 0.5) / max(1, over)
+    model, channels, over = scene.model, scene.channels, fade(scene.config.stft_frames)
+    if mode == "partition":
+        check_partition(scene.config)
+    # Visual features (W, P, K), and which regions have a cell in which window (W, P).
+    found = [_visual_feature(model, scene.pixels, region) for region in regions]
+    features, present = (torch.stack(each, 1) for each in zip(*found, strict=True))
+    begin, end = max(0, scene.first - margin), min(channels.length, scene.last + margin)
+    steps = (torch.arange(over, device=scene.device) + 0.5) / max(1, over)
     fade_in = torch.sin(steps * math.pi / 2).square()[:, None]
     tail = None
     for i, w in channels.across(begin, end):
@@ -174,10 +165,7 @@ def _window_masks(
     return masks.mul_(present)
 
 
-def join_stretches(
-    stretches: Iterator[tuple[int, Tensor]],
-    most: int,
-) -> Iterator[tuple[int, Tensor]]:
+def joined(stretches: Iterator[tuple[int, Tensor]], most: int) -> Iterator[tuple[int, Tensor]]:
     """Join consecutive stretches of `soft_masks` until P T reaches `most`. Shape: (P, T, F)"""
     held, begin = [], 0
     for first, masks in stretches:

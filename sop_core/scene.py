@@ -23,18 +23,7 @@ from .film import Film, Frames, Stills, VideoFilm
 from .index import Clip
 from .mixing import same_fps
 from .nets import SoundOfPixels
-from .regions import (
-    BLOCK,
-    Cell,
-    Mode,
-    Region,
-    cells_in,
-    check_partition,
-    join_stretches,
-    soft_masks,
-    take,
-    visual_features,
-)
+from .regions import BLOCK, Cell, Mode, Region, cells_in, joined, soft_masks, take
 from .spectrogram import Inverse
 
 DYNAMIC_RANGE = 40  # dB below the loudest moment at which `energies` shows nothing any more
@@ -184,7 +173,7 @@ class Scene:
 
         Raises SopError for an empty region or a cell off the grid.
         """
-        return torch.cat([masks for _, masks in self._soft_masks(regions)], 1).mT
+        return torch.cat([masks for _, masks in soft_masks(self, regions)], 1).mT
 
     def sound(self, cells: Cell | Region) -> np.ndarray:
         """The sound of one cell or region. Shape: float32 (L,)
@@ -266,8 +255,8 @@ class Scene:
         n_fft, hop = audio.n_fft, audio.hop
         inverse = Inverse(n_fft, hop, self.device)
         margin = -(-n_fft // 2 // hop)  # STFT frames
-        stretches = self._soft_masks(regions, mode, margin)
-        for first, masks in join_stretches(stretches, MASK_FRAMES // audio.times):
+        stretches = soft_masks(self, regions, mode, margin)
+        for first, masks in joined(stretches, MASK_FRAMES // audio.times):
             last = first + masks.shape[1]
             region, frame, weights = take(self.model, masks, mode)  # (n,), (n,), (n, F_linear)
             spec = audio.spec(first, last)  # (T, F_linear)
@@ -277,19 +266,6 @@ class Scene:
             taken = spec.index_select(0, frame).mul_(weights)
             yield first * hop - n_fft // 2, *inverse.push(masks.shape[:2], region, frame, taken)
         yield last * hop - n_fft // 2, *inverse.rest()
-
-    def _soft_masks(
-        self,
-        regions: list[Region],
-        mode: Mode = "alone",
-        margin: int = 0,
-    ) -> Iterator[tuple[int, Tensor]]:
-        """See `regions.soft_masks`; of the scene and `margin` STFT frames beyond its ends."""
-        if mode == "partition":
-            check_partition(self.config)
-        frames = max(0, self.first - margin), min(self.channels.length, self.last + margin)
-        features = visual_features(self.model, self.pixels, regions)
-        return soft_masks(self.model, self.channels, *features, frames, mode)
 
     @torch.inference_mode()
     def spectrogram(self, sound: np.ndarray) -> np.ndarray:
@@ -315,7 +291,7 @@ class Scene:
         Shape: float32 (P + 1, T)
         """
         found = []
-        for first, masks in self._soft_masks(regions):
+        for first, masks in soft_masks(self, regions):
             spec = self.channels.spec(first, first + masks.shape[1])
             power = spec.abs().square()  # (T, F_linear)
             energy = masks.new_zeros(len(masks) + 1, masks.shape[1])

@@ -105,15 +105,14 @@ def write_all(
         least = f"{100 * SILENT_SHARE:.0f} % of the energy"
         raise SopError(f"{video}: no pixel's own sound has {least} by this model{learned}")
     names = [f"{k}_{name.replace(' ', '_')}" for k, name in enumerate(found.names, 1)] + ["rest"]
-    rate = _rate(scene, video, source_rate, full_band)
     mode = "partition" if partition else "shared"
+    rate, tracks = _tracks(scene, video, found.regions, mode, source_rate, full_band)
     energy = np.zeros(len(names) + 1)  # of each track, and of all together
     with media.whole(out) as part:
         part.mkdir()
         with ExitStack() as files:
             writers = (media.sound_writer(part / f"{name}.wav", rate) for name in names)
             puts = [files.enter_context(writer) for writer in writers]
-            tracks = _tracks(scene, video, found.regions, rate, full_band, mode)
             for piece in _warn_if_cut(tracks, out):
                 energy += np.square([*piece, piece.sum(0)], dtype=np.float64).sum(1)
                 for put, sound in zip(puts, piece, strict=True):
@@ -198,15 +197,17 @@ def _warn_if_cut(pieces: Iterable[np.ndarray], out: AnyPath) -> Iterator[np.ndar
         warnings.warn(f"{out}: {samples} are louder than full scale, and cut there", stacklevel=2)
 
 
-def _rate(scene: Scene, video: AnyPath, source_rate: bool, full_band: bool) -> int:
-    return media.sound_rate(video) if source_rate or full_band else scene.rate
-
-
 def _tracks(
-    scene: Scene, video: AnyPath, regions: list[Region], rate: int, full_band: bool, mode: Mode
-) -> Iterator[np.ndarray]:
-    """Pieces of the regions' tracks and the rest, at `rate`. Shape: (P + 1, l)"""
+    scene: Scene,
+    video: AnyPath,
+    regions: list[Region],
+    mode: Mode,
+    source_rate: bool,
+    full_band: bool,
+) -> tuple[int, Iterator[np.ndarray]]:
+    """The files' sample rate, and pieces (P + 1, l) of the regions' tracks and the rest at it."""
     audio = FullBandAudio(scene.config, video, scene.device) if full_band else None
     pieces = scene.pieces(regions, mode, audio)
     own = audio.rate if audio else scene.rate
-    return pieces if rate == own else media.resampled(pieces, own, rate)
+    rate = media.sound_rate(video) if source_rate or full_band else own
+    return rate, pieces if rate == own else media.resampled(pieces, own, rate)

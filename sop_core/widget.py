@@ -237,10 +237,10 @@ class PixelPlayer(anywidget.AnyWidget):
             old = {str(region): m for region, m in zip(known, self.mixer, strict=False)}
             new = {"level": 1.0, "mute": False, "solo": False}
             keys = [str(region) for region in self.regions]
-            mixer = [old.get(k, new | {"name": n}) for k, n in zip(keys, names, strict=True)]
-            rest = new | {"name": REST, "mute": True}
+            mixer = [old.get(k, {"name": n, **new}) for k, n in zip(keys, names, strict=True)]
+            rest = {"name": REST, **new, "mute": True}
             mixer.append(rest if old.keys().isdisjoint(keys) else self.mixer[-1])
-            tracks = [self._track(*t) | pcm(t[1]) for t in zip(names, sounds[:-1], strict=True)]
+            tracks = [self._track(n, s) | pcm(s) for n, s in zip(names, sounds[:-1], strict=True)]
             tracks.append(self._track(REST, sounds[-1]))
         with self.hold_sync():  # one message
             self._sounds, self.mixer = sounds, mixer

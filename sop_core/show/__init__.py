@@ -1,3 +1,4 @@
+# ruff: noqa: F401
 """Pictures and players for notebooks and reports, from arrays and results.
 
 Nothing is computed here. This package imports no other one: annotations alone name scenes, clips
@@ -5,47 +6,6 @@ and results.
 """
 
 from .clips import alignment, frames, lengths, maps, player, sound
-from .figures import (
-    ENERGY,
-    MASK,
-    SOUND,
-    Picture,
-    decibels,
-    figure_file,
-    figure_png,
-    picture,
-    png,
-)
+from .figures import ENERGY, MASK, SOUND, decibels, figure_file, figure_png, picture, png
 from .results import confusion, example, history, labels, live, scores
 from .scenes import cluster, clusters, energy, finds, moments, pixels, still
-
-__all__ = [
-    "ENERGY",
-    "MASK",
-    "SOUND",
-    "Picture",
-    "alignment",
-    "cluster",
-    "clusters",
-    "confusion",
-    "decibels",
-    "energy",
-    "example",
-    "figure_file",
-    "figure_png",
-    "finds",
-    "frames",
-    "history",
-    "labels",
-    "lengths",
-    "live",
-    "maps",
-    "moments",
-    "picture",
-    "pixels",
-    "player",
-    "png",
-    "scores",
-    "sound",
-    "still",
-]

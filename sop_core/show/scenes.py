@@ -24,17 +24,14 @@ def finds(scene: "Scene", sources: "dict[str, tuple[np.ndarray, Box]]") -> Figur
 
     Args: `sources`: the sound (L,) and the box of each instrument, by name
     """
-    h, w = scene.frame.shape[:2]
-    fig, axes = grid(1, 1 + len(sources), (4.2, 4.2 * h / w + 0.3))
-    axes = axes[0]
+    fig, axes = _panels(scene.frame, 1 + len(sources), 4.2, 0.3)
     axes[0].imshow(scene.frame)
     axes[0].set_title("the frame", fontsize=10)
     for ax, (name, (sound, box)) in zip(axes[1:], sources.items(), strict=True):
         shown = _energy(ax, scene.frame, scene.hearing(sound).energy())
         ax.set_title(f"who sounds like the {plain(name)}?", fontsize=10)
-        _box(ax, box, name, (w, h))
+        _box(ax, box, name, scene.frame)
     fig.colorbar(shown, ax=axes[-1], label="share of that instrument's energy")
-    no_ticks(*axes)
     return fig
 
 
@@ -43,18 +40,15 @@ def energy(scene: "Scene", boxes: "dict[str, Box] | None" = None) -> Figure:
 
     Args: `boxes`: drawn on both, by name; as shares of the picture, 0 to 1
     """
-    h, w = scene.frame.shape[:2]
-    fig, axes = grid(1, 2, (5.6, 5.6 * h / w))
-    frame, cells = axes[0]
+    fig, (frame, cells) = _panels(scene.frame, 2, 5.6)
     frame.imshow(scene.frame)
     frame.set_title("the frame")
     shown = _energy(cells, scene.frame, scene.energy())
     cells.set_title("energy of each cell's own sound")
     fig.colorbar(shown, ax=cells, label="share of the mixture's energy")
-    for ax in (frame, cells):
-        no_ticks(ax)
-        for name, box in (boxes or {}).items():
-            _box(ax, box, name, (w, h))
+    for name, box in (boxes or {}).items():
+        _box(frame, box, name, scene.frame)
+        _box(cells, box, name, scene.frame)
     return fig
 
 
@@ -94,14 +88,11 @@ def moments(scene: "Scene", times: list[float]) -> Figure:
     Args: `times`: in seconds of the scene
     """
     pictures, energies = scene.pictures(), scene.energies()
-    h, w = pictures.shape[1:3]
-    width = 12 / len(times)
-    fig, axes = grid(1, len(times), (width, width * h / w + 0.4))
-    for ax, time in zip(axes[0], times, strict=True):
+    fig, axes = _panels(pictures[0], len(times), 12 / len(times), 0.4)
+    for ax, time in zip(axes, times, strict=True):
         k = min(int(time * scene.fps), len(pictures) - 1)
         shown = _energy(ax, pictures[k], energies[k])
         ax.set_title(f"{time:.1f} s")
-        no_ticks(ax)
     fig.colorbar(shown, ax=axes, label="share of the\nmoment's energy", aspect=12)
     return fig
 
@@ -143,15 +134,20 @@ def clusters(scene: "Scene", found: "Clusters") -> Figure:
 
 def cluster(scene: "Scene", found: "Clusters", k: int) -> Figure:
     """The frame, and the energy of the cells of cluster `k`, over all of the time."""
-    h, w = scene.frame.shape[:2]
-    fig, axes = grid(1, 1, (6, 6 * h / w))
-    ax = axes[0, 0]
+    fig, (ax,) = _panels(scene.frame, 1, 6)
     inside = found.regions[k].any(0)
     shown = _energy(ax, scene.frame, np.where(inside, scene.energy(), 0))
     ax.set_title(f"{found.names[k]}: {found.shares[k]:.0%} of the sound's energy")
-    no_ticks(ax)
     fig.colorbar(shown, ax=ax, label="share of the mixture's energy")
     return fig
+
+
+def _panels(frame: np.ndarray, count: int, width: float, above: float = 0.0):
+    """A figure, and axes side by side of the frame's shape; `width` and what is above in inches."""
+    h, w = frame.shape[:2]
+    fig, axes = grid(1, count, (width, width * h / w + above))
+    no_ticks(*axes[0])
+    return fig, axes[0]
 
 
 def _energy(ax, frame: np.ndarray, energy: np.ndarray):
@@ -163,8 +159,8 @@ def _energy(ax, frame: np.ndarray, energy: np.ndarray):
     return ax.imshow(energy, cmap=ENERGY, alpha=alpha, vmin=0, vmax=1, **where)
 
 
-def _box(ax, box: "Box", name: str, size: tuple[int, int]) -> None:
-    w, h = size
+def _box(ax, box: "Box", name: str, frame: np.ndarray) -> None:
+    h, w = frame.shape[:2]
     x0, y0, x1, y1 = np.array(box) * [w, h, w, h]
     ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, color="w", lw=1.5))
     white = {"fc": "w", "ec": "none", "pad": 1.5}
