@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .config import Config
 from .errors import SopError
-from .features import Channels, fade
+from .features import fade
 from .masks import binarize, partition
 from .nets import SoundOfPixels
 

@@ -60,8 +60,7 @@ def write(
     check_out(out)
     own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
     share = float(own / max(mixture, 1e-12))
-    rate = _rate(scene, video, source_rate, full_band)
-    tracks = _tracks(scene, video, [region], rate, full_band, "shared")
+    rate, tracks = _tracks(scene, video, [region], "shared", source_rate, full_band)
     sounds = _warn_if_cut((piece[0] * (share >= SILENT_SHARE) for piece in tracks), out)
     if Path(out).suffix == ".mp4":
         parts = media.stream(video, FPS, scene.rate, max_side=720)
