@@ -189,7 +189,7 @@ def _estimates(scene: Scene, regions: list[Region]) -> dict[str, np.ndarray]:
         "tracks": scene.tracks(regions)[:-1],  # without the rest
     }
     if scene.config.has_odds:
-        estimates["whole"] = scene.tracks(regions, whole=True)[:-1]
+        estimates["whole"] = scene.tracks(regions, partition=True)[:-1]
     return estimates | {"mixture": np.tile(scene.mixture, (len(own), 1))}
 
 

@@ -25,8 +25,8 @@ from . import __version__, media
 from .config import AnyPath
 from .errors import SopError
 from .film import Film
-from .mixing import frame_indices
 from .nets import SoundOfPixels
+from .windows import frame_indices
 
 MEMORY = 2**29  # bytes of feature maps that stay in memory: 5 minutes at the paper's sizes
 PROGRESS_FROM = 20  # windows from which on a progress bar is shown

@@ -11,9 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from . import media
+from .clips import Clip
 from .config import AnyPath, Config
 from .errors import SopError
-from .index import Clip
 
 SHOWN = 24.0  # pictures a second of a video that people see
 

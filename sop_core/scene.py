@@ -16,15 +16,15 @@ from torch import Tensor
 
 from . import clusters, features, media
 from .band import FullBandAudio, extended
+from .clips import Clip
 from .config import AnyPath
 from .errors import SopError
 from .features import Channels
 from .film import Film, Frames, Stills, VideoFilm
-from .index import Clip
-from .mixing import same_fps
 from .nets import SoundOfPixels
 from .regions import BLOCK, Cell, Mode, Region, cells_in, joined, soft_masks, take
 from .spectrogram import Inverse
+from .windows import same_fps
 
 DYNAMIC_RANGE = 40  # dB below the loudest moment at which `energies` shows nothing any more
 MASK_FRAMES = 2**14  # regions times STFT frames that one step of the inverse STFT takes at least

@@ -18,10 +18,11 @@ from . import media, show
 from .band import FullBandAudio
 from .clusters import SILENT_SHARE
 from .config import SILENCE_LABEL, AnyPath
+from .csvs import write_table
 from .errors import SopError
 from .regions import Cell, Mode, Region
 from .scene import Scene
-from .untrusted import printable, write_table
+from .untrusted import printable
 
 FPS = 25.0  # of an mp4
 MAX_LABELS = 12  # that a sentence lists

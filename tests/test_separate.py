@@ -7,10 +7,11 @@ import soundfile
 from PIL import Image
 from tiny import TONES, write_film
 
-from sop_core import checkpoint, media, orchestra, separate
+from sop_core import checkpoint, media, separate
 from sop_core.config import DEMO_WEIGHTS
 from sop_core.errors import SopError
 from sop_core.scene import Scene
+from sop_core.toy.render import is_solo
 
 LEFT, RIGHT, EMPTY = [(1, 0), (2, 0), (2, 1)], [(1, 3), (2, 3)], [(0, 0)]
 
@@ -66,7 +67,7 @@ def test_where_no_instrument_plays_the_file_is_silent_and_what_leaks_in_is_not_i
 
 
 def learned_from(run):
-    return separate.learned_from(checkpoint.read_clips(run), orchestra.is_solo)
+    return separate.learned_from(checkpoint.read_clips(run), is_solo)
 
 
 def run_of(folder, *labels):

@@ -48,6 +48,7 @@ def collect(
         seconds: Length of a silent scene.
     """
     from .. import collect as c
+    from ..lists import read_music, read_vggsound
     from ..untrusted import lines
 
     if kind == "silence":
@@ -56,7 +57,7 @@ def collect(
         return
     if address and "{id}" not in address:
         raise SopError(f"--address {address}: expected {{id}} in it, where a video's id goes")
-    videos = c.read_music(lists) if kind == "music" else c.read_vggsound(lists)
+    videos = read_music(lists) if kind == "music" else read_vggsound(lists)
     address = address or c.YOUTUBE
     how = c.How(jobs, retries, rate_limit=rate_limit, cookies=cookies, again=again, address=address)
     print(lines(f"{c.summary(c.collect(videos, out, how))}\neach of them: {out / c.REPORT}"))
