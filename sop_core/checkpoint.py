@@ -112,7 +112,7 @@ def read_config(folder: AnyPath) -> Config:
 
 def write_config(folder: AnyPath, config: Config) -> None:
     """Write `config.json`. A folder that has one is a run's."""
-    with media.whole(Path(folder, "config.json")) as part:
+    with media.atomic_path(Path(folder, "config.json")) as part:
         part.write_text(config.to_json())
 
 
@@ -139,7 +139,7 @@ def write_model(folder: AnyPath, model: SoundOfPixels) -> None:
     """Write what was learned. The file also names the frozen backbone that it was learned with."""
     learned = {k: v.contiguous() for k, v in model.learned().items()}
     weights = save(learned, {"backbone": model.config.backbone, BACKBONE: model.backbone})
-    with media.whole(Path(folder, "model.safetensors")) as part:
+    with media.atomic_path(Path(folder, "model.safetensors")) as part:
         part.write_bytes(weights)  # by Python: a full disk raises OSError
 
 
@@ -181,7 +181,7 @@ def write_state(folder: AnyPath, state: dict) -> None:
     out = io.BytesIO()
     torch.save(state, out)
     Path(folder, "state").mkdir(exist_ok=True)
-    with media.whole(Path(folder, "state", "last.pt")) as part:
+    with media.atomic_path(Path(folder, "state", "last.pt")) as part:
         part.write_bytes(out.getbuffer())
 
 
@@ -198,7 +198,7 @@ def read_state(folder: AnyPath) -> dict | None:
 
 def write_history(folder: AnyPath, records: list[Record]) -> None:
     """Write `history.csv`, a row an epoch."""
-    with media.whole(Path(folder, "history.csv")) as part, part.open("w", newline="") as f:
+    with media.atomic_path(Path(folder, "history.csv")) as part, part.open("w", newline="") as f:
         table = csv.DictWriter(f, [field.name for field in fields(Record)])
         table.writeheader()
         table.writerows(asdict(r) for r in records)

@@ -34,7 +34,7 @@ from .config import SILENCE_LABEL, AnyPath
 from .csvs import read_table, write_table
 from .errors import SopError
 from .lists import ListedVideo, note_sections
-from .media import sha256, sweep, video_seconds, whole, write_video
+from .media import atomic_path, sha256, sweep, video_seconds, write_video
 
 GONE = ("unavailable", "private")
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
@@ -127,7 +127,7 @@ def _all(
     def save() -> pd.DataFrame:
         known = [rows.get(key) or earlier.get(key) or _row(v) for key, v in wanted.items()]
         report = pd.DataFrame(known)
-        with whole(out / REPORT) as part:
+        with atomic_path(out / REPORT) as part:
             write_table(part, pd.concat([pd.DataFrame(others), report]), errors="backslashreplace")
         return report
 
@@ -273,7 +273,7 @@ def _fetch(video: ListedVideo, place: Path, work: Path, how: How) -> None:
     finally:
         if not any(work.iterdir()):
             work.rmdir()
-    with whole(place) as part:
+    with atomic_path(place) as part:
         shutil.move(made[0], part)
         _seconds(part)
     shutil.rmtree(work, ignore_errors=True)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from .config import AnyPath
 from .errors import SopError
-from .media import whole
+from .media import atomic_path
 
 # What a spreadsheet takes for a formula. An id of YouTube may begin with a dash: it is harmless if
 # only letters follow.
@@ -42,7 +42,7 @@ def read_rows(path: AnyPath) -> Iterator[tuple[int, list[str]]]:
 
 def write_rows(path: AnyPath, rows: Iterable[Iterable], end: str = "\n") -> None:
     """Write a csv without a header, whole or not at all. `end`: of a line."""
-    with whole(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
+    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
         csv.writer(f, lineterminator=end).writerows(rows)
 
 

@@ -210,11 +210,11 @@ def _refuse(folder: AnyPath, leaked: Leaks, count: int) -> None:
 
 def write_metrics(path: AnyPath, results: dict) -> None:
     """Write `metrics.json`, whole or not at all."""
-    with media.whole(path) as part:
+    with media.atomic_path(path) as part:
         part.write_text(json.dumps(results, indent=1))
 
 
 def write_scores(path: AnyPath, scores: pd.DataFrame) -> None:
     """Write the scores of each pair, source and method as csv, whole or not at all."""
-    with media.whole(path) as part:
+    with media.atomic_path(path) as part:
         write_table(part, scores.round(4))

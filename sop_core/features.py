@@ -191,7 +191,7 @@ def save(video: AnyPath, key: str, sound: np.ndarray, pixels: Tensor, channels: 
     """
     longest = max(w.last - w.first for w in channels.windows)
     try:
-        with media.whole(folder(video)) as part:
+        with media.atomic_path(folder(video)) as part:
             part.mkdir()
             np.save(part / "sound.npy", np.asarray(sound, np.float32))
             np.save(part / "pixels.npy", pixels.cpu().numpy())

@@ -41,7 +41,7 @@ PART = re.compile(r"\.part-(.*)-(\d+)-[0-9a-f]{8}(\..*)?")  # host, process
 
 
 @contextmanager
-def whole(path: AnyPath) -> Iterator[Path]:
+def atomic_path(path: AnyPath) -> Iterator[Path]:
     """Write a file or a folder so that it appears whole, or not at all.
 
     Yields a name beside `path`, with its suffix, to write to. It becomes `path` when the block ends
@@ -84,7 +84,7 @@ def unfinished(path: AnyPath, token: str) -> Path:
 
 
 def sweep(folder: AnyPath) -> int:
-    """Remove what killed processes of this machine left of `whole`, right in `folder`.
+    """Remove what killed processes of this machine left of `atomic_path`, right in `folder`.
 
     Returns how many there were.
     """
@@ -280,7 +280,7 @@ def wav_bytes(sound: np.ndarray, rate: int) -> bytes:
 
 def write_wav(path: AnyPath, sound: np.ndarray, rate: int) -> None:
     """A wav file (16 bit PCM). `sound`: (L,), clipped at +-1; `rate`: Hz."""
-    with whole(path) as part:
+    with atomic_path(path) as part:
         part.write_bytes(wav_bytes(sound, rate))
 
 
@@ -453,23 +453,23 @@ def stream(
     Raises SopError with the reason if the file is empty, no video, cut short, or has no sound or no
     picture.
     """
-    zero = _first_sound(path) + start  # the file's time, in seconds, that is time 0 of what we give
-    with _opened(path) as container:
-        video, audio = _streams(path, container)
+    zero = first_sound(path) + start  # the file's time, in seconds, that is time 0 of what we give
+    with open_container(path) as container:
+        video, audio = choose_streams(path, container)
         pixel = video.sample_aspect_ratio or Fraction(1)  # a pixel's width over its height
         pictures = _Pictures(path, fps, duration, pixel, max_side)
-        sounds = _Sounds(path, rate, duration, _told_end(container, audio) - zero)
+        sounds = _Sounds(path, rate, duration, claimed_end(container, audio) - zero)
         if start > 0:  # a second early: a decoder needs a run-up
             container.seek(max(0, int((zero - 1) * av.time_base)))
         for packet in _needed_first(container.demux(video, audio), video, pictures, zero):
             todo = pictures if packet.stream is video else sounds
-            for frame in [] if todo.done else _decode(packet):
-                yield from ((todo.kind, part) for part in todo.push(frame, _seconds(frame, zero)))
+            for frame in [] if todo.done else decode(packet):
+                yield from ((todo.kind, part) for part in todo.push(frame, seconds_of(frame, zero)))
             if pictures.done and sounds.done:
                 break
         for todo in (sounds, pictures):
             yield from ((todo.kind, part) for part in todo.finish())
-        _check_length(path, container, zero + max(pictures.end, sounds.seconds), zero + (duration or math.inf))
+        check_length(path, container, zero + max(pictures.end, sounds.seconds), zero + (duration or math.inf))
 
 
 def stream_sound(path: AnyPath, rate: int) -> Iterator[np.ndarray]:
@@ -477,25 +477,25 @@ def stream_sound(path: AnyPath, rate: int) -> Iterator[np.ndarray]:
 
     Raises SopError as `stream` does.
     """
-    zero = _first_sound(path)
-    with _opened(path) as container:
-        video, audio = _streams(path, container)
-        sounds = _Sounds(path, rate, None, _told_end(container, audio) - zero)
+    zero = first_sound(path)
+    with open_container(path) as container:
+        video, audio = choose_streams(path, container)
+        sounds = _Sounds(path, rate, None, claimed_end(container, audio) - zero)
         end = 0.0  # of the pictures, in seconds
         for packet in container.demux(video, audio):
             if packet.stream is video:
-                end = max(end, _seconds(packet) or 0.0)
+                end = max(end, seconds_of(packet) or 0.0)
                 continue
-            for frame in _decode(packet):
-                yield from sounds.push(frame, _seconds(frame, zero))
+            for frame in decode(packet):
+                yield from sounds.push(frame, seconds_of(frame, zero))
         yield from sounds.finish()
-        _check_length(path, container, max(end, zero + sounds.seconds), math.inf)
+        check_length(path, container, max(end, zero + sounds.seconds), math.inf)
 
 
 def sound_rate(path: AnyPath) -> int:
     """Hz of a video's own sound. Raises SopError if the file has no sound or no picture."""
-    with _opened(path) as container:
-        return _streams(path, container)[1].rate
+    with open_container(path) as container:
+        return choose_streams(path, container)[1].rate
 
 
 def video_seconds(path: AnyPath) -> float:
@@ -503,8 +503,8 @@ def video_seconds(path: AnyPath) -> float:
 
     Raises SopError where it has no picture, no sound or no length.
     """
-    with _opened(path) as container:
-        _streams(path, container)
+    with open_container(path) as container:
+        choose_streams(path, container)
         seconds = (container.duration or 0) / av.time_base
     if not seconds > 0:
         raise SopError(f"{path}: it doesn't say how long it is; convert it again")
@@ -549,7 +549,7 @@ class _Pictures:
         frame = None
         while not self.done and (self.next + 0.5) / self.fps < at - 1e-9:
             if frame is None:
-                frame = _upright(self.held, self.pixel, self.max_side)
+                frame = upright(self.held, self.pixel, self.max_side)
             self.next += 1
             yield frame
 
@@ -560,7 +560,7 @@ class _Sounds:
     kind = "sound"
 
     def __init__(self, path: Path, rate: int, length: float | None, end: float):
-        """`end`: where the file says that its sound ends, in seconds of it; see `_told_end`."""
+        """`end`: where the file says that its sound ends, in seconds of it; see `claimed_end`."""
         self.path = path
         self.rate = rate
         self.length = length
@@ -648,7 +648,7 @@ def _needed_first(
         packet = waiting.popleft()
         if packet.stream is not video:
             return packet
-        at = _seconds(packet, zero)
+        at = seconds_of(packet, zero)
         needed = True
         if at is not None:
             later = bisect.bisect_right(times, at)
@@ -662,19 +662,19 @@ def _needed_first(
     for packet in packets:
         waiting.append(packet)
         if packet.stream is video and packet.pts is not None:
-            bisect.insort(times, _seconds(packet, zero))
+            bisect.insort(times, seconds_of(packet, zero))
         if len(waiting) > AHEAD:
             yield next_packet()
     while waiting:
         yield next_packet()
 
 
-def _seconds(part: av.Packet | av.VideoFrame | av.AudioFrame, zero: float = 0.0) -> float | None:
+def seconds_of(part: av.Packet | av.VideoFrame | av.AudioFrame, zero: float = 0.0) -> float | None:
     """When a packet or frame comes on, in seconds after `zero`; None where the file doesn't say."""
     return None if part.pts is None else float(part.pts * part.time_base) - zero
 
 
-def _upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> np.ndarray:
+def upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> np.ndarray:
     """Square pixels, turned as the phone was held, the short side at most `max_side`.
 
     Shape: uint8 (h,w,3)
@@ -689,17 +689,17 @@ def _upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> n
     return np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
 
 
-def _first_sound(path: Path) -> float:
+def first_sound(path: Path) -> float:
     """The file's time of its first sound sample, in seconds. An encoder's run-up does not count."""
-    with _opened(path) as container:
-        _, audio = _streams(path, container)
+    with open_container(path) as container:
+        _, audio = choose_streams(path, container)
         for packet in container.demux(audio):
-            for frame in _decode(packet):
-                return _seconds(frame) or 0.0
+            for frame in decode(packet):
+                return seconds_of(frame) or 0.0
     raise SopError(f"{path}: its sound stream holds no sound that can be decoded")
 
 
-def _told_end(container: av.container.InputContainer, audio: av.AudioStream) -> float:
+def claimed_end(container: av.container.InputContainer, audio: av.AudioStream) -> float:
     """Where an mp4 says that its sound ends, in the file's seconds; inf for other kinds of file.
 
     An encoder fills its last frame up with silence. mp4 says, to the sample, how much of it counts;
@@ -711,7 +711,7 @@ def _told_end(container: av.container.InputContainer, audio: av.AudioStream) -> 
     return float(((audio.start_time or 0) + audio.duration) * audio.time_base)
 
 
-def _decode(packet: av.Packet) -> list:
+def decode(packet: av.Packet) -> list:
     try:
         return packet.decode()
     except av.FFmpegError as e:
@@ -721,7 +721,7 @@ def _decode(packet: av.Packet) -> list:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[av.container.InputContainer]:
+def open_container(path: Path) -> Iterator[av.container.InputContainer]:
     path = Path(path)
     if reason := why_unreadable(path):
         raise SopError(f"{path}: {reason}")
@@ -739,7 +739,7 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
         raise SopError(f"{path}: {reason}") from e
 
 
-def _streams(path: Path, container: av.container.InputContainer) -> tuple[av.VideoStream, av.AudioStream]:
+def choose_streams(path: Path, container: av.container.InputContainer) -> tuple[av.VideoStream, av.AudioStream]:
     cover = av.stream.Disposition.attached_pic  # a song's cover is no video
     pictures = [s for s in container.streams.video if not s.disposition & cover]
     if not pictures:
@@ -752,7 +752,7 @@ def _streams(path: Path, container: av.container.InputContainer) -> tuple[av.Vid
     return pictures[0], container.streams.audio[0]
 
 
-def _check_length(path: Path, container: av.container.InputContainer, end: float, asked: float) -> None:
+def check_length(path: Path, container: av.container.InputContainer, end: float, asked: float) -> None:
     # In mkv this is the end, in mp4 the length, so the check is a rough one.
     claimed = (container.duration or 0) / av.time_base
     if end < 0.9 * min(claimed, asked) - 1:
@@ -781,7 +781,7 @@ def write_video(
     """
     pieces = _aac(rate, [sound] if isinstance(sound, np.ndarray) else sound)
     step = Fraction(fps).limit_denominator(1001)
-    with whole(path) as part, av.open(f"file:{part}", "w", format="mp4") as container:
+    with atomic_path(path) as part, av.open(f"file:{part}", "w", format="mp4") as container:
         video = None
         done = 0.0  # seconds of sound so far
         for k, frame in enumerate(frames):

@@ -24,13 +24,13 @@ from .lists import note_sections, read_sections
 from .media import (
     MP3_BIT_RATES,
     SOUND_KINDS,
+    atomic_path,
     frame_path,
     frames_within,
     sound_length,
     sound_writer,
     stream,
     sweep,
-    whole,
 )
 from .untrusted import printable
 
@@ -117,7 +117,7 @@ def preprocess(
     report = table.drop(columns="mend")
     by_machine = table[table.mend != ""]
     try:
-        with whole(out / "preprocess_report.csv") as part:
+        with atomic_path(out / "preprocess_report.csv") as part:
             write_table(part, report)
     except OSError:
         if by_machine.empty:  # else it is the same, and said below
@@ -226,7 +226,7 @@ def _same_options(out: Path, options: Options) -> None:
                 changed = f"was made with {key}={before.get(key)}, now {key}={now[key]} is asked for"
                 raise SopError(f"{out}: {changed}; choose another folder, or remove this one")
     else:
-        with whole(place) as part:
+        with atomic_path(place) as part:
             part.write_text(json.dumps(now))
 
 
@@ -260,7 +260,7 @@ def _clip(video: Path, sound: Path, frames: Path, options: Options) -> None:
     """Write one video's sound and its folder of frames, in one pass."""
     fps, rate = options.fps, options.rate
     # The inner block ends first: the sound gets its name before the frames do.
-    with whole(frames) as folder, whole(sound) as part:
+    with atomic_path(frames) as folder, atomic_path(sound) as part:
         folder.mkdir()
         count, samples = 0, 0
         with sound_writer(part, rate) as write:

@@ -56,7 +56,7 @@ def write(
         examples=examples,
     )
     path = Path(folder, "index.html")
-    with media.whole(path) as part:
+    with media.atomic_path(path) as part:
         part.write_text(html, encoding="utf-8", errors="backslashreplace")
     return path
 

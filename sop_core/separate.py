@@ -69,7 +69,7 @@ def write(
         pictures = islice(pictures, media.frames_within(scene.seconds, FPS))
         media.write_video(out, outlined(pictures, region, scene.grid), FPS, sounds, rate)
         return share
-    with media.whole(out) as part, media.sound_writer(part, rate) as put:
+    with media.atomic_path(out) as part, media.sound_writer(part, rate) as put:
         for sound in sounds:
             put(sound)
     return share
@@ -108,7 +108,7 @@ def write_all(
     mode = "partition" if partition else "shared"
     rate, tracks = _tracks(scene, video, found.regions, mode, source_rate, full_band)
     energy = np.zeros(len(names) + 1)  # of each track, and of all together
-    with media.whole(out) as part:
+    with media.atomic_path(out) as part:
         part.mkdir()
         with ExitStack() as files:
             writers = (media.sound_writer(part / f"{name}.wav", rate) for name in names)

@@ -344,10 +344,10 @@ def trainable(model: SoundOfPixels, engine: Accelerator) -> tuple[nn.Module, Opt
     if model.config.compile:
         model.sound.compile()
         model.frame.compile()
-    return engine.prepare(Objective(model), _optimizer(model))
+    return engine.prepare(Objective(model), make_optimizer(model))
 
 
-def _optimizer(model: SoundOfPixels) -> Optimizer:
+def make_optimizer(model: SoundOfPixels) -> Optimizer:
     """The optimizer, with a learning rate for each part as published.
 
     `base` is the full rate. Each step sets which share of it is used.

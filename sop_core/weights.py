@@ -12,7 +12,7 @@ import torch
 from .checkpoint import write_config, write_model
 from .config import MUSIC, AnyPath, Config
 from .errors import SopError
-from .media import sha256, whole
+from .media import atomic_path, sha256
 from .nets import SoundOfPixels
 
 RELEASE = (
@@ -49,7 +49,7 @@ def fetch(out: AnyPath, url: str | None = None) -> Path:
                 path.unlink()
         raise
     if not known:
-        with whole(note) as part:
+        with atomic_path(note) as part:
             part.write_text(json.dumps({p.name: sha256(p) for p in paths.values()}, indent=1))
     write_config(out, model.config)
     write_model(out, model)
@@ -74,7 +74,7 @@ def _get(source: str, name: str, place: Path, known: str | None) -> Path:
         if not path.is_file():
             names = ", ".join(FILES.values())
             raise SopError(f"{path}: no such file; expected {names} in {source}")
-        with whole(place / name) as part:
+        with atomic_path(place / name) as part:
             part.write_bytes(path.read_bytes())
             if known and sha256(part) != known:
                 what = f"not the file that was there the first time (sha256 {known[:10]}...)"

@@ -530,7 +530,7 @@ def test_nothing_half_written_is_seen(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         media.write_video(tmp_path / "a.mp4", frames(), 8, np.zeros(RATE), RATE)
-    with pytest.raises(ZeroDivisionError), media.whole(tmp_path / "a.wav") as part:
+    with pytest.raises(ZeroDivisionError), media.atomic_path(tmp_path / "a.wav") as part:
         part.write_bytes(b"half")
         raise ZeroDivisionError
     assert [p.name for p in tmp_path.iterdir()] == ["a.wav"] and (tmp_path / "a.wav").read_bytes() == before
@@ -538,14 +538,14 @@ def test_nothing_half_written_is_seen(tmp_path):
 
 def test_a_folder_is_replaced_whole(tmp_path):
     for text in ("old", "new"):
-        with media.whole(tmp_path / "x.mp4") as part:
+        with media.atomic_path(tmp_path / "x.mp4") as part:
             part.mkdir()
             (part / f"{text}.jpg").write_text(text)
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["x.mp4", "x.mp4/new.jpg"]
 
 
 def test_sweep_takes_what_the_dead_left_and_nothing_else(tmp_path):
-    with media.whole(tmp_path / "a.jpg") as part:
+    with media.atomic_path(tmp_path / "a.jpg") as part:
         part.write_text("alive")
         dead = part.name.replace(f"-{part.name.split('-')[-2]}-", "-4194305-")  # above the largest process number
         (tmp_path / dead).mkdir()
@@ -613,7 +613,7 @@ def test_what_is_written_is_on_the_disk_before_it_gets_its_name(tmp_path, monkey
         os, "fsync", lambda fd: done.append((str(Path(f"/proc/self/fd/{fd}").readlink()), path.exists())) or fsync(fd)
     )
     path = tmp_path / "a.txt"
-    with media.whole(path) as part:
+    with media.atomic_path(path) as part:
         part.write_text("x")
     assert done == [(str(part), False), (str(tmp_path), True)]
 

@@ -152,7 +152,7 @@ def test_a_whole_training_forward(golden, batch):
 def test_three_training_steps(golden, batch):
     """SGD as published: losses, the first step's gradient norms, and what the weights are after the third."""
     model = published().train()
-    optimizer = train._optimizer(model, model.config)
+    optimizer = train.make_optimizer(model, model.config)
     norms = json.loads((GOLDEN / "step_gradnorms_align_true.json").read_text())
     for step in range(3):
         loss = forward(model, batch)

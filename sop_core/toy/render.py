@@ -27,7 +27,7 @@ from tqdm.auto import tqdm
 
 from ..config import SILENCE_LABEL, AnyPath
 from ..errors import SopError
-from ..media import sound_writer, sweep, whole, write_video
+from ..media import atomic_path, sound_writer, sweep, write_video
 from .music import FPS, FRAMES_PER_PICTURE, INSTRUMENTS, LABELS, RATE, loudness, make_music
 from .players import poses
 from .stage import SIZE, Take, make_take
@@ -143,9 +143,9 @@ def render_clip(out: AnyPath, labels: tuple[str, ...], k: int, seed: int = 0) ->
     if len(labels) > 1:
         for i, stem in enumerate(clip.stems):
             path = truth.with_name(f"{name}_{i}.flac")
-            with whole(path) as part, sound_writer(part, RATE) as write:
+            with atomic_path(path) as part, sound_writer(part, RATE) as write:
                 write(stem)
-    with whole(truth) as part:
+    with atomic_path(truth) as part:
         part.write_text(json.dumps(describe(clip, name, video.relative_to(out).as_posix())))
     return video
 
@@ -178,7 +178,7 @@ def claim_folder(out: AnyPath, counts: dict[str, int], seed: int):
                 f"not of seed {seed}, version {VERSION}: choose another folder or delete this one"
             )
         counts = {kind: max(count, old.get(kind, 0)) for kind, count in counts.items()}
-        with whole(path) as part:
+        with atomic_path(path) as part:
             part.write_text(json.dumps({"version": VERSION, "seed": seed, **counts}))
     except OSError as e:
         problem = f"can't write the orchestra there ({e.strerror}): choose another folder"

@@ -78,7 +78,7 @@ def _check(data: Path, window: float, fps: float | None, out: Path) -> None:
             print(f"  {printable(clip)}: {printable(reason)}")
     path = out / "index_check.csv"
     try:
-        with media.whole(path) as part:
+        with media.atomic_path(path) as part:
             write_table(part, found)
     except OSError as e:  # a disk that can only be read: the list above is there all the same
         note(f"sop index: {path}: not written ({e.strerror}); --out DIR puts it elsewhere")
