@@ -31,7 +31,7 @@ from .errors import SopError
 from .media import sweep, unfinished
 from .mixtures import Training, side_by_side, together_looks
 from .nets import Eyes
-from .windows import read_frames
+from .windows import window_frames
 
 BATCH = 16  # pictures that the backbone sees at a time
 # What the looks depend on, besides the backbone's weights and the clips.
@@ -131,7 +131,7 @@ class _Pictures(Dataset):
             rng = data.of_look(i, k - config.looks if beside else k, beside)
             parts = data.mixture(i, rng) if beside else [data.part(self.clips[i], rng)]
             try:
-                pictures[k] = side_by_side([read_frames(part, config, rng) for part in parts], config)[0]
+                pictures[k] = side_by_side([window_frames(part, config, rng) for part in parts], config)[0]
             except SopError:  # training says so, when it comes to it
                 unread.append(k)
         return torch.from_numpy(pictures), torch.tensor(unread, dtype=torch.long)

@@ -16,7 +16,7 @@ from .clips import Clip
 from .config import SILENCE_LABEL, Config
 from .errors import SopError
 from .media import resize
-from .windows import Mixture, Part, check_clips, draw_window, read_frames, read_sound
+from .windows import Mixture, Part, check_clips, draw_window, window_frames, window_sound
 
 ATTEMPTS = 10  # mixtures in a row that can't be read: then it's no longer this or that file
 
@@ -222,7 +222,7 @@ def draw_noise(sounds: np.ndarray, rng: Generator) -> np.ndarray:
 
 def sounds(mixture: Mixture, config: Config, rng: Generator | None = None) -> dict[str, np.ndarray]:
     """The sounds of a mixture's sources."""
-    stems = np.stack([read_sound(part, config, rng) for part in mixture])
+    stems = np.stack([window_sound(part, config, rng) for part in mixture])
     if config.mixture == "mean":
         stems /= len(stems)
     return {"sounds": stems}
@@ -236,7 +236,7 @@ def pictures(
     Args:
         together: all sources have the same frames, which show them side by side.
     """
-    parts = [read_frames(part, config, rng) for part in mixture]
+    parts = [window_frames(part, config, rng) for part in mixture]
     if together:
         one = side_by_side(parts, config)
         parts = [(one, np.ones(3, np.float32))] * len(parts)
@@ -272,7 +272,7 @@ def shares(count: int, grid: tuple[int, int]) -> np.ndarray:
 def side_by_side(pictures: list[tuple[np.ndarray, np.ndarray]], config: Config) -> np.ndarray:
     """Put several sources' frames, with their colour jitter, into one picture, from left to right.
 
-    Shape: N times what `read_frames` gives -> uint8 (V, 3, image, image)
+    Shape: N times what `window_frames` gives -> uint8 (V, 3, image, image)
     """
     columns = config.grid[1]
     edges = [round(edge * config.image / columns) for edge in _edges(len(pictures), columns)]

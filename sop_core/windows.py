@@ -33,10 +33,10 @@ Mixture = tuple[Part, ...]
 
 def read_window(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A window's sound, frames and colour jitter; with `rng`, augmented."""
-    return read_sound(part, config, rng), *read_frames(part, config, rng)
+    return window_sound(part, config, rng), *window_frames(part, config, rng)
 
 
-def read_sound(part: Part, config: Config, rng: Generator | None = None) -> np.ndarray:
+def window_sound(part: Part, config: Config, rng: Generator | None = None) -> np.ndarray:
     """A window's sound; with `rng`, made louder or softer. Shape: float32 (L,)"""
     sound = media.read_sound(part.clip.sound, part.start, config.samples, missing=may_miss(config))
     if config.clips == "published":
@@ -44,7 +44,7 @@ def read_sound(part: Part, config: Config, rng: Generator | None = None) -> np.n
     return sound if rng is None else np.float32(config.gain ** rng.uniform(-1, 1)) * sound
 
 
-def read_frames(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+def window_frames(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
     """A window's frames, and the colour jitter that they are to be multiplied with.
 
     With `rng` the frames are cropped and mirrored at random, and the jitter isn't 1.

@@ -20,7 +20,7 @@ from sop_core.errors import SopError
 from sop_core.mixtures import Training, apply_jitter, shares, side_by_side
 from sop_core.nets import SoundOfPixels
 from sop_core.pairs import draw_pairs
-from sop_core.windows import read_frames
+from sop_core.windows import window_frames
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_they_are_what_the_backbone_sees_of_the_pictures_that_the_same_seed_draw
     data = looked(clips, model, motor)
     for clip in (0, 3):
         rng = data.of_look(clip, 2, False)
-        frames, light = read_frames(data.part(clips[clip], rng), SEEING, rng)
+        frames, light = window_frames(data.part(clips[clip], rng), SEEING, rng)
         lit = apply_jitter(torch.from_numpy(frames)[None, None], torch.from_numpy(light)[None, None])
         expected = model.look(lit[0].floor())[0, 0]
         torch.testing.assert_close(
@@ -57,7 +57,7 @@ def test_they_are_what_the_backbone_sees_of_the_pictures_that_the_same_seed_draw
     rng = data.of_look(1, 1)
     parts = data.mixture(1, rng)
     assert parts[0].clip == clips[1] != parts[1].clip
-    one = side_by_side([read_frames(part, SEEING, rng) for part in parts], SEEING)
+    one = side_by_side([window_frames(part, SEEING, rng) for part in parts], SEEING)
     expected = model.look(torch.from_numpy(one)[None])[0, 0]
     torch.testing.assert_close(
         torch.from_numpy(data.looked.side_by_side(1, 1).copy()).float(), expected, atol=0.02, rtol=0.02

@@ -15,7 +15,7 @@ from sop_core.config import SILENCE_LABEL
 from sop_core.errors import SopError
 from sop_core.mixtures import Listed, Training, apply_jitter, draw_mixture, draw_noise, shares
 from sop_core.pairs import draw_pairs
-from sop_core.windows import Part, frame_indices, read_sound
+from sop_core.windows import Part, frame_indices, window_sound
 
 
 def test_sounds_are_the_windows_of_the_clips(tiny_clips):
@@ -180,7 +180,7 @@ def test_what_stands_side_by_side_is_changed_in_training_as_well_and_shown_to_ea
         assert torch.equal(item["frames"][0], item["frames"][1]) and item["frames"].shape == (2, 1, 3, 32, 32)
         assert np.array_equal(item["cells"], shares(2, TINY.grid))
         for part, sound in zip(draw.mixture, item["sounds"], strict=True):
-            gains.append((sound.abs().max() / np.abs(read_sound(part, TINY)).max()).item())
+            gains.append((sound.abs().max() / np.abs(window_sound(part, TINY)).max()).item())
         pictures.setdefault(tuple(part.clip.name for part in draw.mixture), []).append(item["frames"][0])
     assert len(set(np.round(gains, 4))) == 60 and 1 / TINY.gain <= min(gains) < 0.7 and 1.4 < max(gains) <= TINY.gain
     twice = [found for found in pictures.values() if len(found) > 1]

@@ -415,13 +415,13 @@ def test_sigterm_ends_with_143_and_nothing_half(tmp_path):
 def test_memory_that_libav_lacks_is_not_the_videos_fault(tmp_path, monkeypatch):
     for name in ("a", "b"):
         plain_video(tmp_path / "videos" / "red" / f"{name}.mp4", 1.0)
-    opened = media.av.open
+    opened = av.open
 
     def lacking(file, *args, **more):
         if file.endswith("b.mp4"):
             raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory", file)
         return opened(file, *args, **more)
 
-    monkeypatch.setattr(media.av, "open", lacking)
+    monkeypatch.setattr(av, "open", lacking)
     with pytest.raises(SopError, match="1 of 2 videos failed for this machine's sake.*red/b: .*free memory"):
         run(tmp_path / "videos", tmp_path / "data")

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tiny import SETTINGS, TINY, write_clip
 from torch.utils.data import DataLoader, Dataset
 
-from sop_core import checkpoint, engine, masks, objective, train
+from sop_core import checkpoint, engine, masks, metrics, objective, train
 from sop_core.clips import write_index
 from sop_core.errors import SopError, Terminated
 from sop_core.media import read_frames, read_sound
@@ -447,7 +447,7 @@ def test_a_loader_that_dies_gets_one_clear_sentence(how, said):
 
 
 def test_sigterm_in_validation_waits_for_one_mixture_and_costs_no_step(run, tiny_clips, tmp_path, monkeypatch):
-    scored, score = [], train.metrics.bss
+    scored, score = [], metrics.bss
 
     def counted(*args):
         scored.append(1)
@@ -455,7 +455,7 @@ def test_sigterm_in_validation_waits_for_one_mixture_and_costs_no_step(run, tiny
             os.kill(os.getpid(), signal.SIGTERM)
         return score(*args)
 
-    monkeypatch.setattr(train.metrics, "bss", counted)
+    monkeypatch.setattr(metrics, "bss", counted)
     with pytest.raises(Terminated):
         next(train.fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
     assert len(scored) == TINY.val_pairs + 1

@@ -13,7 +13,7 @@ from sop_core.mixtures import Training
 from sop_core.nets import SoundOfPixels
 from sop_core.pairs import draw_pairs, read_pairs, write_pairs
 from sop_core.scene import Scene
-from sop_core.windows import Part, draw_window, frame_indices, read_frames, read_sound, same_fps
+from sop_core.windows import Part, draw_window, frame_indices, window_frames, window_sound, same_fps
 
 
 def test_frames_stand_round_the_middle_of_the_window():
@@ -76,7 +76,7 @@ def map_clip(tmp_path_factory):
 
 def test_training_crops_anywhere_keeps_what_it_must_and_mirrors_half(map_clip):
     config = TINY.override({"crop": "0.4", "image": "64"})
-    seen = [read_frames(Part(map_clip, 0), config, np.random.default_rng(i))[0][0] / 250.0 for i in range(300)]
+    seen = [window_frames(Part(map_clip, 0), config, np.random.default_rng(i))[0][0] / 250.0 for i in range(300)]
     left, right = (np.array([s[0, :, column].mean() for s in seen]) for column in (0, -1))
     top, bottom = (np.array([s[1, row].mean() for s in seen]) for row in (0, -1))
     width, height = np.abs(right - left), bottom - top
@@ -91,15 +91,15 @@ def test_training_crops_anywhere_keeps_what_it_must_and_mirrors_half(map_clip):
 
 def test_training_changes_colours_and_loudness_within_their_bounds(map_clip):
     part, config = Part(map_clip, 0), TINY
-    light = np.array([read_frames(part, config, np.random.default_rng(i))[1] for i in range(300)])
+    light = np.array([window_frames(part, config, np.random.default_rng(i))[1] for i in range(300)])
     bright = light.prod(1) ** (1 / 3)
     assert 0.7 * 0.85 <= light.min() < 0.7 and 1.3 < light.max() <= 1.3 * 1.15 and bright.std() > 0.1
     assert (light.max(1) / light.min(1)).mean() > 1.08  # a tint, not brightness alone
-    plain = np.abs(read_sound(part, config)).max()
-    gains = np.array([np.abs(read_sound(part, config, np.random.default_rng(i))).max() / plain for i in range(300)])
+    plain = np.abs(window_sound(part, config)).max()
+    gains = np.array([np.abs(window_sound(part, config, np.random.default_rng(i))).max() / plain for i in range(300)])
     up = np.log(gains) / np.log(config.gain)  # from -1 to 1, evenly
     assert -1 <= up.min() < -0.95 and 0.95 < up.max() <= 1 + 1e-6 and abs(up.mean()) < 0.15
-    assert np.all(read_frames(part, config)[1] == 1)  # an evaluation changes nothing
+    assert np.all(window_frames(part, config)[1] == 1)  # an evaluation changes nothing
 
 
 def test_windows_begin_anywhere_from_the_first_sample_to_the_last_that_leaves_a_whole_one(tiny_clips):
