@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from sop_core import media
-from sop_core.clips import read_index
-from sop_core.splits import build_index
+from sop_core.data.clips import read_index
+from sop_core.data.splits import build_index
+from sop_core.media.jpgs import frame_path
+from sop_core.media.sound import sound_writer
 
 
 def make_tree(data: Path, clips: int, frames: int) -> None:
     sound, jpg = data / "one.mp3", data / "one.jpg"
-    with media.sound_writer(sound, 11_025) as write:
+    with sound_writer(sound, 11_025) as write:
         write(np.zeros(11_025, np.float32))
     jpg.write_bytes(simplejpeg.encode_jpeg(np.zeros((8, 8, 3), np.uint8)))
     for c in range(clips):
@@ -37,7 +38,7 @@ def make_tree(data: Path, clips: int, frames: int) -> None:
                 new.write_bytes(old.read_bytes())
         os.link(source[0], data / "audio" / label / f"{id_}.mp3")
         for k in range(frames):
-            os.link(source[1], media.frame_path(folder, k))
+            os.link(source[1], frame_path(folder, k))
 
 
 def main() -> None:

@@ -20,11 +20,12 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from sop_core import media
-from sop_core.clips import Clip
 from sop_core.config import MUSIC
-from sop_core.mixtures import Training
-from sop_core.windows import frame_indices, read_window
+from sop_core.data.clips import Clip
+from sop_core.media.jpgs import frame_path, read_frames
+from sop_core.media.sound import SOUND_KINDS, read_sound, sound_writer
+from sop_core.training.mixtures import Training
+from sop_core.training.windows import frame_indices, read_window
 
 PAPER = replace(MUSIC, looks=0, together=0.0, noise=0.0)  # both roads read the same pictures, each of them alone
 SECONDS, JPG = 90, 23_000  # of sound a clip, bytes a frame
@@ -40,8 +41,8 @@ def make_clips(data: Path, count: int) -> list[Clip]:
         sound.parent.mkdir(parents=True, exist_ok=True)
         wave = np.cumsum(rng.normal(size=SECONDS * MUSIC.rate))
         wave -= np.convolve(wave, np.ones(200) / 200, "same")
-        for kind in media.SOUND_KINDS:
-            with media.sound_writer(sound.with_suffix(f".{kind}"), MUSIC.rate) as write:
+        for kind in SOUND_KINDS:
+            with sound_writer(sound.with_suffix(f".{kind}"), MUSIC.rate) as write:
                 write((0.5 * wave / abs(wave).max()).astype(np.float32))
         wide = Image.fromarray(rng.integers(0, 255, (80, 900, 3), np.uint8)).resize((5120, 455))
         quality = None
@@ -49,7 +50,7 @@ def make_clips(data: Path, count: int) -> list[Clip]:
             x = int(k * (5120 - 455) / (SECONDS * MUSIC.fps))
             picture = wide.crop((x, 0, x + 455, 256))
             quality = quality or next(q for q in range(98, 5, -1) if _size(picture, q) < JPG)
-            picture.save(media.frame_path(frames, k), quality=quality)
+            picture.save(frame_path(frames, k), quality=quality)
         clips.append(Clip(sound, frames, int(SECONDS * MUSIC.fps)))
     return clips
 
@@ -76,7 +77,7 @@ class Plain(Dataset):
             whole, _ = librosa.load(clip.sound, sr=None, mono=True)
             sounds.append(whole[start : start + config.samples])
             for k in frame_indices(start, clip.n_frames, config):
-                with Image.open(media.frame_path(clip.frames, int(k))) as picture:
+                with Image.open(frame_path(clip.frames, int(k))) as picture:
                     small = picture.convert("RGB").resize((config.image, config.image), Image.Resampling.BILINEAR)
                 frames.append(torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255)
         specs = [librosa.stft(s, n_fft=config.n_fft, hop_length=config.hop) for s in (*sounds, np.mean(sounds, axis=0))]
@@ -115,13 +116,13 @@ def breakdown(data: Training) -> dict[str, float]:
         return frame_indices(part.start, part.clip.n_frames, config)
 
     clock("whole part, augmented", lambda p: read_window(p, config, np.random.default_rng(0)))
-    for kind in media.SOUND_KINDS:
+    for kind in SOUND_KINDS:
         clock(
             f"window of {kind}",
-            lambda p, k=kind: media.read_sound(p.clip.sound.with_suffix(f".{k}"), p.start, config.samples),
+            lambda p, k=kind: read_sound(p.clip.sound.with_suffix(f".{k}"), p.start, config.samples),
         )
-    clock("frames, decoded only", lambda p: media.read_frames(p.clip.frames, indices(p)))
-    clock("frames, decoded and resized", lambda p: media.read_frames(p.clip.frames, indices(p), size))
+    clock("frames, decoded only", lambda p: read_frames(p.clip.frames, indices(p)))
+    clock("frames, decoded and resized", lambda p: read_frames(p.clip.frames, indices(p), size))
     return times
 
 

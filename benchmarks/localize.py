@@ -20,13 +20,14 @@ import librosa
 import numpy as np
 import torch
 
-from sop_core import media
-from sop_core.checkpoint import load_model
 from sop_core.config import DEMO_WEIGHTS, PRESETS
-from sop_core.masks import binarize
-from sop_core.nets import SoundOfPixels
-from sop_core.scene import Scene
+from sop_core.listening.scene import Scene
+from sop_core.media.stream import read_video
+from sop_core.media.write import write_video
+from sop_core.model.masks import binarize
+from sop_core.model.model import SoundOfPixels
 from sop_core.toy.render import render_clip
+from sop_core.training.checkpoint import load_model
 
 
 def timed(work) -> float:
@@ -38,7 +39,7 @@ def timed(work) -> float:
 def clip(model: SoundOfPixels, seconds: float, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Pictures and sound of a duet of the toy orchestra."""
     video = render_clip(folder, ("cello", "trumpet"), k=0, seed=2027)
-    return media.read_video(video, model.config.fps, model.config.rate, duration=seconds)
+    return read_video(video, model.config.fps, model.config.rate, duration=seconds)
 
 
 def speed(model: SoundOfPixels, seconds: float, turns: int) -> None:
@@ -79,9 +80,9 @@ def long_video(path: Path, minutes: float) -> Path:
     """A video of so many minutes: a clip of the toy orchestra over and over."""
     with tempfile.TemporaryDirectory() as folder:
         video = render_clip(Path(folder), ("cello", "trumpet"), k=0, seed=2027)
-        frames, sound = media.read_video(video, 8, 11_025)
+        frames, sound = read_video(video, 8, 11_025)
     times = round(60 * minutes / (len(sound) / 11_025))
-    media.write_video(path, (f for _ in range(times) for f in frames), 8, (sound for _ in range(times)), 11_025)
+    write_video(path, (f for _ in range(times) for f in frames), 8, (sound for _ in range(times)), 11_025)
     return path
 
 

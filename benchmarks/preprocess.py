@@ -19,7 +19,8 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from sop_core import media, preprocess
+from sop_core.data import preprocess
+from sop_core.media.write import write_video
 
 SECONDS, SIZE, FPS = 90, (360, 640), 25
 
@@ -41,7 +42,7 @@ def long_clip(path: Path) -> None:
 
     t = np.arange(SECONDS * 44_100) / 44_100
     sound = 0.4 * np.sin(2 * np.pi * (300 + 50 * np.floor(4 * t) % 700) * t) * (1 - 4 * t % 1)
-    media.write_video(path, frames(), FPS, sound.astype(np.float32), 44_100)
+    write_video(path, frames(), FPS, sound.astype(np.float32), 44_100)
 
 
 def ffmpeg() -> str:
@@ -132,7 +133,7 @@ def main() -> None:
             print(f"  {jobs} process(es): {timed(ours(jobs), double)[0]:.2f} s on the clock", flush=True)
         print(f"\nmemory while it works: {memory(long):.0f} MB for {SECONDS} s", end="", flush=True)
         grey = (np.full((SIZE[0] // 2, SIZE[1] // 2, 3), k % 255, np.uint8) for k in range(600 * FPS))
-        media.write_video(long / "x" / "1.mp4", grey, FPS, np.zeros(600 * 44_100, np.float32), 44_100)
+        write_video(long / "x" / "1.mp4", grey, FPS, np.zeros(600 * 44_100, np.float32), 44_100)
         (long / "x" / "0.mp4").unlink()
         print(f", {memory(long):.0f} MB for 600 s")
 

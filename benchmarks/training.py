@@ -24,12 +24,13 @@ from loader import make_clips
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from sop_core import engine, train
 from sop_core.config import PRESETS, Config
-from sop_core.looks import look_once
-from sop_core.mixtures import Training
-from sop_core.nets import SoundOfPixels
-from sop_core.objective import Objective, pictures
+from sop_core.model.model import SoundOfPixels
+from sop_core.training import engine
+from sop_core.training.looks import look_once
+from sop_core.training.mixtures import Training
+from sop_core.training.objective import Objective, pictures
+from sop_core.training.optimizer import trainable
 
 ROADS = ("once", "anew", "plain")
 
@@ -60,7 +61,7 @@ def road(name: str, args) -> dict:
     else:
         motor = engine.accelerator(config, args.device)
         model = SoundOfPixels(config).to(device, memory_format=torch.channels_last).train()
-        objective, optimizer = train.trainable(model, motor)
+        objective, optimizer = trainable(model, motor)
         backward = motor.backward
     b, v, grid = args.batch, config.frames, config.grid
     batch = {"sounds": 0.1 * torch.randn(b, 2, config.samples, device=device)}

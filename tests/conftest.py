@@ -7,9 +7,9 @@ import pytest
 from skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401 - hooks
 from tiny import SHARED, TINY, TONES, Eyes, write_clip
 
-from sop_core.clips import Clip, read_index
 from sop_core.config import DATA, DEMO, DEMO_WEIGHTS, SILENCE_LABEL
-from sop_core.splits import build_index
+from sop_core.data.clips import Clip, read_index
+from sop_core.data.splits import build_index
 
 # Numbers are compared to the last digits: tests, their processes and the notebooks run on the CPU, also where there is a GPU.
 # What a GPU has to find as well is in test_devices.py.
@@ -39,7 +39,7 @@ def eyes() -> Eyes:
 @pytest.fixture(scope="session")
 def demo_data() -> Path:
     """`data/demo`, made once and kept, as `make demo` and the notebooks do it."""
-    from sop_core import preprocess
+    from sop_core.data import preprocess
     from sop_core.toy.render import render_dataset
 
     videos = render_dataset(DATA / "demo", progress=False)
@@ -56,7 +56,7 @@ def demo_val(demo_data) -> list[Clip]:
 @pytest.fixture(scope="session")
 def demo_model():
     """The shipped model."""
-    from sop_core.checkpoint import load_model
+    from sop_core.training.checkpoint import load_model
 
     return load_model(DEMO_WEIGHTS)
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 from tiny import TINY
 
-from sop_core import checkpoint
 from sop_core.config import DEMO, DEMO_WEIGHTS, MUSIC, PROFILES, Config
 from sop_core.errors import SopError
-from sop_core.nets import FrameNet, SoundOfPixels
-from sop_core.scene import Scene
-from sop_core.spectrogram import istft, stft
+from sop_core.listening.scene import Scene
+from sop_core.model.model import SoundOfPixels
+from sop_core.model.resnet import FrameNet
+from sop_core.model.spectrogram import istft, stft
+from sop_core.training import checkpoint
 
 
 @pytest.mark.parametrize("dilation", [True, False])

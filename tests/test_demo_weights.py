@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from sop_core import evaluate
-from sop_core.clips import read_index
 from sop_core.config import DEMO, DEMO_WEIGHTS
-from sop_core.methods import METHODS
-from sop_core.pairs import read_pairs
+from sop_core.data.clips import read_index
+from sop_core.evaluation import evaluate
+from sop_core.evaluation.methods import METHODS
+from sop_core.training.pairs import read_pairs
 
 SHIPPED = json.loads((DEMO_WEIGHTS / "metrics.json").read_text())
 

@@ -7,16 +7,26 @@ import re
 from test_layout import ORDER, PACKAGE, files
 from tiny import TINY, write_film
 
-from sop_core import checkpoint, collect, duets, evaluate, features, journal, media, preprocess, report, separate, train
-from sop_core.check import check
-from sop_core.clips import find_clips, read_index, write_index
-from sop_core.film import VideoFilm
-from sop_core.lists import note_sections, read_sections
-from sop_core.pairs import draw_pairs, read_pairs, write_pairs
-from sop_core.scene import Scene
-from sop_core.splits import build_index
+from sop_core.data import collect, preprocess
+from sop_core.data.check import check
+from sop_core.data.clips import find_clips, read_index, write_index
+from sop_core.data.lists import note_sections, read_sections
+from sop_core.data.splits import build_index
+from sop_core.evaluation import duets, evaluate, journal, report
+from sop_core.listening import export as separate
+from sop_core.listening import features
+from sop_core.listening.film import VideoFilm
+from sop_core.listening.scene import Scene
+from sop_core.media.atomic import sha256, sweep
+from sop_core.media.container import sound_rate, video_seconds
+from sop_core.media.jpgs import frame_size, read_frames
+from sop_core.media.sound import read_sound, sound_length, write_wav
+from sop_core.media.stream import read_video
 from sop_core.toy import render
 from sop_core.toy.render import is_solo
+from sop_core.training import checkpoint
+from sop_core.training.loop import fit
+from sop_core.training.pairs import draw_pairs, read_pairs, write_pairs
 
 
 def public():
@@ -58,7 +68,7 @@ def test_the_whole_road_by_names_of_files(tmp_path):
     assert check(data, 1.0, jobs=1, progress=False).empty
     clips = read_index(str(paths["all"]))
     write_index(str(tmp_path / "again.csv"), clips)
-    list(train.fit(TINY, clips, clips, run))
+    list(fit(TINY, clips, clips, run))
     model = checkpoint.load_model(run)
     assert checkpoint.read_history(run) and checkpoint.read_clips(run)["train"] and checkpoint.read_state(run)
     pairs = draw_pairs(clips, 2, TINY)
@@ -74,19 +84,17 @@ def test_the_whole_road_by_names_of_files(tmp_path):
     film = str(tmp_path / "videos" / "red" / "red.mp4")
     scene = Scene.from_video(model, film, cache=True)
     assert features.folder(film).is_dir() and features.load(film, features.key(model, film))
-    assert (
-        len(VideoFilm(film, TINY).between(0, 1)) and media.video_seconds(film) > 5 and media.sound_rate(film) == 44_100
-    )
-    assert len(media.read_video(film, 8, 11_025)[0]) == 48 and media.sha256(film)
+    assert len(VideoFilm(film, TINY).between(0, 1)) and video_seconds(film) > 5 and sound_rate(film) == 44_100
+    assert len(read_video(film, 8, 11_025)[0]) == 48 and sha256(film)
     sound = str(clips[0].sound)
-    assert media.sound_length(sound)[1] == 11_025 and len(media.read_sound(sound, 10, 100)) == 100
-    assert media.read_frames(str(clips[0].frames), [0]).shape[0] == 1 == media.frame_size(str(clips[0].frames))[0] // 80
+    assert sound_length(sound)[1] == 11_025 and len(read_sound(sound, 10, 100)) == 100
+    assert read_frames(str(clips[0].frames), [0]).shape[0] == 1 == frame_size(str(clips[0].frames))[0] // 80
     separate.write(scene, film, [(0, 0)], str(tmp_path / "one.wav"), full_band=True)
     separate.write(scene, film, [(0, 0)], str(tmp_path / "one.mp4"))
     learned = separate.learned_from(checkpoint.read_clips(run), is_solo)
     assert "learned from: blue, red" in separate.told(0.5, learned)
-    media.write_wav(str(tmp_path / "w.wav"), scene.mixture, scene.rate)
-    assert media.sweep(str(tmp_path)) == 0
+    write_wav(str(tmp_path / "w.wav"), scene.mixture, scene.rate)
+    assert sweep(str(tmp_path)) == 0
 
 
 def test_a_duet_of_the_orchestra_by_names_of_files(tmp_path, eyes):

@@ -8,13 +8,15 @@ import pytest
 import soundfile
 from tiny import SHARED
 
-from sop_core import duets, media, methods, preprocess, tables
 from sop_core.__main__ import main
-from sop_core.clips import find_clips
 from sop_core.config import DEMO_WEIGHTS, MUSIC
-from sop_core.pairs import draw_pairs
-from sop_core.scene import Scene
-from sop_core.widget import PixelPlayer
+from sop_core.data import preprocess
+from sop_core.data.clips import find_clips
+from sop_core.evaluation import duets, methods, tables
+from sop_core.listening.player import PixelPlayer
+from sop_core.listening.scene import Scene
+from sop_core.media.stream import read_video
+from sop_core.training.pairs import draw_pairs
 
 REAL = sorted((SHARED / "media" / "real").glob("*/*.mp4")) or [
     pytest.param(None, marks=pytest.mark.skip(reason="no real videos here: they are other people's, never committed"))
@@ -50,7 +52,7 @@ def test_any_real_video_opens_in_the_player_and_plays_the_short_ones_too(video, 
     scene = Scene.from_video(demo_model, video)
     player = PixelPlayer(scene, pixel=(7, 3))
     assert len(player.frame_sizes) == len(scene.pictures()) == pytest.approx(24 * player.seconds, abs=1)
-    assert player.seconds == pytest.approx(len(media.read_video(video, 1, scene.rate)[1]) / scene.rate, abs=0.1)
+    assert player.seconds == pytest.approx(len(read_video(video, 1, scene.rate)[1]) / scene.rate, abs=0.1)
     player.mixer = [m | {"mute": False} for m in player.mixer]
     np.testing.assert_allclose(player.samples, scene.mixture, atol=1e-4)
 

@@ -17,7 +17,7 @@ SEPARATE = """
 import sys
 from sop_core.__main__ import main
 from sop_core.config import DEMO_WEIGHTS
-from sop_core.widget import PixelPlayer
+from sop_core.listening.player import PixelPlayer
 sys.exit(main(["separate", str(DEMO_WEIGHTS), "film.mp4", "--pixel", "7,3", "--out", "a.wav"]))
 """
 

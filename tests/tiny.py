@@ -8,10 +8,10 @@ import soundfile
 import torch
 from PIL import Image
 
-from sop_core import media
-from sop_core.clips import Clip
 from sop_core.config import DEMO
-from sop_core.nets import SoundOfPixels
+from sop_core.data.clips import Clip
+from sop_core.media.write import write_video
+from sop_core.model.model import SoundOfPixels
 
 SHARED = Path(os.environ.get("SOP_SHARED", Path(__file__).parents[2] / "shared"))
 
@@ -86,5 +86,5 @@ def write_film(path: Path, seconds: float = 6.0, rate: int = 11_025, air: float 
         sides = (45, 5) if walk and k >= len(frames) / 2 else (5, 45)
         for colour, x in zip(COLOURS.values(), sides, strict=True):
             frame[15:45, x : x + 30] = colour
-    media.write_video(path, frames, fps, (red + blue + high).astype(np.float32), rate)
+    write_video(path, frames, fps, (red + blue + high).astype(np.float32), rate)
     return path

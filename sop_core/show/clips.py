@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from .figures import MASK, SOUND, bins, decibels, grid, plain
 
 if TYPE_CHECKING:
-    from ..clips import Clip
+    from ..data.clips import Clip
 
 
 def player(sound: np.ndarray, rate: int) -> Audio:

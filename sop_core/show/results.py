@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from .figures import MASK, SOUND, bins, decibels, figure_png, grid, no_ticks, plain
 
 if TYPE_CHECKING:
-    from ..checkpoint import Record
-    from ..methods import Example
+    from ..evaluation.methods import Example
+    from ..training.checkpoint import Record
 
 
 def example(one: "Example") -> Figure:

@@ -10,10 +10,10 @@ from matplotlib.patches import Rectangle
 from .figures import ENERGY, SOUND, Picture, bins, decibels, grid, no_ticks, plain
 
 if TYPE_CHECKING:
-    from ..clusters import Clusters
+    from ..listening.clusters import Clusters
+    from ..listening.regions import Cell
+    from ..listening.scene import Scene
     from ..metrics import Box
-    from ..regions import Cell
-    from ..scene import Scene
 
 # Colours of clusters; the player has the same.
 PALETTE = ("#56b4e9", "#e69f00", "#00a878", "#cc79a7", "#e8702a", "#f0e442", "#3d8bd4")

@@ -27,7 +27,9 @@ from tqdm.auto import tqdm
 
 from ..config import SILENCE_LABEL, AnyPath
 from ..errors import SopError
-from ..media import atomic_path, sound_writer, sweep, write_video
+from ..media.atomic import atomic_path, sweep
+from ..media.sound import sound_writer
+from ..media.write import write_video
 from .music import FPS, FRAMES_PER_PICTURE, INSTRUMENTS, LABELS, RATE, loudness, make_music
 from .players import poses
 from .stage import SIZE, Take, make_take

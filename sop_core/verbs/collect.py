@@ -47,8 +47,8 @@ def collect(
         address: A mirror's address, with {id} where a video's id goes. Default: YouTube.
         seconds: Length of a silent scene.
     """
-    from .. import collect as c
-    from ..lists import read_music, read_vggsound
+    from ..data import collect as c
+    from ..data.lists import read_music, read_vggsound
     from ..untrusted import lines
 
     if kind == "silence":

@@ -60,13 +60,14 @@ def evaluate(
     if out and out.is_dir():
         raise SopError(f"--out {out}: a folder; expected the name of a file, such as metrics.json")
 
-    from .. import engine, tables
-    from .. import evaluate as ev
-    from .. import report as html
     from ..__main__ import is_main
-    from ..checkpoint import load_model, read_history
-    from ..clips import read_index, solos
-    from ..pairs import draw_pairs, read_pairs, write_pairs
+    from ..data.clips import read_index, solos
+    from ..evaluation import evaluate as ev
+    from ..evaluation import report as html
+    from ..evaluation import tables
+    from ..training import engine
+    from ..training.checkpoint import load_model, read_history
+    from ..training.pairs import draw_pairs, read_pairs, write_pairs
     from ..untrusted import lines, printable
 
     processes = engine.processes(device)

@@ -51,8 +51,8 @@ def index(
         _check(data, window, fps, out)
         return
 
-    from ..clips import read_index
-    from ..splits import build_index
+    from ..data.clips import read_index
+    from ..data.splits import build_index
     from ..untrusted import printable
 
     ratios = (val_ratio, test_ratio)
@@ -64,10 +64,10 @@ def index(
 
 def _check(data: Path, window: float, fps: float | None, out: Path) -> None:
     """Print what is missing or invalid, and write all of it to index_check.csv."""
-    from .. import media
     from ..__main__ import note
-    from ..check import check
-    from ..csvs import write_table
+    from ..data.check import check
+    from ..media.atomic import atomic_path
+    from ..media.csvs import write_table
     from ..untrusted import printable
 
     found = check(data, window, fps)
@@ -78,7 +78,7 @@ def _check(data: Path, window: float, fps: float | None, out: Path) -> None:
             print(f"  {printable(clip)}: {printable(reason)}")
     path = out / "index_check.csv"
     try:
-        with media.atomic_path(path) as part:
+        with atomic_path(path) as part:
             write_table(part, found)
     except OSError as e:  # a disk that can only be read: the list above is there all the same
         note(f"sop index: {path}: not written ({e.strerror}); --out DIR puts it elsewhere")

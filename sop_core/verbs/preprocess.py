@@ -36,7 +36,7 @@ def preprocess(
         jobs: Processes. Default: one for each core.
         cluster: Let the workers of a Dask cluster do the work.
     """
-    from ..preprocess import preprocess as run
+    from ..data.preprocess import preprocess as run
     from ..untrusted import printable
 
     kept_as = {"audio_format": audio_format, "short_side": short_side}

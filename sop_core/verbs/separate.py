@@ -8,7 +8,7 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import LimitedChoice
 
 from ..errors import SopError
-from ..regions import check_partition
+from ..listening.regions import check_partition
 from ..toy.render import is_solo
 from .options import Device
 
@@ -68,11 +68,11 @@ def separate(
         whole: With --all-sources: nothing else sounds. The whole mixture is divided among them.
         cache: Keep what the nets say beside the video. The next time is faster.
     """
-    from .. import separate as s
-    from ..checkpoint import load_model, read_clips
-    from ..clusters import SILENT_SHARE
-    from ..regions import on_grid
-    from ..scene import Scene
+    from ..listening import export as s
+    from ..listening.clusters import SILENT_SHARE
+    from ..listening.regions import on_grid
+    from ..listening.scene import Scene
+    from ..training.checkpoint import load_model, read_clips
     from ..untrusted import printable
 
     s.check_out(out, folder=all_sources is not None)
@@ -103,8 +103,8 @@ def separate(
 
 def _cells(box: tuple[int, ...], video: Path, grid: tuple[int, int]) -> list[tuple[int, int]]:
     """The cells of a box in pixels of the video."""
-    from ..media import stream
-    from ..regions import cells_in
+    from ..listening.regions import cells_in
+    from ..media.stream import stream
 
     # At 100 a second, so that the first picture's instant lies in the shortest of videos.
     parts = stream(video, 100, 8_000, max_side=None)

@@ -34,12 +34,12 @@ def train(
         tensorboard: Also write curves for TensorBoard into the run's folder.
         set: Change settings: epochs=3 batch=8 ...
     """
-    from .. import report
     from ..__main__ import is_main, note
-    from ..checkpoint import load_model, read_history
-    from ..clips import read_index
-    from ..pairs import draw_pairs
-    from ..train import fit
+    from ..data.clips import read_index
+    from ..evaluation import report
+    from ..training.checkpoint import load_model, read_history
+    from ..training.loop import fit
+    from ..training.pairs import draw_pairs
     from ..untrusted import lines
 
     if Path(id).name != id:

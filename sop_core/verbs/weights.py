@@ -17,7 +17,7 @@ def weights(
         url: Address or folder of its three files. Default: the authors' address.
         out: Folder for the checkpoint.
     """
+    from ..training.released import fetch
     from ..untrusted import printable
-    from ..weights import fetch
 
     print(f"the released model, profile sop2018: {printable(fetch(out, url))}")

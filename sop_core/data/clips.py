@@ -1,0 +1,229 @@
+"""Clips: preprocessed videos, in a data folder or in an index, and how they are listed.
+
+An index is a csv without a header, one clip a row: `AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`. A path
+is looked up as written, then from the index's own folder; the paths that we write are relative to
+that folder, so that a data set can be moved. A clip's name is `label/id`, from its sound file
+`.../<label>/<id>.mp3`. A duet's label is two labels with a blank between. `index_sections.csv`,
+beside the index, says which clips are sections of one video.
+"""
+
+import glob
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from ..config import AnyPath
+from ..errors import SopError
+from ..media.csvs import read_rows, write_rows
+from ..media.sound import sound_length
+from .lists import read_sections
+
+SOUNDS = (".flac", ".wav", ".mp3")  # where an id has several, the first of these is taken
+INDEX_SECTIONS = "index_sections.csv"  # as `sections.csv` of the data, at the time of indexing
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One preprocessed video: its sound file, its folder of frames, and the number of frames."""
+
+    sound_path: AnyPath  # kept as text: a `Path` is five times larger, and indexes have 200,000 clips
+    frames_path: AnyPath
+    n_frames: int
+    section_of: str = ""  # the video that the clip is a section of, if it is one
+
+    def __post_init__(self):
+        object.__setattr__(self, "sound_path", os.fspath(self.sound_path))
+        object.__setattr__(self, "frames_path", os.fspath(self.frames_path))
+
+    @property
+    def sound(self) -> Path:
+        return Path(self.sound_path)
+
+    @property
+    def frames(self) -> Path:
+        return Path(self.frames_path)
+
+    @property
+    def label(self) -> str:
+        return _label(self.sound_path)
+
+    @property
+    def id(self) -> str:
+        return _id(self.sound_path)
+
+    @property
+    def name(self) -> str:
+        """The clip's name in messages and manifests: `label/id`."""
+        return clip_name(self.sound_path)
+
+    @property
+    def video(self) -> str:
+        """The video it is of. Clips of one video are never in two splits, nor in one mixture."""
+        return self.section_of or self.id
+
+    @property
+    def is_duet(self) -> bool:
+        """Whether its label is two words with a blank between.
+
+        A section's label is VGGSound's ("playing harp"): one instrument.
+        """
+        words = self.label.split(" ")
+        return len(words) == 2 and all(words) and not self.section_of
+
+
+def solos(clips: list[Clip]) -> list[Clip]:
+    """The clips to draw mixtures from: all but duets of labels that other clips have."""
+    labels = {clip.label for clip in clips}
+    return [c for c in clips if not (c.is_duet and labels.issuperset(c.label.split(" ")))]
+
+
+class Candidate(NamedTuple):
+    """What lies in a data folder under one `label/id`: a sound, frames, or both."""
+
+    name: str
+    sound: str  # "" if there is none
+    frames: str
+    n_frames: int  # 0 if there are none
+
+
+def candidates(data: AnyPath) -> list[Candidate]:
+    """Everything in a data folder that has a sound or frames, by label and id."""
+    audio, frames = Path(data, "audio"), Path(data, "frames")
+    sounds = {}
+    for suffix in reversed(SOUNDS):
+        sounds |= {name.removesuffix(suffix): name for name in _names(f"*/*{suffix}", audio)}
+    folders = {name[: -len(".mp4/")] for name in _names("*/*.mp4/", frames)}
+    found = []
+    for name in sorted(sounds.keys() | folders, key=os.path.split):  # by label, then by id
+        sound = f"{audio}{os.sep}{sounds[name]}" if name in sounds else ""
+        folder = f"{frames}{os.sep}{name}.mp4"
+        found.append(Candidate(name, sound, folder, len(jpgs(folder))))
+    return found
+
+
+def _names(pattern: str, folder: AnyPath) -> list[str]:
+    return glob.glob(pattern, root_dir=folder)  # noqa: PTH207 (many times faster than pathlib's)
+
+
+def jpgs(folder: AnyPath) -> list[str]:
+    """Names of the frames in a folder, in any order; none where the folder is missing."""
+    return _names("*.jpg", folder)
+
+
+def complete(found: Iterable[Candidate], sections: dict[str, str]) -> list[Clip]:
+    """The clips among `found`: what has both. `sections`: the video of each that is a section."""
+    return [Clip(*c[1:], sections.get(c.name, "")) for c in found if c.sound and c.n_frames]
+
+
+def find_clips(data: AnyPath) -> list[Clip]:
+    """All clips of a data folder that have sound and frames, by label and id."""
+    return complete(candidates(data), read_sections(data))
+
+
+def read_index(path: AnyPath) -> list[Clip]:
+    """Read an index and look up its files.
+
+    Raises: SopError, with file and row, on a missing or empty index, a row that isn't
+        sound,frames,number, or files that exist neither as written nor from the index's folder.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise SopError(f"{path}: no such index; `python -m sop_core index DATA` makes one")
+    sections = read_sections(path.parent, INDEX_SECTIONS)
+    find = finder(path.parent)
+    clips = []
+    for number, row in read_rows(path):
+        where = f"{path} row {number}"
+        if len(row) != 3:
+            raise SopError(f"{where}: {len(row)} columns, expected 3: sound,frames,number of frames")
+        name, n_frames = clip_name(row[0]), frame_count(row[2])
+        where += f" ({name})"
+        if not n_frames:
+            raise SopError(f"{where}: number of frames {row[2]!r}, expected a whole number, at least 1")
+        sound, frames = find(row[0], False), find(row[1], True)
+        if sound is None or frames is None:
+            what = f"sound at {row[0]}" if sound is None else f"folder of frames at {row[1]}"
+            raise SopError(f"{where}: no {what}, nor from {path.parent}; index the data again, or put it back")
+        clips.append(Clip(sound, frames, n_frames, sections.get(name, "")))
+    if not clips:
+        raise SopError(f"{path}: an index without clips; look at what `python -m sop_core index` said")
+    return clips
+
+
+def clip_name(sound: str) -> str:
+    """`label/id` of a sound file."""
+    return f"{_label(sound)}/{_id(sound)}"
+
+
+def _label(sound: str) -> str:
+    return os.path.basename(os.path.dirname(sound))  # noqa: PTH119, PTH120 (pathlib takes ten times as long)
+
+
+def _id(sound: str) -> str:
+    return os.path.splitext(os.path.basename(sound))[0]  # noqa: PTH119, PTH122
+
+
+def frame_count(text: str) -> int:
+    """The number in an index's third column; 0 where it is none."""
+    return int(text) if text.strip().isdecimal() else 0
+
+
+def finder(base: AnyPath) -> Callable[[str, bool], str | None]:
+    """Make a function that looks up a file (or a folder) as written, then from `base`; else None.
+
+    Each folder is listed once: on a network, asking for 200,000 files one by one takes minutes.
+    """
+
+    @cache
+    def listed(folder: str) -> set[tuple[str, bool]]:
+        try:
+            with os.scandir(folder or ".") as entries:
+                return {(e.name, e.is_dir()) for e in entries if e.is_file() or e.is_dir()}
+        except OSError:  # not there, no folder, or not for us to read
+            return set()
+
+    def find(name: str, is_folder: bool) -> str | None:
+        folder, last = os.path.split(name)
+        for place in (folder, os.path.join(base, folder)):  # noqa: PTH118
+            if (last, is_folder) in listed(place):
+                return os.path.join(place, last)  # noqa: PTH118
+        return None
+
+    return find
+
+
+def write_index(path: AnyPath, clips: Iterable[Clip]) -> None:
+    """Write clips as an index, with paths relative to its folder, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.parent.resolve()
+
+    @cache  # many clips, few labels
+    def relative_folder(label_folder: str) -> str:
+        # `..` needs resolved folders; the label isn't resolved: if it is a link, it keeps its name
+        place = Path(label_folder)
+        return Path(os.path.relpath(place.parent.resolve() / place.name, folder)).as_posix()
+
+    def relative(place: str) -> str:
+        label_folder, last = os.path.split(place)
+        return f"{relative_folder(label_folder)}/{last}"
+
+    rows = ((relative(c.sound_path), relative(c.frames_path), c.n_frames) for c in clips)
+    write_rows(path, rows)
+
+
+def summary(clips: Iterable[Clip]) -> pd.DataFrame:
+    """One row per label: label, clips, seconds (of sound), frames. Reads each sound's header."""
+
+    def seconds(clip: Clip) -> float:
+        samples, rate = sound_length(clip.sound)
+        return samples / rate
+
+    rows = [(c.label, 1, seconds(c), c.n_frames) for c in clips]
+    table = pd.DataFrame(rows, columns=["label", "clips", "seconds", "frames"])
+    return table.groupby("label", as_index=False).sum().round({"seconds": 1})

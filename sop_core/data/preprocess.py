@@ -1,0 +1,271 @@
+"""Videos -> what training reads: `audio/` (mono) and `frames/` (jpgs), clips whole or not at all.
+
+    VIDEOS/<label>/<id>.mp4|webm|...  ->  DATA/audio/<label>/<id>.mp3 (or flac, or wav)
+                                          DATA/frames/<label>/<id>.mp4/000001.jpg ...
+
+Frame k (from 0) shows second (k + 0.5) / fps of the sound. The folder of frames gets its name last:
+where both are there, the clip is complete, and a second run does only what is missing.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import joblib
+import pandas as pd
+import simplejpeg
+from tqdm.auto import tqdm
+
+from ..config import AnyPath
+from ..errors import SopError, mend
+from ..media.atomic import atomic_path, sweep
+from ..media.csvs import write_table
+from ..media.jpgs import frame_path
+from ..media.sound import MP3_BIT_RATES, SOUND_KINDS, sound_length, sound_writer
+from ..media.stream import frames_within, stream
+from ..untrusted import printable
+from .lists import note_sections, read_sections
+
+VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
+QUALITY = 90  # of the jpgs
+ANSWER = 20  # s that a cluster's scheduler may take to answer
+BEFORE = {"audio_format": "flac", "start": 0.0, "duration": None}  # what folders were made with that don't say so
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all clips of a data folder are made with. The defaults are the paper's for MUSIC.
+
+    VGGSound takes fps=1.
+    """
+
+    fps: float = 8.0  # frames a second
+    rate: int = 11_025  # samples a second
+    # mp3 as published; flac and wav lose nothing and are read faster, for 2 and 3 times the space
+    audio_format: str = "mp3"
+    start: float = 0.0  # seconds of each video that are left out before
+    duration: float | None = None  # seconds of it that are taken; None: to its end
+    short_side: int = 256  # pixels, at most (training squeezes a picture to 224); 0: the video's own size
+    quality: int = QUALITY
+
+    def check(self) -> "Options":
+        """These options, or SopError where one can't be."""
+        if not (self.fps > 0 and self.rate > 0 and self.start >= 0 and self.short_side >= 0):
+            raise SopError(
+                f"fps={self.fps}, rate={self.rate}, start={self.start}, "
+                f"short_side={self.short_side}: expected fps and rate above 0, the others not below"
+            )
+        if self.duration is not None and not self.duration > 0:
+            raise SopError(f"duration={self.duration}: expected seconds above 0, or none for all of each video")
+        if self.audio_format not in SOUND_KINDS:
+            raise SopError(f"audio_format={self.audio_format!r}: expected one of {', '.join(SOUND_KINDS)}")
+        if self.audio_format == "mp3" and self.rate not in MP3_BIT_RATES:
+            raise SopError(
+                f"rate={self.rate}: an mp3 has {', '.join(map(str, MP3_BIT_RATES))} Hz; take one of these, or flac"
+            )
+        return self
+
+
+def preprocess(
+    videos: AnyPath,
+    out: AnyPath,
+    fps: float = 8.0,
+    rate: int = 11_025,
+    jobs: int | None = None,
+    progress: bool = True,
+    cluster: str | None = None,
+    **more,
+) -> pd.DataFrame:
+    """Turn a folder of videos into frames and sound, and say what became of each.
+
+    Args:
+        fps, rate, more: see `Options`.
+        jobs: processes (None: one per core).
+        progress: show a bar, and at the end the videos that failed, by name and reason.
+        cluster: `dask://HOST:PORT` of a Dask scheduler whose workers do it instead; they see both
+            folders by the same names and have sop_core installed.
+    Returns: the report, a row per video, also written to `out/preprocess_report.csv`: id, label,
+        status (`ok`: made now, `present`: was there already, `failed`), reason, frames, seconds (of
+        sound).
+    Raises: SopError if an option can't be, there is no such folder, it has no videos, none of them
+        could be used, `out` was made with other options, or the cluster can't be reached. Also at
+        the end, when all that could be done is done, if a video failed because of the machine: a
+        full disk, no memory, no permission, a worker that died.
+    """
+    options = Options(float(fps), int(rate), **more).check()
+    videos, out = Path(videos), Path(out)
+    found = find_videos(videos)
+    _same_options(out, options)
+    note_sections(out, read_sections(videos))
+    _sweep(out)
+    work = [(video, out, options, refusal) for video, refusal in found]
+    rows = _on_cluster(cluster, work) if cluster else _parallel(work, jobs or joblib.cpu_count())
+    try:
+        done = _all_of(work, tqdm(rows, total=len(found), unit="video", desc="preprocess", disable=not progress))
+    finally:
+        rows.close()  # ends the processes, where there are any
+        _sweep(out)
+    table = pd.DataFrame(done).sort_values(["label", "id"], ignore_index=True)
+    report = table.drop(columns="mend")
+    by_machine = table[table.mend != ""]
+    try:
+        with atomic_path(out / "preprocess_report.csv") as part:
+            write_table(part, report)
+    except OSError:
+        if by_machine.empty:  # else it is the same, and said below
+            raise
+    if len(by_machine):
+        first = by_machine.iloc[0]
+        raise SopError(
+            f"{out}: {len(by_machine)} of {len(report)} videos failed for this machine's sake, "
+            f"not for theirs; the first, {first.label}/{first.id}: {first.reason}; {first.mend}, "
+            "and run again"
+        )
+    failed = report[report.status == "failed"]
+    if len(failed) == len(report):
+        first = f"{failed.label[0]}/{failed.id[0]}: {failed.reason[0]}"
+        raise SopError(f"{videos}: none of its {len(report)} videos can be used; the first, {first}")
+    if progress and len(failed):
+        lines = "\n".join(printable(f"  {r.label}/{r.id}: {r.reason}") for r in failed.itertuples())
+        print(f"{len(failed)} of {len(report)} videos left out:\n{lines}")
+    return report
+
+
+def _sweep(out: Path) -> None:
+    for folder in (out, *out.glob("audio/*"), *out.glob("frames/*")):
+        sweep(folder)
+
+
+def _all_of(work: list[tuple], rows: Iterable[dict]) -> list[dict]:
+    """Collect the rows; where workers die, the videos whose rows didn't come have failed."""
+    done = []
+    try:
+        done.extend(rows)
+    except SopError:
+        raise
+    except Exception as e:  # joblib and Dask have several; a video's own failure ends in `_row`
+        if not done:
+            raise SopError(f"no worker did anything ({type(e).__name__}: {e})") from None
+        came = {(row["label"], row["id"]) for row in done}
+        for video, *_ in work:
+            if (video.parent.name, video.stem) not in came:
+                reason = f"the worker that had it, or its batch, died ({type(e).__name__})"
+                done.append(_failed(video, reason) | {"mend": "free memory, or take fewer processes (--jobs)"})
+    return done
+
+
+def _parallel(work: list[tuple], jobs: int | None = None) -> Iterator[dict]:
+    return joblib.Parallel(jobs, return_as="generator_unordered")(joblib.delayed(_row)(*one) for one in work)
+
+
+def _on_cluster(address: str, work: list[tuple]) -> Iterator[dict]:
+    """The same on a Dask cluster. A task whose worker dies is given to another one."""
+    scheme, _, place = address.partition("://")
+    if scheme != "dask" or ":" not in place:
+        raise SopError(f"cluster {address}: expected dask://HOST:PORT, the address of a Dask scheduler")
+    try:
+        from distributed import Client
+    except ImportError:
+        raise SopError("a cluster needs the package distributed; run pip install -e '.[cluster]'") from None
+    try:
+        client = Client(f"tcp://{place}", timeout=ANSWER, set_as_default=False)
+    except (OSError, ValueError) as e:
+        why = f"no Dask scheduler answers there ({e}); start one with `dask scheduler`"
+        raise SopError(f"cluster {address}: {why}") from None
+    work = [(video.absolute(), out.absolute(), *rest) for video, out, *rest in work]
+    with client, joblib.parallel_config("dask", client=client):
+        yield from _parallel(work)
+
+
+def find_videos(videos: AnyPath) -> list[tuple[Path, str]]:
+    """Find the videos `VIDEOS/<label>/<id>.mp4|webm|...` of a folder.
+
+    Returns: each with the reason why it can't be used ("" if there is none so far).
+    Raises: SopError if there is no such folder, or no videos in it.
+    """
+    videos = Path(videos)
+    if not videos.is_dir():
+        raise SopError(f"{videos}: no such folder; expected videos as {videos}/<label>/<id>.mp4")
+    root = videos.resolve()
+    taken = set()
+    found = []
+    for path in sorted(videos.glob("*/*")):
+        if path.suffix.lower() not in VIDEOS or path.name.startswith(".") or path.parent.name.startswith("."):
+            continue
+        refusal = "" if path.resolve().is_relative_to(root) else "a link that leads out of the folder of videos"
+        if (path.parent, path.stem) in taken:
+            refusal = "another video of this label has the same name"
+        taken.add((path.parent, path.stem))
+        found.append((path, refusal))
+    if not found:
+        loose = sum(p.suffix.lower() in VIDEOS for p in videos.iterdir())
+        hint = f" ({loose} lie right in it: put each into a folder named by its label)" if loose else ""
+        raise SopError(f"{videos}: no videos; expected <label>/<id>.mp4 (or {', '.join(VIDEOS[1:])}){hint}")
+    return found
+
+
+def _same_options(out: Path, options: Options) -> None:
+    """Note the options in `out`, or raise SopError if clips there were made with others."""
+    place = out / "preprocess.json"
+    now = asdict(options)
+    if place.exists() and any(out.glob("frames/*/[!.]*")):
+        try:
+            before = BEFORE | json.loads(place.read_text())
+        except (ValueError, TypeError):
+            raise SopError(f"{place}: not readable as json; remove it, with the data beside it") from None
+        for key in now:
+            if before.get(key) != now[key]:
+                changed = f"was made with {key}={before.get(key)}, now {key}={now[key]} is asked for"
+                raise SopError(f"{out}: {changed}; choose another folder, or remove this one")
+    else:
+        with atomic_path(place) as part:
+            part.write_text(json.dumps(now))
+
+
+def _failed(video: Path, reason: str) -> dict:
+    row = {"id": video.stem, "label": video.parent.name, "status": "failed", "reason": reason}
+    return row | {"frames": 0, "seconds": 0.0, "mend": ""}
+
+
+def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
+    """One row of the report; the one place where a video's failure ends."""
+    row = _failed(video, refusal)
+    if refusal:
+        return row
+    sound = out / "audio" / video.parent.name / f"{video.stem}.{options.audio_format}"
+    frames = out / "frames" / video.parent.name / f"{video.stem}.mp4"
+    try:
+        present = sound.is_file() and frame_path(frames, 0).is_file()
+        if not present:
+            _clip(video, sound, frames, options)
+        samples, own_rate = sound_length(sound)
+        count = sum(p.suffix == ".jpg" for p in frames.iterdir())
+    except SopError as e:
+        return row | {"reason": str(e).removeprefix(f"{video}: ")}
+    except Exception as e:  # a video that breaks a library must not stop the other 1,499
+        return row | {"reason": f"{type(e).__name__}: {e}", "mend": mend(e)}
+    status = "present" if present else "ok"
+    return row | {"status": status, "frames": count, "seconds": round(samples / own_rate, 2)}
+
+
+def _clip(video: Path, sound: Path, frames: Path, options: Options) -> None:
+    """Write one video's sound and its folder of frames, in one pass."""
+    fps, rate = options.fps, options.rate
+    # The inner block ends first: the sound gets its name before the frames do.
+    with atomic_path(frames) as folder, atomic_path(sound) as part:
+        folder.mkdir()
+        count, samples = 0, 0
+        with sound_writer(part, rate) as write:
+            for kind, piece in stream(video, fps, rate, options.start, options.duration, options.short_side or None):
+                if kind == "sound":
+                    write(piece)
+                    samples += len(piece)
+                else:
+                    frame_path(folder, count).write_bytes(simplejpeg.encode_jpeg(piece, options.quality, "RGB", "420"))
+                    count += 1
+        keep = min(count, frames_within(samples / rate, fps))
+        if not keep:
+            raise SopError(f"{video}: no picture while there is sound ({samples / rate:.2f} s)")
+        for k in range(keep, count):
+            frame_path(folder, k).unlink()

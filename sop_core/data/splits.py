@@ -1,0 +1,256 @@
+"""Which clips train, validate and test: seeded, by label, and no video in two of the splits."""
+
+import random
+import re
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..config import RATIO, SILENCE_LABEL, AnyPath
+from ..errors import SopError
+from ..media.csvs import read_table
+from .clips import INDEX_SECTIONS, SOUNDS, Candidate, Clip, candidates, complete, write_index
+from .lists import read_sections, read_vggsound, write_sections
+
+SPLITS = ("train", "val", "test")
+DUETS = ("test", "train", "drop")
+SECTION = re.compile(r"([\w-]{11})_\d{6}", re.ASCII)  # VGGSound's layout: YouTube id, start in seconds
+NAMED = 3  # so many of the clips that are left out are named
+
+
+def read_splits(path: AnyPath) -> dict[str, str]:
+    """Read a data set's own splits from VGGSound's list (`youtube_id,start_seconds,label,split`).
+
+    Returns: clip's id -> train, val or test.
+    Raises: SopError where the list can't be read, or says two things of one clip.
+    """
+    own = {}
+    for video in read_vggsound([path]):
+        if video.split not in SPLITS:
+            raise SopError(f"{path}: {video.id} is in {video.split!r}, expected train, val or test")
+        before = own.setdefault(video.id, video.split)
+        if before != video.split:
+            raise SopError(f"{path}: {video.id} is in {video.split}, and in {before} before")
+    return own
+
+
+def split(
+    clips: Iterable[Clip],
+    val_ratio: float = RATIO,
+    test_ratio: float = RATIO,
+    seed: int = 0,
+    duet: str = "test",
+    own: dict[str, str] | None = None,
+) -> tuple[list[Clip], list[Clip], list[Clip]]:
+    """Split clips into (train, val, test), in the ratios asked for within every label.
+
+    All clips of a video go to one split; the order of `clips` doesn't matter. Silent scenes go to
+    train. A label with 2 videos or more has one in train, with 3 or more one in val (if `val_ratio`
+    isn't 0), and with 4 or more one in test (if `test_ratio` isn't 0).
+
+    Args:
+        duet: where duets (`Clip.is_duet`) go: `test`, `train` (split like all others), or `drop`.
+        own: the data set's own splits (`read_splits`). Its test is test; its train is divided into
+            train and val; a clip of train whose video is in test or val as well is left out.
+    """
+    clips = sorted(clips, key=lambda c: (c.label, c.id, str(c.sound)))
+    own = own or {}
+    if duet == "drop":
+        clips = [c for c in clips if not c.is_duet]
+    # Videos whose split is given
+    split_of = {c.video: "test" for c in clips if duet != "train" and c.is_duet and c.id not in own}
+    split_of |= {c.video: "train" for c in clips if c.label == SILENCE_LABEL}
+    for name in ("val", "test"):
+        split_of |= {c.video: name for c in clips if own.get(c.id) == name}
+    clips = [c for c in clips if own.get(c.id) != "train" or split_of.get(c.video) in (None, "train")]
+    given = set(split_of)
+    # The others, label by label; rare labels choose first, since a video may have several
+    videos = defaultdict(set)
+    for clip in clips:
+        videos[clip.label].add(clip.video)
+    for label in sorted(videos, key=lambda x: (len(videos[x]), x)):
+        rng = random.Random(f"{seed}/{label}")
+        split_of |= _divide(videos[label], split_of, val_ratio, test_ratio, rng)
+    # A label that shares all its videos with others may have none in train: its first goes there
+    for label in sorted(videos):
+        free = sorted(videos[label] - given)
+        if len(free) >= 2 and not any(split_of[video] == "train" for video in free):
+            split_of[free[0]] = "train"
+    return tuple([c for c in clips if split_of[c.video] == name] for name in SPLITS)
+
+
+def _divide(
+    videos: set[str], split_of: dict[str, str], val_ratio: float, test_ratio: float, rng: random.Random
+) -> dict[str, str]:
+    """The splits of one label's videos that have none yet."""
+    free = sorted(videos - split_of.keys())
+    rng.shuffle(free)
+    have = Counter(split_of[v] for v in videos if v in split_of)
+    n = len(videos)
+    train = not have["train"]  # train keeps one
+    val = max(round(n * val_ratio), val_ratio > 0 and n >= 3) - have["val"]
+    val = max(0, min(val, len(free) - train))
+    test = max(round(n * test_ratio), test_ratio > 0 and n >= 4) - have["test"]
+    test = max(0, min(test, len(free) - val - train))
+    names = ["val"] * val + ["test"] * test + ["train"] * (len(free) - val - test)
+    return dict(zip(free, names, strict=False))
+
+
+def build_index(
+    data: AnyPath,
+    out: AnyPath | None = None,
+    min_frames: int = 0,
+    val_ratio: float = RATIO,
+    test_ratio: float | None = None,
+    seed: int = 0,
+    duet: str = "test",
+    splits: AnyPath | None = None,
+    sections: bool = False,
+) -> dict[str, Path]:
+    """Index a data folder: write `train.csv`, `val.csv`, `test.csv` and `all.csv`.
+
+    Args:
+        out: where to; None: `data` itself.
+        min_frames: clips with fewer frames are left out.
+        test_ratio: None for `RATIO`, or 0 with `splits`.
+        splits: a list with the data set's own splits (`read_splits`).
+        sections: ids are in VGGSound's layout, `<YouTube id>_<start, six digits>`; such clips are
+            sections of one video. Without it, only those that `splits` or `collect`'s list names.
+        val_ratio, seed, duet: as for `split`.
+    Returns: {"train": path, "val": ..., "test": ..., "all": ...}.
+    Warns: by reason, of what is left out; of labels that are taken for duets; of too little to
+        train or test with.
+    Raises: SopError if there are no clips, saying what was found, or if the options can't be.
+    """
+    data = Path(data)
+    out = Path(out or data)
+    if test_ratio is None:
+        test_ratio = 0.0 if splits else RATIO
+    if not (0 <= val_ratio < 1 and 0 <= test_ratio < 1 and val_ratio + test_ratio < 1):
+        ratios = f"val_ratio={val_ratio}, test_ratio={test_ratio}"
+        raise SopError(f"{ratios}: expected shares from 0, together less than 1")
+    if duet not in DUETS:
+        raise SopError(f"duets to {duet!r}: expected one of {', '.join(DUETS)}")
+    if splits and test_ratio:
+        hint = "the list says what is tested; leave the ratio out"
+        raise SopError(f"test_ratio={test_ratio} with {splits}: {hint}")
+    own = read_splits(splits) if splits else {}
+    # Find the clips
+    found = candidates(data)
+    known = read_sections(data)
+    known |= _sections(complete(found, {}), splits, sections)
+    whole = complete(found, known)
+    clips = [c for c in whole if c.n_frames >= min_frames]
+    if not clips:
+        raise SopError(nothing_found(data, whole, min_frames))
+    if own and not any(c.id in own for c in clips):
+        expected = f"expected ids like {clips[0].id}, of id and start"
+        raise SopError(f"{splits}: names none of the {len(clips)} clips; {expected}")
+    # Split them, say what looks wrong, write
+    parts = dict(zip(SPLITS, split(clips, val_ratio, test_ratio, seed, duet, own), strict=True))
+    placed = set().union(*parts.values())
+    parts["all"] = [c for c in clips if c in placed]
+    notes = [*_left_out(found, whole, clips, placed, min_frames), *_like_sections(clips)]
+    if duet != "train":
+        notes += _like_duets(clips, known_labels(data) | {c.label for c in whole})
+    tested = {c.video for c in parts["test"] if not c.is_duet}
+    if test_ratio and len(tested) < 2 <= len(parts["train"]):
+        notes.append(
+            f"{data}: {len(tested)} video(s) besides duets to test with, too few to mix: a label "
+            "has one from 4 videos on. Measure on val.csv, which chooses the best epoch, or get "
+            "more videos"
+        )
+    if not parts["train"]:
+        labels = ", ".join(sorted({c.label for c in clips})[:3])
+        notes.append(
+            f"{data}: nothing to train with; labels of two words ({labels}, ...) are taken for "
+            "duets, which only test. If each is one instrument, index with --duets train"
+        )
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    write_sections(out, known, INDEX_SECTIONS)
+    paths = {name: out / f"{name}.csv" for name in parts}
+    for name, path in paths.items():
+        write_index(path, parts[name])
+    return paths
+
+
+def _sections(clips: list[Clip], splits: AnyPath | None, by_layout: bool) -> dict[str, str]:
+    """`label/id` -> video of clips that are sections: by the list `splits` or their ids' layout."""
+    listed = {video.id: video.key for video in read_vggsound([splits])} if splits else {}
+    if by_layout:
+        listed = {c.id: match[1] for c in clips if (match := SECTION.fullmatch(c.id))} | listed
+    return {c.name: listed[c.id] for c in clips if c.id in listed}
+
+
+def _left_out(
+    found: list[Candidate], whole: list[Clip], clips: list[Clip], placed: set[Clip], min_frames: int
+) -> list[str]:
+    """What is in no index, by reason."""
+    enough = set(clips)
+    rest = [c for c in clips if c not in placed]
+    reasons = {
+        f"fewer than {min_frames} frames (--min-frames)": [c.name for c in whole if c not in enough],
+        "sound without frames": [c.name for c in found if c.sound and not c.n_frames],
+        "frames without sound": [c.name for c in found if not c.sound],
+        "duets (--duets drop)": [c.name for c in rest if c.is_duet],
+        "of a video that the list has in val or test, too": [c.name for c in rest if not c.is_duet],
+    }
+    return [f"{len(n)} clip(s) left out, {reason}: {_some(n)}" for reason, n in reasons.items() if n]
+
+
+def _like_sections(clips: list[Clip]) -> list[str]:
+    """Ids that look like sections of one video, though nothing says so."""
+    videos = Counter(m[1] for c in clips if not c.section_of and (m := SECTION.fullmatch(c.id)))
+    several = [video for video, count in videos.items() if count > 1]
+    if not several:
+        return []
+    return [
+        f"{sum(videos[v] for v in several)} clip(s) are named like VGGSound's sections "
+        f"(<YouTube id>_<start>) of {len(several)} video(s), {_some(several)}, and are taken for "
+        "videos of their own; if they are sections, index with --sections"
+    ]
+
+
+def _like_duets(clips: list[Clip], labels: set[str]) -> list[str]:
+    """Labels of two words that may be one instrument, since one of the words is no label."""
+    return [
+        f"{label!r} ({count} clip(s)) is taken for a duet, since it is two words; if it is one "
+        f"instrument, call it {label.replace(' ', '_')}, or index with --duets train"
+        for label, count in sorted(Counter(c.label for c in clips if c.is_duet).items())
+        if not labels.issuperset(label.split(" "))
+    ]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+
+
+def known_labels(data: AnyPath) -> set[str]:
+    """The labels of `preprocess`'s report: also those none of whose videos could be used."""
+    report = Path(data, "preprocess_report.csv")
+    if not report.is_file():
+        return set()
+    try:
+        return set(read_table(report).label) - {""}
+    except (OSError, ValueError, AttributeError):
+        return set()  # it only serves a hint
+
+
+def nothing_found(data: AnyPath, whole: list[Clip], min_frames: int) -> str:
+    """Why a data folder gives no clips: the message of an error."""
+    data = Path(data)
+    command = f"`python -m sop_core preprocess VIDEOS --out {data}`"
+    if not data.is_dir():
+        return f"{data}: no such folder; {command} makes one"
+    if whole:
+        n = len(whole)
+        most = max(c.n_frames for c in whole)
+        return f"{data}: none of its {n} clips has {min_frames} frames (at most {most}); ask for fewer"
+    sounds = sum(p.suffix in SOUNDS for p in data.glob("audio/*/*"))
+    frames = sum(p.suffix == ".mp4" and p.is_dir() for p in data.glob("frames/*/*"))
+    return (
+        f"{data}: no clips: {sounds} sounds in audio/<label>/ and {frames} folders in "
+        f"frames/<label>/, none of them a pair <id>.mp3 and <id>.mp4/*.jpg; run {command} first"
+    )

@@ -1,0 +1,249 @@
+"""Duets: videos of two instruments or more, whose stems and boxes are known.
+
+They measure separation by boxes, localization, and false claims. The truth of a clip is a file
+`<id>.json`: `frame_size`, and `sources` with `label`, `box_xyxy` in pixels, and `stem`, the name
+of a sound file beside it.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .. import metrics
+from ..config import AnyPath
+from ..data.clips import Clip
+from ..errors import SopError
+from ..listening.clusters import SILENT_SHARE
+from ..listening.regions import Cell, Region
+from ..listening.scene import Scene
+from ..media.sound import read_sound, sound_length
+from ..model.model import SoundOfPixels
+from ..training.windows import same_rate
+from .journal import Journal
+from .methods import oracles, score
+
+# A map says "here" where a pixel claims this share of an instrument's energy. It is the same for
+# all pictures and sounds.
+CLAIM = 0.5
+
+
+class Stem(NamedTuple):
+    """One instrument of a duet."""
+
+    label: str
+    box: metrics.Box
+    path: Path  # of its own sound
+
+
+class Duets(NamedTuple):
+    """What `score_duets` measured.
+
+    scores: as `score_pairs` gives them. `model`: the sound of an instrument's box. `exchanged`: the
+    sound of another instrument's box. `tracks`, `whole`: as in `Scene.tracks`; what several boxes
+    claim is divided among them, or everything is.
+
+    placed: one row for each instrument that sounds. Its columns:
+        clip, label
+        own, other      correlation of its box's sound with its stem, and with the nearest other one
+        right, chance   whether own is the greater; how likely this is by chance
+        sdr             in dB, of its box's sound
+        pointed, ciou   of the energy map of its stem; see `metrics`
+        area            of its box, as a share of the picture
+        cells           how many cells lie in its box and in no other
+        sounding        how many of these have a sound of their own in the duet
+        cells_right     how many of these sound more like its stem than like any other one
+
+    claimed: one row for each instrument and each sound that its picture was given in place of the
+    duet: clip, label, sound, and the peak and the mean of the energy map.
+    """
+
+    scores: pd.DataFrame
+    placed: pd.DataFrame
+    claimed: pd.DataFrame
+
+
+def read_truth(folder: AnyPath, id: str) -> list[Stem] | None:
+    """The stems of clip `id`, from `folder/<id>.json`.
+
+    Returns None where there is no such file, or where it is a solo's.
+    Raises SopError where the file is broken.
+    """
+    path = Path(folder, f"{id}.json")
+    if not path.is_file():
+        return None
+    try:
+        truth = json.loads(path.read_text())
+        if len(truth["sources"]) == 1:
+            return None
+        w, h = map(float, truth["frame_size"])
+        stems = []
+        for s in truth["sources"]:
+            x0, y0, x1, y1 = map(float, s["box_xyxy"])
+            if not (x0 < x1 and y0 < y1 and x1 > 0 and y1 > 0 and 0 < w > x0 and 0 < h > y0):
+                raise ValueError(f"a box {s['box_xyxy']} in a picture of {w:g} x {h:g}")
+            box = (x0 / w, y0 / h, x1 / w, y1 / h)
+            name = Path(s["stem"]).name  # a file may not lead out of its folder
+            stems.append(Stem(str(s["label"]), box, path.with_name(name)))
+        if len(stems) < 2:
+            raise ValueError(f"{len(stems)} source(s)")
+        return stems
+    except (ValueError, KeyError, TypeError) as e:
+        raise SopError(
+            f"{path}: expected frame_size and two sources or more with label, box_xyxy within the "
+            f"picture, and stem ({e!r})"
+        ) from None
+
+
+def with_truth(clips: list[Clip], truth: AnyPath | None) -> list[tuple[Clip, list[Stem]]]:
+    """The clips that have a truth, each with its stems."""
+    return [(clip, stems) for clip in clips if (stems := read_truth(truth, clip.id))]
+
+
+Heard = dict[str, tuple[np.ndarray, metrics.Box]]
+
+
+def heard(model: SoundOfPixels, clip: Clip, truth: AnyPath) -> tuple[Scene, Heard]:
+    """A duet as a scene, and the stem (L,) and the box of each instrument.
+
+    Instruments go by their label. Where two share one, a number is added.
+    """
+    scene = Scene.from_clip(model, clip)
+    stems = read_truth(truth, clip.id)
+    names = [s.label for s in stems]
+    if len(set(names)) < len(names):
+        names = [f"{name} {n}" for n, name in enumerate(names, 1)]
+    sounds = [(read_sound(s.path, rate=scene.rate), s.box) for s in stems]
+    return scene, dict(zip(names, sounds, strict=True))
+
+
+def score_duets(
+    model: SoundOfPixels,
+    clips: list[Clip],
+    truth: AnyPath,
+    journal: Journal | None = None,
+) -> Duets:
+    """Measure duets against their stems and boxes. Shows a progress bar.
+
+    The estimate of an instrument is the sound of its box. For localization the scene is given the
+    instrument's own stem in place of the duet. For false claims it is given sounds that are not in
+    the picture, as loud as the stem: noise, and an instrument of the next duet that has another
+    one. It is also given silence (noise at -80 dB). That is so soft that even a picture that
+    claims all of it claims next to nothing.
+
+    Returns a `Duets`. Raises SopError where no clip has a truth, where the sound of a clip is at
+    another rate, and where all stems are silent.
+    """
+    known = with_truth(clips, truth)
+    for clip, _ in known:
+        same_rate(clip.name, sound_length(clip.sound)[1], model.config)
+    if not known:
+        hint = f"for any of the {len(clips)} clips, e.g. {clips[0].id}.json"
+        raise SopError(f"{truth}: no <id>.json there {hint}")
+
+    def measure(i: int) -> dict:
+        clip, stems = known[i]
+        scene = Scene.from_clip(model, clip)
+        sounds = [read_sound(s.path, rate=scene.rate) for s in stems]
+        length = min(len(scene.mixture), *map(len, sounds))
+        sounds = np.stack([sound[:length] for sound in sounds])  # (N, L)
+
+        # Separation: one region for each instrument, the cells in its box.
+        regions = [scene.cells_in(s.box) for s in stems]
+        estimates = {k: x[:, :length] for k, x in _estimates(scene, regions).items()}
+        true = torch.from_numpy(sounds).to(scene.device)
+        by_method = {k: torch.from_numpy(x).to(true) for k, x in estimates.items()}
+        names = [(clip.name, clip.video, s.label) for s in stems]
+        rows = score(i, names, true, by_method | oracles(model, true))
+
+        # Localization and claims: each instrument that sounds.
+        placed, claimed = [], []
+        for n in np.flatnonzero(~metrics.silent(sounds)):
+            who = {"clip": clip.name, "label": stems[n].label}
+            given = _sounds(known, i, n, sounds, scene.rate)
+            maps = {kind: _claim(scene, sound, sounds[n]) for kind, sound in given}
+            for kind, energy in maps.items():
+                claim = {"sound": kind, "peak": float(energy.max()), "mean": float(energy.mean())}
+                claimed.append(who | claim)
+            alone = [c for c in regions[n] if sum(c in region for region in regions) == 1]
+            place = _place(n, estimates["model"][n], sounds) | _find(maps["own"], stems[n].box)
+            place |= _count(scene, n, alone, sounds)
+            placed.append(who | place | {"sdr": rows[n]["sdr"]})
+        return {"scores": rows, "placed": placed, "claimed": claimed}
+
+    measured = (journal or Journal()).each("duets", len(known), measure, "clip")
+    if not any(one["placed"] for one in measured):
+        raise SopError(f"{truth}: not one of the stems of the {len(known)} duets is to be heard")
+    return Duets(*(pd.DataFrame([r for one in measured for r in one[k]]) for k in Duets._fields))
+
+
+def _estimates(scene: Scene, regions: list[Region]) -> dict[str, np.ndarray]:
+    """The sound of each region, by method. Shape: {method: (N, L)}"""
+    own = scene.sounds(regions)
+    estimates = {
+        "model": own,
+        "exchanged": np.roll(own, 1, 0),
+        "tracks": scene.tracks(regions)[:-1],  # without the rest
+    }
+    if scene.config.has_odds:
+        estimates["whole"] = scene.tracks(regions, partition=True)[:-1]
+    return estimates | {"mixture": np.tile(scene.mixture, (len(own), 1))}
+
+
+def _place(n: int, estimate: np.ndarray, stems: np.ndarray) -> dict:
+    """Whether an estimate of instrument n is more like its stem than others. Shape: (L,), (N, L)"""
+    to = [metrics.correlation(estimate, stem) for stem in stems]
+    other = max(c for m, c in enumerate(to) if m != n)
+    return {"own": to[n], "other": other, "right": bool(to[n] > other), "chance": 1 / len(to)}
+
+
+def _count(scene: Scene, n: int, cells: list[Cell], stems: np.ndarray) -> dict:
+    """How many of instrument n's cells sound by themselves, and like its stem. Shape: (N, L)"""
+    energy = scene.energy()
+    loud = [[cell] for cell in cells if energy[cell] >= SILENT_SHARE]
+    sounds = scene.sounds(loud)[:, : stems.shape[1]] if loud else []
+    right = sum(_place(n, sound, stems)["right"] for sound in sounds)
+    return {"cells": len(cells), "sounding": len(loud), "cells_right": right}
+
+
+def _find(energy: np.ndarray, box: metrics.Box) -> dict:
+    """Whether an energy map finds a box. Shape: (H, W)"""
+    x0, y0, x1, y1 = np.clip(box, 0, 1)
+    return {
+        "pointed": metrics.pointed(energy, box),
+        "ciou": metrics.ciou(energy, box),
+        "area": float((x1 - x0) * (y1 - y0)),
+    }
+
+
+def _sounds(
+    known: list[tuple[Clip, list[Stem]]], i: int, n: int, stems: np.ndarray, rate: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """What the picture of duet i is given in place of the duet: kind and sound. Shape: (N, L), (L,)
+
+    The first is the stem of instrument n. The others are sounds that it should not claim.
+    """
+    own, rng = stems[n], np.random.default_rng([i, n])
+    yield "own", own
+    labels = {s.label for s in known[i][1]}
+    others = (s for _, ss in known[i + 1 :] + known[:i] for s in ss if s.label not in labels)
+    if absent := next(others, None):
+        sound = np.resize(read_sound(absent.path, rate=rate), own.shape)
+        if not metrics.silent(sound):
+            yield "absent", sound * (metrics.rms(own) / metrics.rms(sound))
+    noise = rng.standard_normal(own.shape)
+    yield "noise", noise * metrics.rms(own)
+    yield "silence", noise * metrics.SILENT_RMS
+
+
+def _claim(scene: Scene, sound: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The energy of a sound that each cell claims, as a share of the energy of `own`.
+
+    Shape: (L,), (L,) -> (H, W)
+    """
+    sound = np.float32(sound)
+    return scene.hearing(sound).energy() * (metrics.rms(sound) / metrics.rms(own)) ** 2

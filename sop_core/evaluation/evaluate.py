@@ -1,0 +1,223 @@
+"""A whole evaluation: a checkpoint and its baselines, on a manifest of mixtures and on duets.
+
+`evaluate` returns what `metrics.json` holds:
+    protocol     what must be the same for two numbers to be comparable
+    rows         a row a method, see `tables.table`; of mixtures of `protocol["sources"]` sources
+    per_label, by_labels, confusion    of the same mixtures
+    by_sources   the table of each number of sources
+    excluded     mixtures in which a source is silent, so that no score is defined
+    compared     other checkpoints on the same manifest, and how much better each of them is
+    duets, localization, claims        where there are duets
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from accelerate import Accelerator
+
+from .. import __version__
+from ..config import AnyPath
+from ..data.clips import Clip
+from ..errors import SopError
+from ..media.atomic import atomic_path, sha256
+from ..media.csvs import write_table
+from ..model.model import SoundOfPixels
+from ..training import checkpoint
+from ..training.pairs import pairs_hash, repeats
+from ..training.windows import Mixture
+from . import tables
+from .duets import CLAIM, Stem, score_duets, with_truth
+from .journal import Journal
+from .methods import score_pairs
+
+Leaks = list[tuple[str, str]]  # where (`row 3`, `duet 1`, from 1), and the name of the clip
+
+
+def evaluate(
+    model: SoundOfPixels,
+    folder: AnyPath,
+    pairs: list[Mixture],
+    duets: list[Clip] = (),
+    truth: AnyPath | None = None,
+    baselines: Iterable[str] = (),
+    others: Iterable[AnyPath] = (),
+    allow_leaks: bool = False,
+    notes: AnyPath | None = None,
+    engine: Accelerator | None = None,
+) -> tuple[dict, pd.DataFrame]:
+    """Measure a model, and check that the numbers may be compared with others.
+
+    Args:
+        folder: where the model's weights are.
+        pairs: the mixtures of the manifest.
+        duets, truth: as for `score_duets`, where there are any.
+        baselines: as for `score_pairs`.
+        others: folders of checkpoints to compare with.
+        allow_leaks: go on where a checkpoint was trained on a video that is measured.
+        notes: a folder for what is measured so far. A killed evaluation goes on from it. Remove it
+            when the results are written.
+        engine: the processes that share the work.
+
+    Returns what `metrics.json` holds, and the scores behind its rows (see `tables`).
+    Raises SopError where a checkpoint was trained on a video that is measured (unless
+    `allow_leaks`; then the results say so), and where two models have different windows.
+    """
+    config = model.config
+    device = next(model.parameters()).device
+    counts = {len(pair) for pair in pairs}
+    sources = config.sources if config.sources in counts else min(counts)
+    known = with_truth(duets, truth)
+    boxes = [(clip.name, [(s.label, s.box) for s in stems]) for clip, stems in known]
+    films = [clip for clip, _ in known]
+    filmed = {"n_duets": len(known), "duets": _hash(boxes) if known else None}
+
+    # The checks, and the protocol of each model.
+    rivals = [(other, checkpoint.load_model(other, str(device))) for other in others]
+    protocols = []
+    for place, one in [(folder, model), *rivals]:
+        splits = checkpoint.read_clips(place) or {}
+        leaked, chose = (_overlap(splits.get(k), pairs, films) for k in ("train", "val"))
+        if leaked and not allow_leaks:
+            _refuse(place, leaked, len(pairs) + len(known))
+        if (one.config.rate, one.config.samples) != (config.rate, config.samples):
+            raise SopError(
+                f"{place}: windows of {one.config.seconds:.2f} s at {one.config.rate} Hz, "
+                f"{folder}: {config.seconds:.2f} s at {config.rate} Hz; only models of the same "
+                "windows can be compared on a manifest"
+            )
+        protocols.append(protocol(one, place, pairs, sources, leaked, chose) | filmed)
+
+    # The measurement. Notes of other models, other files or another device don't count.
+    setting = [device.type, _states(pairs, known)]
+
+    def journal(model: SoundOfPixels, protocol: dict, baselines: Iterable[str] = ()) -> Journal:
+        key = _hash([protocol, model.config.to_json(), sorted(baselines), setting])
+        return Journal(notes, key, engine)
+
+    mine = journal(model, protocols[0], baselines)
+    scores = score_pairs(model, pairs, baselines, mine)
+    lead = scores[scores.sources == sources]
+    results = {
+        "protocol": protocols[0],
+        "rows": tables.table(lead),
+        "per_label": tables.per_label(lead),
+        "by_labels": tables.grouped(lead, "labels"),
+        "confusion": tables.confusion(lead),
+        "by_sources": tables.grouped(scores, "sources"),
+        "excluded": tables.excluded(scores),
+        "compared": [],
+    }
+    for (place, rival), theirs in zip(rivals, protocols[1:], strict=True):
+        other = score_pairs(rival, pairs, (), journal(rival, theirs))
+        other = other[other.sources == sources]
+        results["compared"].append(
+            {
+                "folder": str(place),
+                "protocol": theirs,
+                "rows": tables.table(other),
+                "difference": tables.difference(lead, other),
+            }
+        )
+    if duets:
+        scored = score_duets(model, duets, truth, mine)
+        results["duets"] = tables.table(scored.scores)
+        results["localization"] = tables.localization(scored.placed)
+        results["claims"] = {"threshold": CLAIM, "rows": tables.claims(scored.claimed, CLAIM)}
+    return results, scores
+
+
+def _hash(what: object) -> str:
+    """Ten letters that stand for anything that can be printed."""
+    return hashlib.sha256(repr(what).encode(errors="surrogateescape")).hexdigest()[:10]
+
+
+def _states(
+    pairs: list[Mixture],
+    known: list[tuple[Clip, list[Stem]]],
+) -> list[tuple[str, int, int]]:
+    """Path, size and time of each sound that is measured: this changes when a file does."""
+    files = {part.clip.sound for pair in pairs for part in pair} | {clip.sound for clip, _ in known}
+    files |= {s.path for _, stems in known for s in stems}
+    stats = [(str(path), path.stat()) for path in sorted(files) if path.is_file()]
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+
+
+def protocol(
+    model: SoundOfPixels,
+    folder: AnyPath,
+    pairs: list[Mixture],
+    sources: int,
+    leaked: Leaks | None,
+    chose: Leaks | None,
+) -> dict:
+    """What must be said beside a number, so that another one can be compared with it.
+
+    Args:
+        folder: of the model.
+        sources: the numbers of pairs are those of mixtures of so many sources.
+        leaked, chose: what `leaks` says of the videos that the run trained on, and of those that
+            chose its best epoch.
+    """
+    config = model.config
+    mixtures = [pair for pair in pairs if len(pair) == sources]
+    return {
+        "profile": config.profile,
+        "manifest": pairs_hash(pairs),
+        "n_pairs": len(mixtures),
+        "n_same_label": sum(len({p.clip.label for p in pair}) < len(pair) for pair in mixtures),
+        "n_same_video": sum(map(repeats, mixtures)),
+        "sources": sources,
+        "seconds": round(config.seconds, 4),
+        "mask": config.mask,
+        "share": config.share,
+        "metric": "BSS Eval v3, 512 taps, no permutation, mean over sources",
+        "leaked": None if leaked is None else len({where for where, _ in leaked}),
+        "epoch_chosen_on": None if chose is None else "these videos" if chose else "others",
+        "checkpoint": sha256(Path(folder, "model.safetensors"))[:10],
+        "versions": {"sop_core": __version__, "torch": torch.__version__.split("+")[0]},
+    }
+
+
+def leaks(folder: AnyPath, pairs: list[Mixture], duets: list[Clip] = ()) -> Leaks | None:
+    """What is measured although the run in `folder` was trained on a video of it.
+
+    None where the folder doesn't say what the run was trained on.
+    """
+    splits = checkpoint.read_clips(folder) or {}
+    return _overlap(splits.get("train"), pairs, duets)
+
+
+def _overlap(rows: list | None, pairs: list[Mixture], duets: list[Clip]) -> Leaks | None:
+    """`leaks`, of the rows (name, video) of any split of a run."""
+    if rows is None:
+        return None
+    videos = {video for _, video in rows}
+    measured = [(f"row {n}", part.clip) for n, pair in enumerate(pairs, 1) for part in pair]
+    measured += [(f"duet {n}", clip) for n, clip in enumerate(duets, 1)]
+    return [(where, clip.name) for where, clip in measured if clip.video in videos]
+
+
+def _refuse(folder: AnyPath, leaked: Leaks, count: int) -> None:
+    rows = ", ".join(f"{where} ({name})" for where, name in leaked[:5])
+    more = " ..." if len(leaked) > 5 else ""
+    raise SopError(
+        f"{len({where for where, _ in leaked})} of {count} mixtures hold videos that {folder} was "
+        f"trained on: {rows}{more}; evaluate others, or go on with --allow-leaks, which the result "
+        "will say"
+    )
+
+
+def write_metrics(path: AnyPath, results: dict) -> None:
+    """Write `metrics.json`, whole or not at all."""
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(results, indent=1))
+
+
+def write_scores(path: AnyPath, scores: pd.DataFrame) -> None:
+    """Write the scores of each pair, source and method as csv, whole or not at all."""
+    with atomic_path(path) as part:
+        write_table(part, scores.round(4))

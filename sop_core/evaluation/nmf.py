@@ -1,0 +1,55 @@
+"""Separation without pictures or training: NMF, the first baseline of the paper."""
+
+import numpy as np
+from torch import Tensor
+
+from ..config import Config
+from ..errors import SopError
+from ..model.spectrogram import istft, magnitude, stft
+
+COMPONENTS = 25  # of the factorization, for each source
+MFCCS = 13  # that describe the timbre of a component
+
+
+def nmf(mixture: Tensor, count: int, config: Config, seed: int = 0) -> Tensor:
+    """Separate a mixture into `count` sounds, in no particular order.
+
+    The magnitudes are factorized into components (non-negative, Kullback-Leibler). k-means
+    clusters the components by the MFCCs of their spectra. Each cluster's share of the
+    factorization is a ratio mask. Shape: (L,) -> (N, L)
+    Raises SopError where librosa and scikit-learn are not installed.
+    Source: Zhao et al. 2018, section 5.1; Virtanen 2007; Spiertz & Gnann 2009 for the clustering.
+    """
+    try:
+        import librosa
+        from sklearn.cluster import KMeans
+        from sklearn.decomposition import NMF
+        from threadpoolctl import threadpool_limits
+    except ImportError as e:
+        hint = "pip install 'sop-core[baselines]'"
+        raise SopError(f"the baseline nmf needs {e.name}: {hint}") from None
+    spec = stft(mixture, config.n_fft, config.hop)
+    mags = magnitude(spec).cpu().numpy().astype(np.float64)  # (F_linear, T)
+    if not mags.any():
+        return mixture.expand(count, -1) / count
+    # More threads go on spinning after their work, and make torch many times slower.
+    with threadpool_limits(1):
+        factors = NMF(
+            min(COMPONENTS * count, *mags.shape),
+            init="nndsvda",
+            solver="mu",
+            beta_loss="kullback-leibler",
+            max_iter=200,
+            tol=1e-3,
+            random_state=seed,
+        )
+        spectra = factors.fit_transform(mags / max(mags.max(), 1e-8))  # (F_linear, components)
+        bank = librosa.filters.mel(sr=config.rate, n_fft=config.n_fft, n_mels=40)
+        power = bank @ (spectra / (spectra.sum(0) + 1e-12)) ** 2  # (mels, components)
+        timbre = librosa.feature.mfcc(S=librosa.power_to_db(power), n_mfcc=MFCCS)
+        timbre = timbre[1:]  # the first is loudness
+        group = KMeans(count, n_init=10, random_state=seed).fit_predict(timbre.T)
+    groups = [group == n for n in range(count)]
+    parts = np.stack([spectra[:, mine] @ factors.components_[mine] for mine in groups])
+    shares = spec.real.new_tensor(parts / (parts.sum(0) + 1e-12))
+    return istft(shares * spec, config.hop, mixture.shape[-1])

@@ -1,0 +1,346 @@
+"""A `Scene`: a video, of any length, in which every cell of the picture can be heard.
+
+The nets run once (`features`). Then the sound of a region costs an inner product of its visual
+feature with the sound's feature maps, a mask and an inverse STFT (`regions`). All of this goes
+window by window, so that memory doesn't grow with the video.
+"""
+
+from collections.abc import Iterator
+from copy import copy
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import AnyPath
+from ..data.clips import Clip
+from ..errors import SopError
+from ..media.sound import read_sound
+from ..media.stream import frames_within, stream_sound
+from ..model.model import SoundOfPixels
+from ..model.spectrogram import Inverse
+from ..training.windows import same_fps
+from . import clusters, features
+from .features import Channels
+from .film import Film, Frames, Stills, VideoFilm
+from .fullband import FullBandAudio, extended
+from .regions import BLOCK, Cell, Mode, Region, cells_in, joined, soft_masks, take
+
+DYNAMIC_RANGE = 40  # dB below the loudest moment at which `energies` shows nothing any more
+MASK_FRAMES = 2**12  # regions times STFT frames of one step of the inverse STFT, about
+
+
+class Scene:
+    """A picture that sounds.
+
+    Attributes:
+        mixture: its sound, float32 (L,), at `rate` samples a second
+        grid: (H, W); cell (r, c) covers rows r h/H to (r+1) h/H and columns c w/W to (c+1) w/W
+        fps: pictures a second of `pictures`
+        pixels: the visual feature of each cell in each window (W, H, W, K)
+        channels: the feature maps of the sound
+        start: s, where a `part` begins in the whole video; 0 otherwise
+        first, last: the STFT frames of the whole video that this scene covers
+    """
+
+    def __init__(
+        self,
+        model: SoundOfPixels,
+        film: Film | np.ndarray,
+        sound: np.ndarray,
+        pixels: Tensor | None = None,
+        stored: np.ndarray | None = None,
+    ):
+        """Run the nets on pictures and sound.
+
+        Args:
+            film: the pictures' source, or uint8 (V, h, w, 3) at the config's fps
+            sound: float32 (L,) at the config's rate
+            pixels, stored: visual features and feature maps, if they were kept (`features.load`)
+
+        Raises SopError if there is no picture or no sound.
+        """
+        if isinstance(film, np.ndarray):
+            if not len(film) or not len(sound):
+                there = f"{len(film)} frames and {len(sound)} samples"
+                raise SopError(f"a scene needs picture and sound, found {there}")
+            film = Stills(film, model.config.fps)
+        self.model, self.config, self.film = model, model.config, film
+        self.rate, self.grid, self.fps = model.config.rate, model.config.grid, film.fps
+        channels = Channels(model, sound, stored)
+        self._listen_to(channels, 0, channels.length)
+        if pixels is None:
+            pixels = features.look(model, film, channels.windows, self.seconds)
+        self.pixels = pixels.to(self.device)
+
+    @classmethod
+    def from_video(cls, model: SoundOfPixels, path: AnyPath, cache: bool = False) -> "Scene":
+        """A whole video file, of any length; shows progress bars if it is long.
+
+        A video that is shorter than the model's window is seen with silence after it.
+
+        Args: `cache`: keep features in a folder beside the video, `NAME.sop`, and read them there
+            the next time. Feature maps are kept as float16.
+
+        Raises SopError if the file can't be read, or has no picture or no sound.
+        """
+        film = VideoFilm(path, model.config)
+        key = features.key(model, path) if cache and Path(path).is_file() else ""
+        if key and (kept := features.load(path, key)):
+            return cls(model, film, *kept)
+        scene = cls(model, film, np.concatenate(list(stream_sound(path, model.config.rate))))
+        if key:
+            features.save(path, key, scene.mixture, scene.pixels, scene.channels)
+            return cls.from_video(model, path, cache)  # from float16, as it will be the next time
+        return scene
+
+    @classmethod
+    def from_clip(cls, model: SoundOfPixels, clip: Clip) -> "Scene":
+        """A whole preprocessed clip. Raises SopError if its fps is not the model's."""
+        same_fps([clip], model.config)
+        return cls(model, Frames(clip, model.config.fps), read_sound(clip.sound))
+
+    def hearing(self, sound: np.ndarray) -> "Scene":
+        """The same pictures with another sound, cut or zero-padded to this one's length.
+
+        Shape: (L,)
+        """
+        samples = np.zeros_like(self.channels.samples)
+        sound = np.float32(sound[: len(self.mixture)])
+        samples[self.first * self.config.hop :][: len(sound)] = sound
+        return self._copy(Channels(self.model, samples), self.first, self.last)
+
+    def part(self, start: float, end: float) -> "Scene":
+        """A stretch of the scene in seconds, rounded to STFT frames. It sounds as in the whole.
+
+        Raises SopError if nothing of the scene lies between `start` and `end`.
+        """
+        hop = self.config.hop
+        frames = np.rint(np.clip([start, end], 0, self.seconds + 1) * self.rate / hop)
+        first, last = (int(t) for t in (self.first + frames).clip(self.first, self.last))
+        if not first * hop < min(last * hop, len(self.channels.samples)):
+            stretch = f"a stretch of the scene's {self.seconds:.1f} s"
+            raise SopError(f"part {start} to {end} s: expected {stretch}")
+        return self._copy(self.channels.copy(), first, last)
+
+    def _copy(self, channels: Channels, first: int, last: int) -> "Scene":
+        other = copy(self)
+        for name in ("powers", "frame"):  # what was computed for this scene
+            other.__dict__.pop(name, None)
+        other._listen_to(channels, first, last)
+        return other
+
+    def _listen_to(self, channels: Channels, first: int, last: int) -> None:
+        hop = self.config.hop
+        self.channels, self.device = channels, channels.device
+        self.first, self.last = first, last
+        self.mixture = channels.samples[first * hop : last * hop]
+        self.start = first * hop / self.rate
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return len(self.mixture) / self.rate
+
+    # ---- pictures
+
+    def instants(self) -> np.ndarray:
+        """When each of `pictures` is shown: the middle of its time, in seconds. Shape: (V,)"""
+        return (np.arange(max(1, frames_within(self.seconds, self.fps))) + 0.5) / self.fps
+
+    def pictures(self) -> np.ndarray:
+        """The pictures at `fps`. The last one stays if the sound is longer.
+
+        Shape: uint8 (V, h, w, 3)
+        """
+        shown = self.film.between(self.start, self.start + self.seconds)
+        return shown[np.arange(len(self.instants())).clip(max=len(shown) - 1)]
+
+    @cached_property
+    def frame(self) -> np.ndarray:
+        """The picture in the middle. Shape: uint8 (h, w, 3)"""
+        middle = self.start + self.seconds / 2
+        return self.film.between(middle - 0.5 / self.fps, middle + 0.5 / self.fps)[-1]
+
+    def cells_in(self, box: tuple[float, float, float, float]) -> list[Cell]:
+        """See `regions.cells_in`."""
+        return cells_in(box, self.grid)
+
+    # ---- sounds
+
+    def masks(self, regions: list[Region]) -> Tensor:
+        """The soft mask of each region, 0 to 1, for the whole scene. Shape: -> (P, F, T)
+
+        Raises SopError for an empty region or a cell off the grid.
+        """
+        return torch.cat([masks for _, masks in soft_masks(self, regions)], 1).mT
+
+    def sound(self, cells: Cell | Region) -> np.ndarray:
+        """The sound of one cell or region. Shape: float32 (L,)
+
+        Raises SopError for an empty region or a cell off the grid.
+        """
+        return self.sounds([[cells] if isinstance(cells, tuple) else cells])[0]
+
+    def sounds(self, regions: list[Region], mode: Mode = "alone") -> np.ndarray:
+        """The sound of each region; in other modes than `alone` the rest of the mixture is last.
+
+        Shape: float32 (P, L) or (P + 1, L). Raises SopError as `tracks` does.
+        """
+        found = np.zeros((len(regions) + (mode != "alone"), len(self.mixture)), np.float32)
+        size = BLOCK if mode == "alone" else len(regions)
+        for p in range(0, len(regions), size):
+            for at, rows, sounds in self._stretches(regions[p : p + size], mode):
+                found[p + rows, at : at + sounds.shape[1]] = sounds
+        return found
+
+    def tracks(self, regions: list[Region], partition: bool = False) -> np.ndarray:
+        """The sound of each region and, last, the rest: they add up to the mixture.
+
+        A bin that several regions take is divided among them.
+
+        Args: `partition`: divide every time-frequency bin completely among the regions, as among
+            the sources of a mixture in an evaluation. Nothing is left for the rest, except in
+            windows in which no region has a cell. What the picture doesn't show is then in the
+            track of a region.
+
+        Shape: float32 (P + 1, L)
+        Raises SopError for an empty region or a cell off the grid, and for `partition` if the
+        model's masks have no odds.
+        """
+        if not regions:
+            return self.mixture[None]
+        return self.sounds(regions, "partition" if partition else "shared")
+
+    def pieces(
+        self, regions: list[Region], mode: Mode = "alone", audio: FullBandAudio | None = None
+    ) -> Iterator[np.ndarray]:
+        """What `sounds` gives, piece after piece: float32 (P, l) or (P + 1, l).
+
+        Args: `audio`: the video's own sound. The masks are then applied to it, at its rate.
+        """
+        for _, rows, sounds in self._stretches(regions, mode, audio):
+            piece = np.zeros((len(regions) + (mode != "alone"), sounds.shape[1]), np.float32)
+            piece[rows] = sounds
+            yield piece
+
+    @torch.inference_mode()
+    def _stretches(
+        self, regions: list[Region], mode: Mode, audio: FullBandAudio | None = None
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Sounds for one stretch of time after the other: its first sample, rows, and sounds.
+
+        Rows are numbers of regions that aren't silent, and of the rest. Shape: -> (A,), (A, l)
+        """
+        audio = audio or self.channels
+        begin = self.first * audio.hop
+        end = begin + len(self.mixture) * audio.times
+        clips = mode == "alone" and self.config.clips == "published"  # tracks must add up
+        for at, rows, sounds in self._inverted(regions, mode, audio):
+            if mode != "alone":
+                rest = audio.sound(at, at + sounds.shape[1]).to(sounds) - sounds.sum(0)
+                rows = torch.cat([rows, rows.new_tensor([len(regions)])])
+                sounds = torch.cat([sounds, rest[None]])
+            sounds = sounds[:, max(0, begin - at) : max(0, end - at)]
+            sounds = sounds.clamp(-1, 1) if clips else sounds
+            yield max(0, at - begin), rows.cpu().numpy(), sounds.cpu().numpy()
+
+    def _inverted(
+        self, regions: list[Region], mode: Mode, audio: FullBandAudio | Channels
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Masks times the STFT, inverted; some samples before and after the scene come with it.
+
+        Yields: first sample (of the whole video), int (A,), (A, l)
+        """
+        n_fft, hop = audio.n_fft, audio.hop
+        inverse = Inverse(n_fft, hop, self.device)
+        margin = -(-n_fft // 2 // hop)  # STFT frames
+        stretches = soft_masks(self, regions, mode, margin)
+        for first, masks in joined(stretches, MASK_FRAMES // audio.times):
+            last = first + masks.shape[1]
+            region, frame, weights = take(self.model, masks, mode)  # (n,), (n,), (n, F_linear)
+            spec = audio.spec(first, last)  # (T, F_linear)
+            if audio is not self.channels:
+                heard = self.channels.spec(first, last)
+                weights = extended(weights, heard[frame], spec.shape[-1])
+            taken = spec.index_select(0, frame).mul_(weights)
+            yield first * hop - n_fft // 2, *inverse.push(masks.shape[:2], region, frame, taken)
+        yield last * hop - n_fft // 2, *inverse.rest()
+
+    @torch.inference_mode()
+    def spectrogram(self, sound: np.ndarray) -> np.ndarray:
+        """Log-frequency magnitudes of a sound, as the nets see it.
+
+        Shape: (..., L) -> (..., F, T)
+        """
+        spec = self.model.stft(torch.from_numpy(sound).to(self.device))
+        return self.model.magnitudes(spec).cpu().numpy()
+
+    # ---- energy
+
+    @cached_property
+    def powers(self) -> np.ndarray:
+        """`powers_of` every cell, row by row. Shape: float32 (H W + 1, T)"""
+        rows, columns = self.grid
+        return self.powers_of([[(r, c)] for r in range(rows) for c in range(columns)])
+
+    @torch.inference_mode()
+    def powers_of(self, regions: list[Region]) -> np.ndarray:
+        """The energy of each region's own sound in each STFT frame; the mixture's is last.
+
+        Shape: float32 (P + 1, T)
+        """
+        found = []
+        for first, masks in soft_masks(self, regions):
+            spec = self.channels.spec(first, first + masks.shape[1])
+            power = spec.abs().square()  # (T, F_linear)
+            energy = masks.new_zeros(len(masks) + 1, masks.shape[1])
+            energy[-1] = power.sum(-1)
+            for p in range(0, len(masks), BLOCK):
+                region, frame, weights = take(self.model, masks[p : p + BLOCK], "alone")
+                energy[p + region, frame] = (weights.square() * power[frame]).sum(-1)
+            found.append(energy.cpu().numpy())
+        return np.concatenate(found, 1)
+
+    def energy(self) -> np.ndarray:
+        """The energy of each cell's own sound as a share of the mixture's, 0 to 1. Shape: (H, W)
+
+        It is an absolute scale: two scenes can be compared.
+        """
+        total = self.powers.sum(1, dtype=np.float64)
+        return np.float32(total[:-1] / max(total[-1], 1e-12)).reshape(self.grid)
+
+    def energies(self, smooth: float = 0.125) -> np.ndarray:
+        """`energy` while each of `pictures` is on the screen, dimmed where the sound is soft.
+
+        It is the share of the moment's energy, over `smooth` seconds, times the moment's level:
+        1 at the loudest moment, falling linearly in dB to 0 at `DYNAMIC_RANGE` below it.
+        Shape: (V, H, W)
+        """
+        per_second, count = self.rate / self.config.hop, self.powers.shape[1]
+        # The STFT frames of each moment, at least one.
+        edges = self.instants() + np.array([[-smooth], [smooth]]) / 2
+        first, last = np.round(edges * per_second).astype(int)
+        first = first.clip(0, count - 1)
+        last = np.maximum(first + 1, last).clip(max=count)
+        total = np.cumsum(np.pad(self.powers, ((0, 0), (1, 0))), 1, dtype=np.float64)
+        moment = total[:, last] - total[:, first]  # (H W + 1, V)
+        # Shares, dimmed.
+        mixture = moment[-1]
+        level = 10 * np.log10(np.maximum(mixture / max(mixture.max(), 1e-12), 1e-12))  # dB
+        brightness = np.clip(1 + level / DYNAMIC_RANGE, 0, 1)
+        shares = moment[:-1] / np.maximum(mixture, 1e-12) * brightness
+        return np.float32(shares.clip(0, 1)).T.reshape(-1, *self.grid)
+
+    def clusters(self, count: int | None = None) -> clusters.Clusters:
+        """Groups of cells that sound alike, the loudest first.
+
+        A cell whose own sound has less than `clusters.SILENT_SHARE` of a window's energy is silent
+        there, and belongs to no cluster.
+
+        Args: `count`: how many to find (None: as many as differ, `clusters.MOST` at most).
+        Raises SopError if there are fewer.
+        """
+        return clusters.find(self, count)

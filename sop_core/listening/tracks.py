@@ -1,0 +1,80 @@
+"""What the player's page is given of a track: its region, checked, its name, samples, picture."""
+
+import operator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import SopError
+
+if TYPE_CHECKING:
+    from .regions import Region
+
+DYNAMIC_RANGE = 60  # dB below the mixture's loudest bin that a spectrogram shows
+MAX_COLUMNS = 640  # of a spectrogram's picture
+
+
+def check_region(region: "Region | int", grid: tuple[int, int], clusters: int) -> list | int:
+    """The region with whole numbers. Raises SopError if it isn't of this scene."""
+    if isinstance(region, (int, np.integer)):
+        if 0 <= region < clusters:
+            return int(region)
+        valid = f"there are {clusters}; numbers go from 0 to {clusters - 1}"
+        raise SopError(f"cluster {region}: {valid}")
+    rows, columns = grid
+    cells = []
+    for cell in region:
+        try:
+            row, column = map(operator.index, cell)  # numpy's integers, too, but no floats
+            inside = 0 <= row < rows and 0 <= column < columns
+        except (TypeError, ValueError):
+            inside = False
+        if not inside:
+            size = f"the grid has {rows} rows and {columns} columns"
+            valid = f"row from 0 to {rows - 1} and column from 0 to {columns - 1}"
+            raise SopError(f"pixel={cell!r}: {size}; give (row, column), {valid}")
+        cells.append((row, column))
+    if not cells:
+        raise SopError("a region without a cell has no sound; choose at least one")
+    return cells
+
+
+def pcm(sound: np.ndarray) -> dict:
+    """A sound as the page has it: 16-bit samples, with the level of full scale. Shape: (L,)"""
+    peak = max(float(np.abs(sound).max()), 1e-9)
+    return {"peak": peak, "pcm": np.round(sound * (32_767 / peak)).astype("<i2").tobytes()}
+
+
+def finite(values: np.ndarray, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """float32 of that shape (None: any number but 0). Raises SopError: NaN would be loud noise."""
+    values = np.asarray(values, np.float32)
+    wanted = tuple(n or max(1, m) for n, m in zip(shape, values.shape, strict=False))
+    if len(shape) != values.ndim or values.shape != wanted or not np.isfinite(values).all():
+        expected = ", ".join("L > 0" if n is None else str(n) for n in shape)
+        raise SopError(f"{name} has shape {values.shape}, expected ({expected}), all of it finite")
+    return values
+
+
+def spectrogram(mags: np.ndarray, loudest: float) -> dict:
+    """A picture of magnitudes, 255 at `loudest`. Shape: (F, T) -> pixels: bytes of uint8 (F, T')"""
+    shown = mags[:, :: -(-mags.shape[1] // MAX_COLUMNS)]
+    level = 20 * np.log10(np.maximum(shown, 1e-12) / max(loudest, 1e-9))
+    pixels = np.round(255 * (1 + level / DYNAMIC_RANGE).clip(0, 1)).astype(np.uint8)
+    return {"pixels": pixels.tobytes(), "size": shown.shape}
+
+
+def region_name(region: "Region | int", clusters: list[str]) -> str:
+    """The name of a region until the user gives it another; `clusters`: their names."""
+    if isinstance(region, int):
+        return clusters[region]
+    rows, columns = (sorted(set(side)) for side in zip(*region, strict=True))
+    area = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
+    if len(set(region)) == area:
+        return f"{_span('row', rows)}, {_span('column', columns)}"
+    middle = f"row {round(np.mean(rows))}, column {round(np.mean(columns))}"
+    return f"{len(region)} cells round {middle}"
+
+
+def _span(word: str, numbers: list[int]) -> str:
+    low, high = numbers[0], numbers[-1]
+    return f"{word} {low}" if low == high else f"{word}s {low} to {high}"

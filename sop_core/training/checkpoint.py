@@ -1,0 +1,217 @@
+"""The folder of a run.
+
+config.json         the config
+clips.csv           what the run learns from, and what it chooses its best epoch by
+model.safetensors   the weights of the best epoch
+history.csv         a `Record` an epoch
+state/              what a resumed run needs
+
+Each file appears whole or not at all.
+"""
+
+import csv
+import io
+from dataclasses import asdict, dataclass, fields
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ..config import AnyPath, Config
+from ..data.clips import Clip
+from ..errors import SopError
+from ..media.atomic import atomic_path, sweep
+from ..media.csvs import read_rows, write_rows
+from ..model.model import SoundOfPixels
+from .engine import device_of
+
+BACKBONE = "backbone_digest"  # in the metadata of `model.safetensors`
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of `history.csv`."""
+
+    epoch: int  # from 1
+    loss: float  # mean over the epoch's steps
+    val_sdr: float  # dB, mean over the sources of the validation mixtures
+    val_sdr_mixture: float  # dB, the same for the mixture itself, unseparated
+    best: bool  # the weights of this epoch are kept
+    mixtures_per_second: float
+    seconds: float  # since the run's start, without the time between stop and resume
+    skipped: int = 0  # mixtures that were drawn anew, because a file of theirs could not be read
+
+    def left(self, epochs: int) -> str:
+        """How long the rest of `epochs` will take, at the pace so far: h:mm:ss."""
+        return str(timedelta(seconds=round((epochs - self.epoch) * self.seconds / self.epoch)))
+
+
+def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume: bool) -> None:
+    """Make the folder of a new run, or check that the run in it can be resumed.
+
+    Args: `clips`: the run's `train` and `val`, in their order.
+    Raises SopError where a new run would overwrite one, and where the run to resume has another
+    config or other clips.
+    """
+    folder = Path(folder)
+    names = {split: [(c.name, c.video) for c in mine] for split, mine in clips.items()}
+    if resume:
+        sweep(folder)
+        sweep(folder / "state")
+        if not (folder / "config.json").is_file():
+            hint = "leave --resume out to start a new run"
+            raise SopError(f"{folder}: nothing to resume there; {hint}")
+        _check_same(folder, config, names)
+        return
+    if (folder / "config.json").exists():
+        hint = "go on with --resume, or choose another --id, or delete it"
+        raise SopError(f"{folder}: holds a run already; {hint}")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [(split, *row) for split, mine in names.items() for row in mine]
+    write_rows(folder / "clips.csv", rows, end="\r\n")
+    write_config(folder, config)
+
+
+def _check_same(folder: Path, config: Config, names: dict[str, list[tuple[str, str]]]) -> None:
+    """Raises SopError where the run in `folder` has another config or other clips."""
+    hint = "choose another folder (--id, --out), or delete it"
+    old, new = asdict(read_config(folder)), asdict(config)
+    for k in ("workers", "compile"):  # they don't change what is learned
+        old[k] = new[k]
+    if old != new:
+        what = "; ".join(f"{k}={old[k]} there, {v} now" for k, v in new.items() if v != old[k])
+        raise SopError(f"{folder}: can't resume with another config ({what}); {hint}")
+    for split, there in (read_clips(folder) or names).items():
+        if there != names[split]:
+            other = sorted({name for name, _ in {*there} ^ {*names[split]}})
+            other = other or ["the same ones in another order"]
+            what = f"{len(other)}: {', '.join(other[:4])}"
+            raise SopError(f"{folder}: can't resume with other clips in {split} ({what}); {hint}")
+
+
+def free(folder: AnyPath) -> None:
+    """Remove what `start` made, if nothing was learned since: another run may use the folder."""
+    learned = ("state/last.pt", "history.csv", "model.safetensors")
+    if not any(Path(folder, name).exists() for name in learned):
+        for name in ("config.json", "clips.csv"):
+            Path(folder, name).unlink(missing_ok=True)
+
+
+def read_config(folder: AnyPath) -> Config:
+    """The config of a run's folder. Raises SopError where it can't be read."""
+    path = Path(folder, "config.json")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise SopError(f"{path}: not a config that can be read ({e})") from None
+    return Config.from_json(text, str(path))
+
+
+def write_config(folder: AnyPath, config: Config) -> None:
+    """Write `config.json`. A folder that has one is a run's."""
+    with atomic_path(Path(folder, "config.json")) as part:
+        part.write_text(config.to_json())
+
+
+def read_clips(folder: AnyPath) -> dict[str, list[tuple[str, str]]] | None:
+    """Name and video of each clip of a run, by split: `train` and `val`.
+
+    Returns None where the folder doesn't say (that of the released weights, for example).
+    Raises SopError where the file can't be read.
+    """
+    path = Path(folder, "clips.csv")
+    if not path.is_file():
+        return None
+    splits = {"train": [], "val": []}
+    try:
+        for _, (split, name, video) in read_rows(path):
+            splits[split].append((name, video))
+    except (SopError, ValueError, KeyError):
+        hint = "(train or val, name, video); put it back, or train anew"
+        raise SopError(f"{path}: not a run's list of clips {hint}") from None
+    return splits
+
+
+def write_model(folder: AnyPath, model: SoundOfPixels) -> None:
+    """Write what was learned. The file also names the frozen backbone that it was learned with."""
+    learned = {k: v.contiguous() for k, v in model.learned().items()}
+    weights = save(learned, {"backbone": model.config.backbone, BACKBONE: model.backbone})
+    with atomic_path(Path(folder, "model.safetensors")) as part:
+        part.write_bytes(weights)  # by Python: a full disk raises OSError
+
+
+def load_model(folder: AnyPath, device: str | None = None) -> SoundOfPixels:
+    """The best model of a run, ready to separate.
+
+    Raises SopError where there is none, or it can't be read.
+    """
+    path = Path(folder, "model.safetensors")
+    if not Path(folder, "config.json").is_file() or not path.is_file():
+        expected = "expected config.json and model.safetensors; train one with --id"
+        raise SopError(f"{folder}: no checkpoint there, {expected}")
+    model = SoundOfPixels.blank(read_config(folder))
+    try:
+        with safe_open(path, "pt") as f:
+            learned = {key: f.get_tensor(key) for key in f.keys()}  # noqa: SIM118
+            metadata = f.metadata() or {}
+        same_backbone(path, metadata.get(BACKBONE, ""), model)
+        model.load_learned(learned)
+    except (SafetensorError, OSError, RuntimeError) as e:
+        why = str(e).splitlines()[0]
+        config = Path(folder, "config.json")
+        raise SopError(f"{path}: not the weights of {config} ({why})") from None
+    return model.eval().to(device_of(device))
+
+
+def same_backbone(where: AnyPath, digest: str, model: SoundOfPixels) -> None:
+    """Raises SopError where weights were learned with another frozen backbone than the model's."""
+    if digest != model.backbone:
+        raise SopError(
+            f"{where}: learned with {model.config.backbone} of other weights "
+            f"({digest or 'none'}; here {model.backbone}); expected the same file of weights as "
+            "then: backbone_weights in config.json names it"
+        )
+
+
+def write_state(folder: AnyPath, state: dict) -> None:
+    """Write all that a resumed training needs: tensors, numbers and text."""
+    out = io.BytesIO()
+    torch.save(state, out)
+    Path(folder, "state").mkdir(exist_ok=True)
+    with atomic_path(Path(folder, "state", "last.pt")) as part:
+        part.write_bytes(out.getbuffer())
+
+
+def read_state(folder: AnyPath) -> dict | None:
+    """The last state that was saved. None where there is none: the run then starts over."""
+    path = Path(folder, "state", "last.pt")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+    except Exception as e:  # pickle, zip and torch raise many kinds
+        why = str(e).partition("\n")[0][:120]
+        hint = "remove it, and --resume starts the run over"
+        raise SopError(f"{path}: not a state that can be read ({why}); {hint}") from None
+
+
+def write_history(folder: AnyPath, records: list[Record]) -> None:
+    """Write `history.csv`, a row an epoch."""
+    with atomic_path(Path(folder, "history.csv")) as part, part.open("w", newline="") as f:
+        table = csv.DictWriter(f, [field.name for field in fields(Record)])
+        table.writeheader()
+        table.writerows(asdict(r) for r in records)
+
+
+def read_history(folder: AnyPath) -> list[Record]:
+    """The records of `history.csv`. Raises SopError where there is none, or it can't be read."""
+    path = Path(folder, "history.csv")
+    if not path.is_file():
+        raise SopError(f"{path}: no history there; is {folder} the folder of a training?")
+    try:
+        with path.open(newline="", encoding="utf-8") as f:
+            return [msgspec.convert(row, Record, strict=False) for row in csv.DictReader(f)]
+    except (OSError, ValueError, csv.Error):
+        hint = "remove it, and --resume writes it again"
+        raise SopError(f"{path}: not the history of a training; {hint}") from None

@@ -1,0 +1,304 @@
+"""Training: `fit` yields one record an epoch. The caller shows them.
+
+See `checkpoint` for the folder of a run, `objective` for the loss, and `engine` for devices and
+processes.
+"""
+
+import math
+import socket
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, notebook_launcher
+from accelerate.utils import broadcast_object_list, gather_object
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+from tqdm.auto import tqdm
+
+from ..config import AnyPath, Config
+from ..data.clips import Clip
+from ..errors import SopError
+from ..model.model import SoundOfPixels
+from . import checkpoint
+from .checkpoint import Record
+from .engine import Stop, accelerator, enough_memory, ignore_sigint, interruptible, kept_memory, mean, readers
+from .looks import look_once
+from .mixtures import Training
+from .optimizer import lr_share, trainable
+from .pairs import draw_pairs
+from .validation import validate
+
+SAVE_EVERY = 600.0  # seconds: how much of a long epoch a power cut may cost
+
+
+def fit(
+    config: Config,
+    train: list[Clip],
+    val: list[Clip],
+    folder: AnyPath,
+    resume: bool = False,
+    device: str | None = None,
+) -> Iterator[Record]:
+    """Train for `config.epochs`. Yields one record an epoch.
+
+    Ctrl-C finishes the step, saves the state and raises KeyboardInterrupt. SIGTERM does the same,
+    and raises `Terminated`. Under `accelerate launch` each process calls this with the same
+    arguments and gets the same records (but for the times). Only the first one uses the folder.
+
+    Args: `folder`: of the run. `resume`: go on from the last state that was saved there.
+    Raises SopError where `folder` holds a run already (without `resume`), where the config or the
+    clips to resume with differ, where the clips can't make mixtures, where memory does not
+    suffice, where a process that reads clips is killed, and where the loss or a gradient is not
+    finite.
+    """
+    config.check()
+    folder = Path(folder)
+    engine = accelerator(config, device)
+    data, pairs = Training(train, config), draw_pairs(val, config.val_pairs, config)
+    state = _opened(folder, config, {"train": train, "val": val}, resume, engine)
+    with ExitStack() as stack:
+        if engine.is_main_process:
+            stack.callback(checkpoint.free, folder)  # however the run ends
+        stack.enter_context(kept_memory(engine.device))
+        with enough_memory("at the start"):
+            run = _Run(config, data, folder, state, engine)
+        known = [r.val_sdr_mixture for r in run.history]
+        sdr_mixture = known[0] if known else validate(None, pairs, config, engine)
+        while len(run.history) < config.epochs:
+            with interruptible() as stop:
+                with readers(f"epoch {run.number}"):
+                    loss, skipped, rate = run.epoch(stop)
+                began = time.perf_counter()
+                with enough_memory(f"epoch {run.number}, validation"):
+                    sdr = validate(run.model, pairs, config, engine, stop)
+                before = run.history[-1].seconds if run.history else 0.0
+                seconds = before + run.at.seconds + time.perf_counter() - began
+                best = sdr > max((r.val_sdr for r in run.history), default=-math.inf)
+                record = Record(run.number, loss, sdr, sdr_mixture, best, rate, seconds, skipped)
+                run.history.append(record)
+                run.at = Progress()
+                run.save()
+            yield record
+            if stop and len(run.history) < config.epochs:
+                raise stop[0]
+    engine.end_training()
+
+
+def fit_on_gpus(
+    config: Config,
+    train: list[Clip],
+    val: list[Clip],
+    folder: AnyPath,
+    resume: bool = False,
+) -> list[Record]:
+    """`fit` from a notebook, on as many GPUs of this machine as can share a batch evenly.
+
+    The notebook must not have used a GPU before, because its kernel is forked.
+    Returns all records.
+    """
+    size = config.batch // config.accumulate
+    gpus = max(torch.cuda.device_count(), 1)
+    processes = max(n for n in range(1, gpus + 1) if size % n == 0)
+
+    def one() -> None:
+        torch.set_num_threads(1)  # with more, the fork of a process that has computed hangs
+        list(fit(config, train, val, folder, resume))
+
+    with socket.socket() as free:  # a port of its own: another notebook may train here as well
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    notebook_launcher(one, num_processes=processes, use_port=port)
+    return checkpoint.read_history(folder)
+
+
+def _opened(
+    folder: Path,
+    config: Config,
+    clips: dict[str, list[Clip]],
+    resume: bool,
+    engine: Accelerator,
+) -> dict | None:
+    """The state to resume from, if any.
+
+    The first process looks, and tells the others: they may not have the folder.
+    """
+    state, error = None, ""
+    if engine.is_main_process:
+        try:
+            checkpoint.start(folder, config, clips, resume)
+            state = checkpoint.read_state(folder) if resume else None
+        except SopError as e:
+            error = str(e)
+    state, error = broadcast_object_list([state, error])
+    if error:
+        raise SopError(error)
+    return state
+
+
+@dataclass
+class Progress:
+    """How far an epoch has come."""
+
+    step: int = 0
+    loss: float = 0.0  # sum over its steps
+    skipped: int = 0
+    seconds: float = 0.0
+
+
+class _Run:
+    """What changes in a training: nets, optimizer, history, and the progress of the epoch."""
+
+    def __init__(
+        self,
+        config: Config,
+        data: Training,
+        folder: Path,
+        state: dict | None,
+        engine: Accelerator,
+    ):
+        self.config, self.data, self.folder, self.engine = config, data, folder, engine
+        self.history, self.at = [], Progress()
+        self.named = set()  # files that could not be read, and were named
+        torch.manual_seed(config.seed)
+        model = SoundOfPixels.blank(config) if state else SoundOfPixels(config)
+        model.to(engine.device, memory_format=torch.channels_last)  # as convolutions want it
+        if state:
+            checkpoint.same_backbone(folder, state.get("backbone", ""), model)
+            model.load_learned(state["model"])
+            self.history = [Record(**row) for row in state["history"]]
+            self.at = Progress(**state["at"])
+        if config.looks_once:
+            data.looked = look_once(data, model.frame, engine)
+        self.model = model
+        self.objective, self.optimizer = trainable(model, engine)
+        if state:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.publish()
+
+    @property
+    def number(self) -> int:
+        """Of the epoch, from 1."""
+        return len(self.history) + 1
+
+    def epoch(self, stop: Stop) -> tuple[float, int, float]:
+        """Train for the rest of an epoch. Saves the state, and raises what `stop` comes to hold.
+
+        Returns the mean loss, how many mixtures were drawn anew, and mixtures a second.
+        """
+        config, at, engine = self.config, self.at, self.engine
+        size = config.batch // config.accumulate
+        steps = config.epoch_size // config.batch * config.accumulate
+        first = (self.number - 1) * steps * size
+        loader = DataLoader(
+            Subset(self.data, range(first + at.step * size, first + steps * size)),
+            size,
+            num_workers=config.workers,
+            pin_memory=engine.device.type == "cuda",
+            worker_init_fn=ignore_sigint,
+        )
+        batches = _read(engine.prepare(loader))
+        name, quiet = f"epoch {self.number}/{config.epochs}", not engine.is_main_process
+        bar = tqdm(batches, name, steps, unit="step", leave=False, initial=at.step, disable=quiet)
+        self.model.train()
+        began = saved = time.perf_counter()
+        before = at.seconds
+        for batch in bar:
+            loss, skipped, asked = self._step(batch, steps, stop)
+            at.loss += loss
+            at.skipped += skipped
+            at.step += 1
+            at.seconds = before + time.perf_counter() - began
+            bar.set_postfix(loss=f"{at.loss / at.step:.4f}", refresh=False)
+            if at.step % config.accumulate:
+                continue
+            # At the epoch's end it is saved before validation: this may take longer than a SIGTERM
+            # leaves, and can be repeated.
+            if asked or at.step == steps or time.perf_counter() - saved > SAVE_EVERY:
+                self.save()
+                saved = time.perf_counter()
+            if asked:
+                engine.wait_for_everyone()  # the first process to end has the others killed
+                raise next(iter(stop), KeyboardInterrupt)
+        return at.loss / steps, at.skipped, steps * size / max(at.seconds, 1e-9)
+
+    def _step(self, batch: dict, steps: int, stop: Stop) -> tuple[float, int, bool]:
+        """One step of the nets. Each process gets the same result.
+
+        Returns the loss, how many mixtures were drawn anew, and whether to stop.
+        """
+        where = f"epoch {self.number} step {self.at.step + 1}"
+        names, skipped = batch.pop("names"), self._count(batch.pop("skipped"))
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base"] * lr_share(self.config, self.number, self.at.step, steps)
+        with enough_memory(where), self.engine.accumulate(self.objective):
+            own = self.objective(batch)  # the loss of this process
+            numbers = [own.detach(), own.new_tensor(len(stop)), own.new_tensor(skipped)]
+            means = mean(torch.stack(numbers))
+            self.engine.backward(own)
+            norm = means.new_zeros(())
+            if self.engine.sync_gradients:
+                gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+                norm = nn.utils.get_total_norm(gradients)
+            # Only here does the CPU wait for the device.
+            loss, asked, skipped, norm = torch.cat([means, norm[None]]).tolist()
+            if not math.isfinite(loss + norm):
+                guilty = math.isfinite(loss) or not math.isfinite(own.detach())
+                self._give_up(where, loss, names if guilty else [])
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return loss, round(skipped * self.engine.num_processes), asked > 0
+
+    def _give_up(self, where: str, loss: float, names: list[str]) -> None:
+        """Raise SopError: the loss or a gradient is not finite. It names the clips of the batch."""
+        names = ", ".join(gather_object(names))
+        what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+        kept = self.folder / "state" / "last.pt"
+        left = f"the last good state is kept in {kept}"
+        left = left if kept.is_file() else "no state was saved yet"
+        hint = "start anew with a lower --set lr_sound and another --id"
+        raise SopError(f"{where} ({names}): {what}; {left}; {hint}")
+
+    def _count(self, skipped: list[str]) -> int:
+        """How many mixtures had to be drawn anew. Warns of each file once."""
+        reasons = [reason for text in skipped for reason in text.split("\n") if reason]
+        for reason in dict.fromkeys(reasons):
+            if reason not in self.named:
+                self.named.add(reason)
+                warnings.warn(f"{reason}; its mixtures are skipped", stacklevel=2)
+        return len(reasons)
+
+    def save(self) -> None:
+        """Save the state, then the other files. If a cut comes between, they are made from it."""
+        if self.engine.is_main_process:
+            state = {
+                "model": self.model.learned(),
+                "backbone": self.model.backbone,
+                "optimizer": self.optimizer.state_dict(),
+                "history": [asdict(r) for r in self.history],
+                "at": asdict(self.at),
+            }
+            checkpoint.write_state(self.folder, state)
+            self.publish()
+
+    def publish(self) -> None:
+        """Write the history, and the weights if the last epoch is the best one."""
+        if self.engine.is_main_process and self.history and not self.at.step:
+            if self.history[-1].best:
+                checkpoint.write_model(self.folder, self.model)
+            checkpoint.write_history(self.folder, self.history)
+
+
+def _read(loader: DataLoader) -> Iterator[dict]:
+    """The loader's batches. An error of a worker comes without the worker's traceback.
+
+    torch makes the traceback a part of the message.
+    """
+    try:
+        yield from loader
+    except SopError as e:
+        raise SopError(str(e).strip().rpartition("SopError: ")[2]) from None

@@ -1,0 +1,283 @@
+"""Mix and separate: clips -> mixtures whose sources are known.
+
+Training draws mixtures without end from a seed; an evaluation reads them from a manifest (see
+`pairs`). No label is used to draw training's.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..config import SILENCE_LABEL, Config
+from ..data.clips import Clip
+from ..errors import SopError
+from ..media.jpgs import resize
+from .windows import Mixture, Part, check_clips, draw_window, window_frames, window_sound
+
+ATTEMPTS = 10  # mixtures in a row that can't be read: then it's no longer this or that file
+
+
+class Listed(Dataset):
+    """The mixtures of a manifest as tensors, without augmentation; a broken file raises SopError.
+
+    An item has `sounds` float32 (N, L) before they are added up; `frames` uint8 (N, V, 3, image,
+    image); `jitter` float32 (N, 3), the colour jitter that frames are to be multiplied with
+    (`apply_jitter`); `names` of its clips; and `skipped`, which files could not be read, a line
+    each.
+    """
+
+    def __init__(self, mixtures: list[Mixture], config: Config):
+        self.mixtures, self.config = mixtures, config
+
+    def __len__(self) -> int:
+        return len(self.mixtures)
+
+    def __getitem__(self, i: int) -> dict[str, Tensor | str]:
+        mixture = self.mixtures[i]
+        return _item(mixture, sounds(mixture, self.config) | pictures(mixture, self.config))
+
+
+class Draw(NamedTuple):
+    """How one of training's mixtures is to be read."""
+
+    mixture: Mixture
+    rng: Generator  # of its augmentation
+    together: bool = False  # its pictures are side by side in one
+    look: int = 0  # of the precomputed pictures side by side (`Training.looked`): which one
+
+
+class Training(Dataset):
+    """Training's `epochs * epoch_size` mixtures; number i is the same at any number of workers.
+
+    The first source goes through all clips, in a new order each round; the others are of any other
+    videos. In a share `config.silence` of them the last source is a silent scene, if there are any:
+    its mask should be empty. In a share `together` the pictures are side by side in one, as in a
+    duet. In a share `noise` there is noise that no picture shows. A mixture with a broken file is
+    drawn again, and says so.
+
+    An item is as `Listed`'s, and has `cells` bool (N, H, W), the part of the picture where each
+    source is (with `together`), `noise` float32 (L,) (with `noise`), and instead of frames and
+    jitter `seen` float16 (N, V, C, H, W), the features of frames, if they were computed before
+    (`looked`).
+
+    Its `config` is the given one's `training`.
+    Warns: of clips whose sound can't be opened; they are left out.
+    Raises: SopError where there are fewer videos than sources, or a clip is shorter than a window.
+    """
+
+    def __init__(self, clips: list[Clip], config: Config):
+        config = self.config = config.training
+        self.lengths = check_clips(clips, config, leave_out=True)
+        self.sounding = [c for c in self.lengths if c.label != SILENCE_LABEL]
+        self.silent = [c for c in self.lengths if c.label == SILENCE_LABEL]
+        self.numbers = {clip: i for i, clip in enumerate([*self.sounding, *self.silent])}
+        self.round = None
+        self.looked = None  # `looks.Looks`, if the features of frames were computed before
+
+    def __len__(self) -> int:
+        return self.config.epochs * self.config.epoch_size
+
+    def __getitem__(self, i: int) -> dict[str, Tensor | str]:
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        skipped = []
+        while len(skipped) < ATTEMPTS:
+            draw = self.draw(i, len(skipped))
+            try:
+                return _item(draw.mixture, self.read(draw), skipped)
+            except SopError as e:
+                skipped.append(str(e))
+        raise SopError(f"{ATTEMPTS} mixtures in a row could not be read; the last: {skipped[-1]}")
+
+    def draw(self, i: int, attempt: int = 0) -> Draw:
+        """How mixture i is to be read; another one where `attempt` is another."""
+        config, clips = self.config, self.sounding
+        rng = np.random.default_rng([config.seed, 2, i, attempt] if attempt else [config.seed, 2, i])
+        # The first source: by this round's order, kept since one of 200,000 clips takes its time
+        turn, place = divmod(i, len(clips))
+        if turn != self.round:
+            self.round = turn
+            self.order = np.random.default_rng([config.seed, 1, turn]).permutation(len(clips))
+        first = int(rng.integers(len(clips)) if attempt else self.order[place])
+        # Pictures side by side; those that were looked at before have their partners, too
+        if config.together and rng.random() < config.together:
+            if not self.looked:
+                return Draw(self.mixture(first, rng), rng, together=True)
+            look = int(rng.integers(together_looks(config)))
+            parts = self.mixture(first, self.of_look(first, look))
+            return Draw(tuple(self.part(p.clip, rng) for p in parts), rng, together=True, look=look)
+        # Pictures apart, perhaps with a silent scene
+        parts = self.mixture(first, rng)
+        if self.silent and rng.random() < config.silence:
+            parts = (*parts[:-1], self.part(self.silent[rng.integers(len(self.silent))], rng))
+        return Draw(parts, rng)
+
+    def part(self, clip: Clip, rng: Generator) -> Part:
+        """A random window of a clip."""
+        return draw_window(clip, self.lengths[clip], self.config, rng)
+
+    def mixture(self, first: int, rng: Generator) -> Mixture:
+        """The sounding clip `first` with others that `rng` draws."""
+        return draw_mixture(self.sounding, self.lengths, self.config, rng, first)
+
+    def of_look(self, clip: int, look: int, together: bool = True) -> Generator:
+        """Draws a look at a clip: partners (if `together`), then frame, crop and jitter of each."""
+        return np.random.default_rng([self.config.seed, 6 if together else 5, clip, look])
+
+    def read(self, draw: Draw) -> dict[str, np.ndarray]:
+        """The arrays of one mixture. Raises SopError where a file can't be read."""
+        config = self.config
+        n = len(draw.mixture)
+        arrays = sounds(draw.mixture, config, draw.rng)
+        if self.looked:
+            arrays["seen"] = self._seen(draw)
+        else:
+            arrays |= pictures(draw.mixture, config, draw.rng, draw.together)
+        if config.together or self.looked:
+            arrays["cells"] = shares(n, config.grid) if draw.together else np.ones((n, *config.grid), bool)
+        if config.noise:
+            has_noise = draw.rng.random() < config.noise
+            silence = np.zeros_like(arrays["sounds"][0])
+            arrays["noise"] = draw_noise(arrays["sounds"], draw.rng) if has_noise else silence
+        return arrays
+
+    def _seen(self, draw: Draw) -> np.ndarray:
+        """Precomputed features of a mixture's frames. Shape: float16 (N, V, C, H, W)"""
+        clips = [self.numbers[part.clip] for part in draw.mixture]
+        config = self.config
+        if draw.together:
+            one = self.looked.side_by_side(clips[0], draw.look)  # (C, H, W)
+            seen = np.broadcast_to(one, (len(clips), config.frames, *one.shape)).copy()
+        else:
+            looks = draw.rng.integers(config.looks, size=(len(clips), config.frames))
+            seen = np.stack([[self.looked.alone(c, k) for k in row] for c, row in zip(clips, looks, strict=True)])
+        if np.isnan(seen[:, :, 0, 0, 0]).any():
+            raise SopError(f"{_names(draw.mixture)}: a picture could not be read when it was looked at")
+        return seen
+
+
+def together_looks(config: Config) -> int:
+    """Number of precomputed pictures side by side in which each clip is the first."""
+    return max(1, round(config.looks * config.together)) if config.together else 0
+
+
+def _names(mixture: Mixture) -> str:
+    return " + ".join(part.clip.name for part in mixture)
+
+
+def _item(mixture: Mixture, arrays: dict[str, np.ndarray], skipped: list[str] = ()) -> dict[str, Tensor | str]:
+    tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    return tensors | {"skipped": "\n".join(skipped), "names": _names(mixture)}
+
+
+# --- drawing a mixture
+
+
+def draw_mixture(
+    clips: list[Clip], lengths: dict[Clip, int], config: Config, rng: Generator, first: int, differ: bool = False
+) -> Mixture:
+    """The clip `first` and random clips of other videos, each from a random start.
+
+    Args:
+        differ: their labels differ, too.
+    """
+    chosen = [first]
+
+    def fits(i: int) -> bool:
+        others = [clips[j] for j in chosen]
+        return all(clips[i].video != o.video and not (differ and clips[i].label == o.label) for o in others)
+
+    while len(chosen) < config.sources:
+        tries = (int(rng.integers(len(clips))) for _ in range(1_000))
+        i = next(filter(fits, tries), None)
+        if i is None:  # few fit, or none
+            fitting = list(filter(fits, range(len(clips))))
+            if not fitting:
+                what = "video and another label" if differ else "video"
+                missing = f"to mix with {len(chosen)} of {config.sources}"
+                raise SopError(f"{clips[first].name}: no clip of another {what} {missing}")
+            i = fitting[int(rng.integers(len(fitting)))]
+        chosen.append(i)
+    return tuple(draw_window(clips[i], lengths[clips[i]], config, rng) for i in chosen)
+
+
+def draw_noise(sounds: np.ndarray, rng: Generator) -> np.ndarray:
+    """Noise between white and brown, 15 dB softer to 12 dB louder than the sources are.
+
+    Shape: (N, L) -> float32 (L,)
+    """
+    size = sounds.shape[1]
+    spectrum = rng.standard_normal((2, size // 2 + 1)) * np.linspace(1e-3, 1, size // 2 + 1) ** -rng.uniform(0, 1.2)
+    noise = np.fft.irfft(spectrum[0] + 1j * spectrum[1], size)
+    level = np.sqrt(np.square(sounds).mean()) * 10 ** (rng.uniform(-15, 12) / 20)
+    return np.float32(noise * level / np.sqrt(np.square(noise).mean()))
+
+
+# --- reading a mixture
+
+
+def sounds(mixture: Mixture, config: Config, rng: Generator | None = None) -> dict[str, np.ndarray]:
+    """The sounds of a mixture's sources."""
+    stems = np.stack([window_sound(part, config, rng) for part in mixture])
+    if config.mixture == "mean":
+        stems /= len(stems)
+    return {"sounds": stems}
+
+
+def pictures(
+    mixture: Mixture, config: Config, rng: Generator | None = None, together: bool = False
+) -> dict[str, np.ndarray]:
+    """The frames of a mixture's sources and their colour jitter.
+
+    Args:
+        together: all sources have the same frames, which show them side by side.
+    """
+    parts = [window_frames(part, config, rng) for part in mixture]
+    if together:
+        one = side_by_side(parts, config)
+        parts = [(one, np.ones(3, np.float32))] * len(parts)
+    frames, jitter = zip(*parts, strict=True)
+    return {"frames": np.stack(frames), "jitter": np.stack(jitter)}
+
+
+def apply_jitter(frames: Tensor, jitter: Tensor) -> Tensor:
+    """Frames times their colour jitter, still 0 to 255.
+
+    Shape: uint8 (B, N, V, 3, h, w), (B, N, 3) -> float32 (B, N, V, 3, h, w)
+    """
+    return (frames * jitter[:, :, None, :, None, None]).clamp_(max=255)
+
+
+def _edges(count: int, columns: int) -> list[int]:
+    """Columns of the grid at which each of `count` pictures side by side begins, and the end."""
+    return [round(n * columns / count) for n in range(count + 1)]
+
+
+def shares(count: int, grid: tuple[int, int]) -> np.ndarray:
+    """The cells of a picture that belong to each of `count` sources side by side in it.
+
+    Shape: bool (count, H, W)
+    """
+    cells = np.zeros((count, *grid), bool)
+    edges = _edges(count, grid[1])
+    for n in range(count):
+        cells[n, :, edges[n] : edges[n + 1]] = True
+    return cells
+
+
+def side_by_side(pictures: list[tuple[np.ndarray, np.ndarray]], config: Config) -> np.ndarray:
+    """Put several sources' frames, with their colour jitter, into one picture, from left to right.
+
+    Shape: N times what `window_frames` gives -> uint8 (V, 3, image, image)
+    """
+    columns = config.grid[1]
+    edges = [round(edge * config.image / columns) for edge in _edges(len(pictures), columns)]
+    strips = []
+    for n, (frames, jitter) in enumerate(pictures):
+        bright = np.clip(frames * jitter[:, None, None], 0, 255).astype(np.uint8)
+        strips.append(resize(bright.transpose(0, 2, 3, 1), (edges[n + 1] - edges[n], config.image)))
+    return np.concatenate(strips, 2).transpose(0, 3, 1, 2)

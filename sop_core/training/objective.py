@@ -1,0 +1,87 @@
+"""What training minimizes: the loss of a batch of mixtures.
+
+The sounds of a mixture are added up. The model has to separate them again, by the pictures of the
+sources.
+"""
+
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from ..model import masks
+from ..model.model import SoundOfPixels
+from .engine import mean
+from .mixtures import apply_jitter
+
+
+class Objective(nn.Module):
+    """`batch_loss` as a module, so that DDP and autocast can wrap it."""
+
+    def __init__(self, model: SoundOfPixels):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return batch_loss(self.model, batch)
+
+
+def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
+    """The loss of one batch: a scalar.
+
+    See `mixing.Mixtures` for what a batch holds. Noise is a part of the mixture, but no estimate
+    is made of it.
+    """
+    sounds = batch["sounds"]  # (B, N, L)
+    # The targets are exact at any precision of the nets.
+    with torch.autocast(sounds.device.type, enabled=False):
+        specs = model.stft(sounds)  # (B, N, F_linear, T)
+        sources = model.magnitudes(specs)  # (B, N, F, T)
+        # The STFT of a sum is the sum of the STFTs. torch's `sum` of complex numbers takes 15 times
+        # as long as this.
+        total = reduce(torch.add, specs.unbind(1))
+        if "noise" in batch:
+            noise = batch["noise"]  # (B, L)
+            # Only the mixtures that have noise; on a GPU all, because asking it would mean waiting.
+            noisy = noise.any(1) if noise.device.type == "cpu" else slice(None)
+            noise = noise[noisy]
+            sources = torch.cat([sources, torch.zeros_like(sources[:, :1])], 1)  # (B, N + 1, F, T)
+            if len(noise):  # MKL refuses an empty FFT
+                spec = model.stft(noise)
+                sources[noisy, -1] = model.magnitudes(spec)
+                total[noisy] += spec
+        mixture = model.magnitudes(total)  # (B, F, T)
+    return mask_loss(model, mixture, sources, pictures(model, batch))
+
+
+def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
+    """The visual feature of each source, from what the batch holds of its pictures.
+
+    That is frames, or what the backbone saw of them (`seen`). Shape: -> (B, N, K)
+    """
+    if "cells" not in batch:
+        return model.pooled(apply_jitter(batch["frames"], batch["jitter"]))
+    seen = batch["seen"] if "seen" in batch else model.look(apply_jitter(batch["frames"], batch["jitter"]))
+    return model.pooled_seen(seen, batch["cells"])
+
+
+def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: Tensor) -> Tensor:
+    """The loss of the masks that visual features give: a scalar.
+
+    It has two parts. `masks.loss`: each mask by itself, as a click uses it. `masks.loss_among`: the
+    masks of a mixture together, as an evaluation uses them (`masks.partition`).
+    Shape: magnitudes (B, F, T) and (B, N or more, F, T), of which the first N have a picture;
+    pooled visual features (B, N, K)
+    """
+    config = model.config
+    logits = model.logits(pictures, model.channels(mixture)).float()  # (B, N, F, T)
+    target = model.target(sources, mixture)[:, : pictures.shape[1]]
+    weight = model.weight(mixture)  # (B, 1, F, T)
+    if config.loss_mean == "weights":
+        weight = weight / mean(weight.mean())
+    if config.loss != "bce":
+        return masks.loss(model.mask(logits), target, weight, config.loss)
+    loss = masks.loss(logits, target, weight)
+    if config.among:
+        loss = loss + config.among * masks.loss_among(logits, target, weight)
+    return loss

@@ -1,0 +1,130 @@
+"""The mixtures of an evaluation, and their manifest, by which everybody measures the same ones."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from ..config import SILENCE_LABEL, AnyPath, Config
+from ..data.clips import Clip
+from ..errors import SopError
+from ..media.csvs import cell, from_cell, read_rows, write_rows
+from ..media.sound import sound_length
+from . import published
+from .mixtures import draw_mixture
+from .windows import Mixture, Part, check_clips, may_miss, same_fps, same_rate
+
+
+def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any") -> list[Mixture]:
+    """Draw `count` mixtures for an evaluation, by the config's seed.
+
+    No video is mixed with itself, no silent scene is used, and every clip is the first source about
+    equally often. With `pairs=published` the first `count` clips are, each with partners that may
+    be any.
+
+    Args:
+        labels: `different` draws mixtures of N different instruments; else `any`.
+    Raises: SopError as `Training` does, or where there are fewer labels than sources.
+    """
+    clips = [c for c in clips if c.label != SILENCE_LABEL]
+    lengths = check_clips(clips, config)
+    if config.pairs == "published":
+        if labels != "any":
+            rule = "pairs=published, which draws by number alone; leave --labels out"
+            raise SopError(f"mixtures of {labels} labels with {rule}")
+        clips = clips[:count]
+        starts = [Part(c, published.middle_start(c.n_frames, lengths[c], config)) for c in clips]
+        return [
+            (part, *(starts[k] for k in published.partners(i, len(clips), config))) for i, part in enumerate(starts)
+        ]
+    kinds = len({c.label for c in clips})
+    if labels == "different" and kinds < config.sources:
+        raise SopError(f"{kinds} label(s) for mixtures of {config.sources} different instruments")
+    mixtures = []
+    for i in range(count):
+        turn, place = divmod(i, len(clips))
+        if place == 0:
+            order = np.random.default_rng([config.seed, 3, turn]).permutation(len(clips))
+        rng = np.random.default_rng([config.seed, 4, i])
+        mixtures.append(draw_mixture(clips, lengths, config, rng, int(order[place]), labels == "different"))
+    return mixtures
+
+
+def write_pairs(path: AnyPath, mixtures: list[Mixture]) -> None:
+    """Write a manifest: a csv with one mixture a row, `clip,start,clip,start,...`.
+
+    A clip is `label/id`, a start is in samples.
+    """
+    write_rows(path, ([cell(value) for value in row] for row in _rows(mixtures)), end="\r\n")
+
+
+def read_pairs(path: AnyPath, clips: list[Clip], config: Config) -> list[Mixture]:
+    """Read a manifest, of any numbers of sources, or a published list.
+
+    A published list has an index's columns N times (`AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`). Its
+    clips are known by the `label/id` that their paths end in, in whatever folder, and give the
+    middle of their sound.
+
+    Raises: SopError where the frames are at another rate, and naming the row where one can't be
+        read, names a clip that the index hasn't, or mixes a video with itself (but with
+        `pairs=published`).
+    """
+    same_fps(clips, config)
+    known = {c.name: c for c in clips}
+    mixtures = [_mixture(f"{path} row {number}", row, known, config) for number, row in read_rows(path)]
+    if not mixtures:
+        raise SopError(f"{path}: no pairs in the manifest")
+    return mixtures
+
+
+def _mixture(where: str, row: list[str], known: dict[str, Clip], config: Config) -> Mixture:
+    # Names and starts of the sources; a start is None for the middle
+    if len(row) >= 4 and len(row) % 2 == 0 and _all_numbers(row[1::2]):
+        names = [from_cell(name) for name in row[::2]]
+        starts = [int(text) for text in row[1::2]]
+    elif len(row) >= 6 and len(row) % 3 == 0 and _all_numbers(row[2::3]):
+        sounds = [PurePosixPath(text.replace("\\", "/")) for text in row[::3]]
+        names = [f"{sound.parent.name}/{sound.stem}" for sound in sounds]
+        starts = [None] * len(sounds)
+    else:
+        expected = "clip,start or AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES twice or more often"
+        raise SopError(f"{where}: expected {expected}, found {','.join(row)!r}")
+    # The windows
+    parts = []
+    for name, start in zip(names, starts, strict=True):
+        if name not in known:
+            raise SopError(f"{where}: {name!r} is not in the index")
+        clip = known[name]
+        samples, rate = sound_length(clip.sound)
+        same_rate(f"{where} ({name})", rate, config)
+        if start is None:
+            start = published.middle_start(clip.n_frames, samples, config)
+        end = start + config.samples
+        if end > samples + may_miss(config):
+            length = f"{samples / rate:.2f} s of sound"
+            raise SopError(f"{where} ({name}): {length}, the window ends at {end / rate:.2f} s")
+        parts.append(Part(clip, start))
+    if repeats(parts) and config.pairs != "published":
+        raise SopError(f"{where}: {' + '.join(names)} are of one video; a mixture needs different ones")
+    return tuple(parts)
+
+
+def _all_numbers(texts: list[str]) -> bool:
+    return all(text.isascii() and text.isdigit() for text in texts)
+
+
+def repeats(mixture: Iterable[Part]) -> bool:
+    """Whether two of a mixture's sources are of one video."""
+    videos = [part.clip.video for part in mixture]
+    return len(set(videos)) < len(videos)
+
+
+def pairs_hash(mixtures: list[Mixture]) -> str:
+    """Ten letters that name a manifest: the same pairs have the same ones on every machine."""
+    text = "\n".join(",".join(map(str, row)) for row in _rows(mixtures))
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:10]
+
+
+def _rows(mixtures: list[Mixture]) -> list[list]:
+    return [[value for part in mixture for value in (part.clip.name, part.start)] for mixture in mixtures]

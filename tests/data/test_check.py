@@ -1,0 +1,68 @@
+"""Checking: what is missing is told from what is invalid."""
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from sop_core.data.check import check
+from sop_core.data.clips import read_index
+from sop_core.data.splits import build_index
+from sop_core.errors import SopError
+
+
+def test_checking_tells_what_is_missing_from_what_is_invalid(tmp_path):
+    data, rng = tmp_path / "data", np.random.default_rng(0)
+
+    def clip(name, seconds=2.0, level=0.3, frames=None, sound=True):
+        label, id_ = name.split("/")
+        place, folder = data / "audio" / label / f"{id_}.wav", data / "frames" / label / f"{id_}.mp4"
+        if sound:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(place, level * rng.uniform(-1, 1, round(seconds * 11_025)), 11_025)
+        for k in range(round(seconds * 8) if frames is None else frames):
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / f"{k + 1:06d}.jpg")
+        return place, folder
+
+    clip("a/good"), clip("silence/room", level=0.0)
+    clip("a/short", 0.5), clip("a/silent", level=0.0), clip("a/late", frames=10)
+    clip("a/deaf", sound=False), clip("a/blind", frames=0)
+    clip("a/torn")[0].write_bytes(b"RIFF"), clip("b/empty")[0].write_bytes(b"")
+    (clip("b/hole")[1] / "000007.jpg").unlink()
+    (clip("b/jpg")[1] / "000016.jpg").write_bytes(b"no picture")
+    (data / "preprocess.json").write_text('{"fps": 8.0}')
+    found = check(data, seconds=1.0, jobs=1, progress=False)
+    assert found[found.problem == "missing"].set_index("clip").reason.to_dict() == {
+        "a/blind": "no frames",
+        "a/deaf": "no sound",
+    }
+    invalid = found[found.problem == "invalid"].set_index("clip").reason.to_dict()
+    expected = {
+        "a/short": "0.50 s of sound, a window takes 1.00 s", "a/silent": "silent throughout",
+        "a/late": "10 frames beside 2.00 s of sound; 8 a second would be 16", "a/torn": "not a sound file",
+        "b/empty": "empty (0 bytes)", "b/hole": "frame 000007.jpg is not there (1 of 15 aren't)",
+        "b/jpg": "000016.jpg: not a picture",
+    }  # fmt: skip
+    assert invalid.keys() == expected.keys()
+    assert all(invalid[name].startswith(reason) for name, reason in expected.items()), invalid
+    again = check(data, seconds=1.0, jobs=2, progress=False)
+    assert again.equals(found)
+    paths = build_index(data)
+    clips = read_index(paths["all"])
+    clips[0].sound.unlink()
+    in_index = check(paths["all"], seconds=1.0, jobs=1, progress=False)
+    assert in_index[in_index.problem == "missing"].values.tolist() == [["missing", clips[0].name, "no sound"]]
+    with paths["all"].open("a") as f:
+        f.write("x,y\n")
+    moved = tmp_path / "lists" / "all.csv"  # elsewhere, its data is found by the paths in it
+    moved.parent.mkdir()
+    moved.write_text(paths["all"].read_text().replace("audio/", "../data/audio/").replace("frames/", "../data/frames/"))
+    problems = check(moved, seconds=1.0, jobs=1, progress=False)
+    assert "'x,y', expected sound,frames,number of frames" in problems.reason.tolist()
+    assert any("8 a second would be" in reason for reason in problems.reason)
+    (data / "preprocess.json").write_text("{")
+    with pytest.raises(SopError, match="not readable as json"):
+        check(data, progress=False)
+    with pytest.raises(SopError, match="no clips"):
+        check(tmp_path / "data" / "audio")

@@ -1,0 +1,105 @@
+"""Videos that tests make, with flashes and beeps, or broken in known ways."""
+
+import struct
+from fractions import Fraction
+
+import av
+import numpy as np
+
+
+def tone(hz, seconds, rate, level=0.5):
+    return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+
+
+def make_video(
+    path, times=None, pictures=None, sound=None, rate=44_100, sound_start=0.0, options=None, codec="libx264"
+):
+    """A video whose picture i comes on at second times[i], at any rate; `sound` (channels, L) starts when told."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    base, packets = Fraction(1, 10_000), []
+    with av.open(str(path), "w", options=options or {}) as container:
+        if pictures is not None:
+            more = {"libx264": {"bf": "2"}, "libx265": {"x265-params": "log-level=none"}, "libsvtav1": {"preset": "12"}}
+            video = container.add_stream(codec, rate=25, options=more.get(codec, {}))
+            video.height, video.width, video.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+            video.codec_context.time_base = Fraction(1, 1000) if codec == "mpeg4" else base
+        if sound is not None:
+            layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sound)]
+            audio = container.add_stream("aac", rate=rate, layout=layout)
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout)
+            frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), round(sound_start * rate)
+        if pictures is not None:
+            for at, picture in zip(times, pictures, strict=True):
+                image = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                image.pts, image.time_base = round(at / base), base
+                packets += video.encode(image)
+            packets += video.encode(None)
+        if sound is not None:
+            packets += audio.encode(frame) + audio.encode(None)
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            container.mux(packet)
+    return path
+
+
+def flash_and_beep(path, at, until, picture_start=0.0, sound_start=0.0, fps=25, times=None):
+    """Black and silent; from second `at` white and loud. All times are the file's own."""
+    times = np.arange(picture_start, until, 1 / fps) if times is None else times
+    pictures = [np.full((48, 64, 3), 255 if t >= at - 1e-6 else 0, np.uint8) for t in times]
+    t = sound_start + np.arange(round((until - sound_start) * 44_100)) / 44_100
+    sound = np.where(t >= at, 0.5 * np.sin(2 * np.pi * 1000 * t), 0).astype(np.float32)
+    return make_video(path, times, pictures, sound[None], sound_start=sound_start)
+
+
+def plain_video(path, seconds=2.0, sound=True, picture=True, **more):
+    times = np.arange(0, seconds, 0.04)
+    pictures = [np.full((48, 64, 3), 5 * i % 256, np.uint8) for i in range(len(times))] if picture else None
+    return make_video(path, times, pictures, tone(440, seconds, 44_100)[None] if sound else None, **more)
+
+
+def level(sound, hz, rate):
+    """Amplitude of one frequency in the middle of a sound: a projection, no FFT of ours."""
+    n = len(sound) // 2 // rate * rate or len(sound) // 2
+    part, t = sound[len(sound) // 4 :][:n], np.arange(n) / rate
+    return 2 * abs(np.mean(part * np.exp(-2j * np.pi * hz * t)))
+
+
+def no_table(folder):
+    path = plain_video(folder / "x.mp4")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def cut_short(folder):
+    path = plain_video(folder / "x.mp4", 10.0, options={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def ten_hours(folder):
+    path = plain_video(folder / "x.mkv").rename(folder / "x.mp4")  # what it is shows in its bytes
+    data = path.read_bytes()
+    duration = data.index(b"\x44\x89\x88") + 3  # Matroska's Duration, a double of milliseconds (RFC 9559, 5.1.2.10)
+    path.write_bytes(data[:duration] + struct.pack(">d", 36_000_000) + data[duration + 8 :])
+    return path
+
+
+def written(data):
+    def make(folder):
+        (folder / "x.mp4").write_bytes(data)
+        return folder / "x.mp4"
+
+    return make
+
+
+BROKEN = {
+    "empty": (written(b""), "empty (0 bytes)"),
+    "text": (written(b"hello, I am a video\n" * 50), "not a video file"),
+    "playlist": (written(b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/passwd\n"), "not a video file"),
+    "no moov": (no_table, "moov"),
+    "cut short": (cut_short, "cut short"),
+    "ten hours": (ten_hours, "s of the 36000.0 s it claims"),
+    "no sound": (lambda folder: plain_video(folder / "x.mp4", sound=False), "no sound stream"),
+    "no picture": (lambda folder: plain_video(folder / "x.mp4", picture=False), "no picture stream"),
+    "missing": (lambda folder: folder / "x.mp4", "no such file"),
+    "a folder": (lambda folder: (folder / "x.mp4").mkdir() or folder / "x.mp4", "not a file"),
+}

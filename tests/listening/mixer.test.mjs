@@ -1,0 +1,41 @@
+// The player's mixer, as far as it is arithmetic. Run by tests/listening/test_player.py, or: node --test tests/listening/mixer.test.mjs
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import test from "node:test";
+
+// All of the page, joined as sop_core/widget.py does it: one module, which node can load as long as nothing is rendered.
+const read = (name) => readFileSync(new URL(`../../sop_core/listening/static/${name}.js`, import.meta.url), "utf8");
+const source = ["geometry", "mixer", "player"].map(read).join("\n");
+const { default: widget, gains, position, rest } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+
+const track = (level, mute, solo) => ({ name: "", level, mute, solo });
+
+test("a track sounds at its level unless it is muted", () => {
+  assert.deepEqual(gains([track(1, false, false), track(0.5, false, false), track(1, true, false)], "selection"), [0, 1, 0.5, 0]);
+});
+
+test("a solo beats every mute, its own too, and keeps its level", () => {
+  assert.deepEqual(gains([track(1, false, false), track(0.25, true, true), track(1, true, false)], "selection"), [0, 0, 0.25, 0]);
+  assert.deepEqual(gains([track(1, false, true), track(1.5, false, true)], "selection"), [0, 1, 1.5]);
+});
+
+test("the mixture is heard alone, as it is", () => {
+  assert.deepEqual(gains([track(1, false, true), track(0.5, false, false)], "mixture"), [1, 0, 0]);
+  assert.deepEqual(gains([], "mixture"), [1]);
+});
+
+test("the rest is what tracks leave of the mixture", () => {
+  const mixture = Float32Array.from([1, -0.5, 0.25]), tracks = [[0.5, 0, 0.5], [0.25, -1, 0]].map((t) => Float32Array.from(t));
+  assert.deepEqual([...rest(mixture, tracks)], [0.25, 0.5, -0.25]);
+  assert.deepEqual([...mixture], [1, -0.5, 0.25]);
+});
+
+test("time runs on, to the end or round and round", () => {
+  assert.equal(position(0.5, 1, 2, false), 1.5);
+  assert.equal(position(0.5, 9, 2, false), 2);
+  assert.equal(position(0.5, 1.75, 2, true), 0.25);
+  assert.equal(position(0.5, 9.5, 2, true), 0);
+  assert.equal(position(0.5, -0.01, 2, true), 0.5); // told to start, but not yet heard
+});
+
+test("the widget is anywidget's", () => assert.equal(typeof widget.render, "function"));

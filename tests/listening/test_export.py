@@ -1,0 +1,182 @@
+"""A video's sounds as files: what is in them is held against the film's own tones; what fails leaves nothing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from PIL import Image
+from tiny import TONES, write_film
+
+from sop_core.config import DEMO_WEIGHTS
+from sop_core.errors import SopError
+from sop_core.listening import export as separate
+from sop_core.listening.scene import Scene
+from sop_core.media.stream import read_video
+from sop_core.media.write import write_video
+from sop_core.toy.render import is_solo
+from sop_core.training import checkpoint
+
+LEFT, RIGHT, EMPTY = [(1, 0), (2, 0), (2, 1)], [(1, 3), (2, 3)], [(0, 0)]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    return write_film(tmp_path_factory.mktemp("film") / "film.mp4", rate=44_100)
+
+
+@pytest.fixture(scope="module")
+def scene(eyes, video):
+    return Scene.from_video(eyes, video)
+
+
+def shares(sound, rate):
+    """Of each tone of the film, the share of a sound's energy that is near it."""
+    power, hertz = np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2, np.fft.rfftfreq(len(sound), 1 / rate)
+    return {name: power[np.abs(hertz - f) < 30].sum() / power.sum() for name, f in TONES.items()}
+
+
+@pytest.mark.parametrize(
+    ("options", "rate"), [({}, 11_025), ({"source_rate": True}, 44_100), ({"full_band": True}, 44_100)]
+)
+def test_a_wav_of_a_region_at_the_models_rate_or_the_videos(scene, video, tmp_path, options, rate):
+    share = separate.write(scene, video, LEFT, tmp_path / "a.wav", **options)
+    sound, found = soundfile.read(tmp_path / "a.wav")
+    assert found == rate and len(sound) / rate == pytest.approx(len(scene.mixture) / scene.rate, abs=0.01)
+    assert shares(sound, rate)["red"] > 0.98 and share == pytest.approx(0.5, abs=0.03)
+    at_models = scene.sound(LEFT)
+    assert np.sqrt((sound**2).mean()) == pytest.approx(np.sqrt((at_models**2).mean()), rel=0.02)
+
+
+def test_an_mp4_has_the_sound_and_the_picture_with_the_region_outlined(scene, video, tmp_path):
+    separate.write(scene, video, RIGHT, tmp_path / "a.mp4")
+    frames, sound = read_video(tmp_path / "a.mp4", 25, 44_100, max_side=None)
+    assert shares(sound, 44_100)["blue"] > 0.98
+    assert frames.shape[1:] == (60, 80, 3) and len(frames) == pytest.approx(25 * len(scene.mixture) / scene.rate, abs=2)
+    # Rows 1 and 2 of 4, column 3 of 4: from (15, 60) to (45, 80); its line is white within and black without.
+    picture = frames[20].astype(int)
+    assert picture[25:35, 60].min() > 180 and picture[25:35, 58:60].min() < 60
+    assert np.abs(picture[50:, :50] - 90).max() < 25  # elsewhere: the wall as it was
+
+
+def test_where_no_instrument_plays_the_file_is_silent_and_what_leaks_in_is_not_its_sound(
+    scene, video, tmp_path, monkeypatch
+):
+    assert separate.write(scene, video, EMPTY, tmp_path / "a.wav") < 1e-4
+    monkeypatch.setattr(separate, "SILENT_SHARE", 0.6)  # more than either instrument has
+    assert separate.write(scene, video, LEFT, tmp_path / "b.wav") == pytest.approx(0.5, abs=0.03)
+    for name in ("a.wav", "b.wav"):
+        sound, _ = soundfile.read(tmp_path / name)
+        assert len(sound) == len(scene.mixture) and not sound.any()
+
+
+def learned_from(run):
+    return separate.learned_from(checkpoint.read_clips(run), is_solo)
+
+
+def run_of(folder, *labels):
+    rows = [f"train,{label}/{n},{n}" for n, label in enumerate(labels)]
+    (folder / "clips.csv").write_text("\n".join([*rows, "val,harp/1,1", ""]))
+    return folder
+
+
+def test_a_share_is_said_with_what_the_model_learned_from(tmp_path):
+    """No model knows that nothing plays: only that nothing does that it has learned to hear."""
+    assert (
+        separate.told(0.009, learned_from(tmp_path)) == "under 1 % of the sound by this model"
+    )  # no clips.csv: the released weights
+    assert separate.told(0.009) == "under 1 % of the sound by this model"
+    known = run_of(tmp_path, "tuba", "silence", "cello", "tuba")
+    assert (
+        separate.told(0.5143, learned_from(known)) == "51 % of the sound by this model, which learned from: cello, tuba"
+    )
+    assert (
+        separate.told(0.0, learned_from(known))
+        == "under 1 % of the sound by this model, which learned from: cello, tuba"
+    )
+    many = separate.told(0.5, learned_from(run_of(tmp_path, *(f"l{n:02d}" for n in range(30)))))
+    assert many.endswith("l10, l11 and 18 more")
+    assert "\x1b" not in separate.told(0.5, learned_from(run_of(tmp_path, "\x1b[31mred")))
+
+
+def test_where_nothing_is_found_it_is_said_what_the_model_learned_from(eyes, tmp_path):
+    grey = np.full((48, 60, 80, 3), 90, np.uint8)
+    write_video(tmp_path / "wall.mp4", grey, 8, np.float32(0.1 * np.sin(np.arange(66_150) / 5)), 11_025)
+    scene, why = (
+        Scene.from_video(eyes, tmp_path / "wall.mp4"),
+        "no pixel's own sound has 1 % of the energy by this model",
+    )
+    with pytest.raises(SopError, match=f"wall.mp4: {why}, which learned from: cello$"):
+        separate.write_all(
+            scene, tmp_path / "wall.mp4", None, tmp_path / "all", learned=learned_from(run_of(tmp_path, "cello"))
+        )
+
+
+def test_tracks_count_the_cells_of_the_grid_at_whatever_time(scene, video, eyes, tmp_path):
+    """In a film of several windows, too: each square covers four of the 16 cells, or its half; walking, it covers both sides."""
+    walking = write_film(tmp_path / "walk.mp4", walk=True)
+    for one, film, most in ((scene, video, 8), (Scene.from_video(eyes, walking), walking, 16)):
+        table = separate.write_all(one, film, 2, tmp_path / f"{film.stem}.tracks")
+        found = one.clusters(2)
+        labels = found.labels  # picture by picture, as the player shows them
+        seen = [int((labels == k).any(0).sum()) for k in (0, 1)]
+        assert len(one.channels.windows) > 1 and table.cells.tolist() == [*seen, 0] and max(seen) <= most
+
+
+def test_all_sources_are_a_folder_of_tracks_that_add_up_with_maps(scene, video, tmp_path):
+    table = separate.write_all(scene, video, None, tmp_path / "all")
+    names = sorted(p.name for p in (tmp_path / "all").iterdir())
+    assert len(table) == 3 and names == sorted(
+        [*(f"{n}.wav" for n in table.name), *(f"{n}.png" for n in table.name[:2]), "tracks.csv"]
+    )
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "all" / "tracks.csv"), table)
+    sounds = [soundfile.read(tmp_path / "all" / f"{name}.wav")[0] for name in table.name]
+    np.testing.assert_allclose(sum(sounds), scene.mixture, atol=3 / 32_767)
+    for name, sound, share in zip(table.name, sounds, table.share, strict=True):
+        assert share == pytest.approx((sound**2).sum() / (scene.mixture**2).sum(), abs=0.01)
+        if name != "rest":
+            assert max(shares(sound, 11_025).values()) > 0.98 and share == pytest.approx(0.5, abs=0.03)
+    assert min(Image.open(tmp_path / "all" / f"{table.name[0]}.png").size) > 200
+
+
+def test_a_folder_that_is_there_is_not_touched_and_too_many_sources_are_told(scene, video, tmp_path):
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "mine.txt").write_text("keep")
+    with pytest.raises(SopError, match="there already; give the name of a new folder"):
+        separate.write_all(scene, video, 2, tmp_path / "all")
+    with pytest.raises(SopError, match="asked for 99; ask for fewer"):
+        separate.write_all(scene, video, 99, tmp_path / "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["all"] and [p.name for p in (tmp_path / "all").iterdir()] == [
+        "mine.txt"
+    ]
+
+
+def test_an_outline_is_at_the_pictures_edge_too_and_leaves_the_original_alone():
+    pictures = np.full((2, 120, 90, 3), 90, np.uint8)
+    one, two = separate.outlined(pictures, [(0, 0), (0, 1)], (4, 3))
+    np.testing.assert_array_equal(one, two)
+    assert (one[0, :60] == 255).all() and (one[:30, 0] == 255).all() and (one[29, :60] == 255).all()
+    assert (one[30, 5:55] == 0).all() and (one[10:20, 10:50] == 90).all() and (pictures == 90).all()
+
+
+def test_the_toy_is_called_one(tmp_path):
+    """What the shipped weights learned from are drawn instruments, with the names of real ones."""
+    said = separate.told(0.5, learned_from(DEMO_WEIGHTS))
+    assert said.startswith("50 % of the sound by this model, which learned from: accordion, cello, ") and said.endswith(
+        " (toy)"
+    )
+    (tmp_path / "clips.csv").write_text("train,cello/cello_001,cello_001\ntrain,cello/my_own,my_own\n")
+    assert separate.told(0.5, learned_from(tmp_path)).endswith("learned from: cello")
+
+
+def test_what_is_louder_than_full_scale_is_cut_but_never_in_silence(scene, video, tmp_path, recwarn):
+    separate.write_all(scene, video, 2, tmp_path / "quiet")
+    assert not [w for w in recwarn if "full scale" in str(w.message)]
+    loud = scene.hearing(scene.mixture * 0.99 / np.abs(scene.tracks([LEFT])).max() * 2)
+    beyond = np.count_nonzero(np.abs(loud.tracks([LEFT])[0]) > 1)
+    assert beyond > 1_000
+    with pytest.warns(
+        UserWarning, match=rf"a\.wav: {beyond:,} of [\d,]+ samples are louder than full scale, and cut there"
+    ):
+        separate.write(loud, video, LEFT, tmp_path / "a.wav")
+    with pytest.warns(UserWarning, match=r"all: [\d,]+ of [\d,]+ samples are louder than full scale"):
+        separate.write_all(loud, video, 2, tmp_path / "all")

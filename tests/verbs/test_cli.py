@@ -1,0 +1,461 @@
+"""The command line: exit codes, one line on stderr for what the user can mend, and the whole road on a tiny data set."""
+
+import csv
+import errno
+import importlib
+import inspect
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from tiny import SETTINGS, TINY, write_clip, write_film
+
+from sop_core import __version__
+from sop_core.__main__ import VERBS, app, main, parse
+from sop_core.data import splits
+from sop_core.data.clips import find_clips, read_index, write_index
+from sop_core.errors import SopError
+from sop_core.evaluation import report
+from sop_core.media.jpgs import frame_size
+from sop_core.media.sound import sound_length
+from sop_core.media.stream import read_video
+from sop_core.media.write import write_video
+from sop_core.training.checkpoint import read_history
+
+SMALL = [f"{k}={v}" for k, v in SETTINGS.items()]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for n in range(4):
+        for label in ("red", "blue"):
+            write_clip(folder, label, n)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(data):
+    """A run made by the command line alone."""
+    assert main(["index", str(data), "--val-ratio", "0.5"]) == 0
+    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run", "--ckpt", f"{data}/ckpt"]
+    assert main(["train", "--preset", "demo", *words, "--tensorboard", "--set", *SMALL]) == 0
+    return data / "ckpt" / "run"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    path = tmp_path_factory.mktemp("video") / "v.mp4"
+    sound = 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * 44_100) / 44_100).astype(np.float32)
+    write_video(path, np.full((50, 48, 64, 3), 90, np.uint8), 25, sound, 44_100)
+    return path
+
+
+def test_videos_that_were_trained_on_are_not_evaluated_unless_told(run, data, tmp_path, capsys):
+    clips = read_index(data / "val.csv")
+    trained = read_index(data / "train.csv")[0]
+    write_index(tmp_path / "mixed.csv", [*clips, trained])
+    rows = [f"{clips[0].name},0,{clips[1].name},0", f"{clips[1].name},0,{trained.name},100"]
+    (tmp_path / "pairs.csv").write_text("\n".join(rows))
+    words = [str(run), "--index", str(tmp_path / "mixed.csv"), "--pairs", str(tmp_path / "pairs.csv")]
+    assert main(["evaluate", *words, "--out", str(tmp_path / "m.json")]) == 2
+    said = capsys.readouterr().err
+    assert f"1 of 2 mixtures hold videos that {run} was trained on: row 2 ({trained.name});" in said
+    assert not (tmp_path / "m.json").exists()
+    assert main(["evaluate", *words, "--out", str(tmp_path / "m.json"), "--allow-leaks"]) == 0
+    assert json.loads((tmp_path / "m.json").read_text())["protocol"]["leaked"] == 1
+
+
+def test_tensorboard_gets_the_numbers_of_the_history(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    curves, history = EventAccumulator(str(run / "tensorboard")).Reload(), read_history(run)
+    for name in ("loss", "val_sdr"):
+        found = [(e.step, e.value) for e in curves.Scalars(name)]
+        assert found == [(r.epoch, pytest.approx(getattr(r, name), rel=1e-6)) for r in history]
+
+
+BAD = [
+    "hop=0",
+    "workers=-1",
+    "seed=-1",
+    "seed=99999999999999999999",
+    "image=4",
+    "frame_width=4",
+    "lr_sound=nan",
+    "sound_depth=4",
+    "epoch_size=2",
+    "sources=1",
+    "lr_steps=a",
+]
+
+
+@pytest.mark.parametrize("setting", BAD)
+def test_a_setting_that_cannot_work_is_named(data, tmp_path, capsys, setting):
+    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "bad", "--ckpt", str(tmp_path)]
+    assert main(["train", "--preset", "demo", *words, "--set", *SMALL, setting]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{setting.partition('=')[0]}=" in said and "expected" in said
+    assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nonsense", "mps", "meta"])
+def test_a_device_that_is_not_there_gets_one_line_and_no_folder(run, data, tmp_path, capsys, device):
+    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "new", "--ckpt", str(tmp_path)]
+    assert main(["train", "--preset", "demo", *words, "--device", device, "--set", *SMALL]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"--device {device}" in said and not (tmp_path / "new").exists()
+    assert main(["evaluate", str(run), "--index", f"{data}/val.csv", "--device", device]) == 2
+
+
+def test_a_run_that_is_refused_is_left_as_it_was(run, data, capsys):
+    before = sorted(p.name for p in run.rglob("*"))
+    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run", "--ckpt", f"{data}/ckpt"]
+    assert main(["train", "--preset", "demo", *words, "--tensorboard", "--set", *SMALL]) == 2
+    assert sorted(p.name for p in run.rglob("*")) == before
+
+
+def test_index_train_evaluate_leave_the_files_of_a_run(run, data):
+    names = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
+    assert {"config.json", "model.safetensors", "history.csv", "visualization/index.html"} <= names
+    assert any(n.startswith("state/") for n in names)
+    out = data / "metrics.json"
+    words = [str(run), "--index", f"{data}/val.csv", "--out", str(out), "--report", f"{data}/report", "--n-pairs", "3"]
+    assert main(["evaluate", *words]) == 0
+    rows = {r["method"]: r for r in json.loads(out.read_text())["rows"]}
+    assert {"model", "mixture", "oracle_binary", "oracle_ratio"} <= set(rows)
+    assert (data / "report" / "index.html").stat().st_size > 10_000
+    # The manifest that was written gives the same numbers again.
+    again = data / "again.json"
+    words = [str(run), "--index", f"{data}/val.csv", "--pairs", f"{data}/metrics.pairs.csv", "--out", str(again)]
+    assert main(["evaluate", *words]) == 0
+    a, b = json.loads(out.read_text()), json.loads(again.read_text())
+    assert a["protocol"]["manifest"] == b["protocol"]["manifest"]
+    assert [r["sdr"] for r in a["rows"]] == pytest.approx([r["sdr"] for r in b["rows"]], abs=1e-2)
+    assert len(list(csv.reader((data / "metrics.scores.csv").open()))) == 1 + 3 * 2 * len(rows)
+
+
+@pytest.mark.parametrize("where", [["--pixel", "1,2"], ["--box", "0,0,32,48"]])
+@pytest.mark.parametrize("suffix", [".wav", ".mp4"])
+def test_separate_writes_sound_or_video_as_long_as_the_video(run, video, tmp_path, where, suffix):
+    out = tmp_path / f"out{suffix}"
+    assert main(["separate", str(run), str(video), *where, "--out", str(out)]) == 0
+    if suffix == ".wav":
+        sound, rate = soundfile.read(out)
+        assert rate == TINY.rate and len(sound) / rate == pytest.approx(2, abs=0.1)
+    else:
+        frames, sound = read_video(out, 25, TINY.rate)
+        assert frames.shape[1:3] == (48, 64) and len(frames) == pytest.approx(50, abs=2)
+
+
+def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_nets_say(
+    eyes, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
+    film = write_film(tmp_path / "film.mp4", rate=44_100)
+    words = ["separate", "any", str(film), "--out"]
+    assert main([*words, str(tmp_path / "all"), "--all-sources", "auto", "--rate", "source", "--cache"]) == 0
+    told = capsys.readouterr().out
+    assert (tmp_path / "film.mp4.sop").is_dir() and len(list((tmp_path / "all").glob("*.wav"))) == 3
+    assert "1_left" in told.replace("right", "left") and "rest" in told and "50" in told
+    assert {soundfile.info(p).samplerate for p in (tmp_path / "all").glob("*.wav")} == {44_100}
+    assert main([*words, str(tmp_path / "box.wav"), "--box", "0,0,20,14"]) == 0
+    assert ".wav: 6.0 s, under 1 % of the sound by this model; so the file is silent\n" in capsys.readouterr().out
+    assert main([*words, str(tmp_path / "dealt"), "--all-sources", "2", "--whole"]) == 0
+    assert np.abs(soundfile.read(tmp_path / "dealt" / "rest.wav")[0]).max() < 1e-3
+    capsys.readouterr()
+    assert main([*words, str(tmp_path / "more"), "--all-sources", "9"]) == 2
+    assert "asked for 9; ask for fewer" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, str(tmp_path / "more"), "--all-sources", "0"])
+    assert "'0': expected a number from 1, or auto" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "out", "sentence"),
+    [
+        (["--pixel", "4,1"], "a.wav", "off the grid"),
+        (["--box", "9,9,9,20"], "a.wav", "--box 9,9,9,20: expected X0,Y0,X1,Y1"),
+        (["--pixel", "1,1"], "folder.wav", "expected the name of a file"),
+        (["--all-sources", "auto"], "folder.wav", "give the name of a new folder"),
+    ],
+)
+def test_separate_says_what_is_wrong_before_the_nets_look_at_an_hour_of_video(
+    eyes, tmp_path, capsys, monkeypatch, options, out, sentence
+):
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
+    monkeypatch.setattr(type(eyes), "pixels", None)
+    film = write_film(tmp_path / "film.mp4")
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "folder.wav" / "mine.txt").write_text("keep")
+    assert main(["separate", "any", str(film), *options, "--out", str(tmp_path / out)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["film.mp4", "folder.wav"]
+
+
+def test_a_box_of_the_shortest_video(eyes, tmp_path, monkeypatch):
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
+    film = write_film(tmp_path / "film.mp4", seconds=0.4)
+    assert main(["separate", "any", str(film), "--box", "5,15,35,45", "--out", str(tmp_path / "a.wav")]) == 0
+
+
+def test_training_again_resumes_only_when_told(run, data, capsys):
+    words = ["train", "--preset", "demo", "--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run"]
+    words += ["--ckpt", f"{data}/ckpt", "--set", *SMALL]
+    assert main(words) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 0  # nothing is left to do
+
+
+def broken_csv(_, data):
+    path = data / "broken.csv"  # beside the good one, since paths are looked up from there
+    path.write_text((data / "val.csv").read_text() + "nowhere.flac,nothing.mp4,24\n")
+    return path
+
+
+def texts(tmp_path, _):
+    (tmp_path / "videos" / "cello").mkdir(parents=True)
+    for n in range(2):
+        (tmp_path / "videos" / "cello" / f"{n}.mp4").write_text("not a video")
+    return tmp_path / "videos"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (lambda t, d, r, v: ["preprocess", t, "--out", t / "out"], "no videos"),
+        (lambda t, d, r, v: ["preprocess", t / "none", "--out", t / "out"], "no such folder"),
+        (lambda t, d, r, v: ["preprocess", texts(t, d), "--out", t / "out"], "none of its 2 videos"),
+        (lambda t, d, r, v: ["index", t], "no clips"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", broken_csv(t, d)], "broken.csv row 5"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", t / "none.csv"], "none.csv"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--truth", t], "go together"),
+        (lambda t, d, r, v: ["evaluate", t, "--index", d / "val.csv"], "no checkpoint there"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--sources", "1"], "expected different numbers from 2"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--sources", "2", "2"], "different numbers"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--n-pairs", "0"], "expected at least 1"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--out", t], "a folder; expected the name of a file"),
+        (
+            lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--sources", "3", "--pairs", t / "p.csv"],
+            "leave one of them out",
+        ),
+        (lambda t, d, r, v: ["evaluate", r, t, "--index", d / "val.csv"], "no checkpoint there"),
+        (lambda t, d, r, v: ["separate", t, v, "--pixel", "1,1", "--out", t / "a.wav"], "no checkpoint there"),
+        (lambda t, d, r, v: ["separate", r, v, "--pixel", "4,1", "--out", t / "a.wav"], "pixel 4,1 is off the grid"),
+        (lambda t, d, r, v: ["separate", r, v, "--box", "99,0,120,9", "--out", t / "a.wav"], "within the 64 x 48 pixels"),
+        (lambda t, d, r, v: ["separate", r, v, "--pixel", "1,1", "--out", t / "a.ogg"], ".wav or .mp4"),
+        (lambda t, d, r, v: ["separate", r, v, "--pixel", "1,1", "--whole", "--out", t / "a.wav"], "goes with --all-sources"),
+        (lambda t, d, r, v: ["separate", r, t / "no.mp4", "--pixel", "1,1", "--out", t / "a.wav"], "no.mp4"),
+        (lambda t, d, r, v: ["train", "--preset", "demo", "--train", d / "train.csv", "--val", d / "val.csv", "--id", "../up"],
+         "plain name"),
+        (lambda t, d, r, v: ["train", "--preset", "demo", "--train", d / "train.csv", "--val", d / "val.csv", "--id", "x",
+                             "--set", "colour=3"], "no setting 'colour'"),
+        (lambda t, d, r, v: ["train", "--preset", "demo", "--train", d / "train.csv", "--val", d / "val.csv", "--id", "x",
+                             "--set", "epochs=many"], "a whole number from 1"),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_exit_2_and_one_clear_line(words, sentence, tmp_path, data, run, video, capfd):
+    assert main([str(w) for w in words(tmp_path, data, run, video)]) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("sop ")]
+    assert len(lines) == 1 and sentence in lines[0]
+    assert not (tmp_path / "a.wav").exists()
+
+
+@pytest.mark.parametrize("pixel", ["3", "1,x", "1,2,3", ""])
+def test_a_pixel_that_is_none_gets_exit_2(pixel, run, video, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["separate", str(run), str(video), "--pixel", pixel, "--out", str(tmp_path / "a.wav")])
+    assert stop.value.code == 2
+    assert "expected 2 whole numbers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("", "sop: expected a verb: demo, collect,"),
+        ("tran --id x", "sop: Unknown command"),
+        ("--nonsense", "sop: Unknown command"),
+        ("train", "sop train: expected a value for --preset"),
+        ("train --preset musi", 'sop train: Invalid value "musi" for --preset. Choose from: "music"'),
+        ("weights --out", "sop weights: expected a value for --out"),
+        ("weights --out a --out-put b", "sop weights: Unknown option: --out-put"),
+        ("weights more --out a", "sop weights: Unused Tokens: ['more']"),
+        ("preprocess v --out o --jobs 2.5", "'2.5': expected a whole number"),
+        ("preprocess v --out o --no-progress", "Unknown option: --no-progress"),
+        ("evaluate run --index i --sources", "expected a value for --sources"),
+        ("evaluate run --index i --sources 2 x", 'sop evaluate: Invalid value for --sources: unable to convert "x"'),
+        ("separate r v --out a.wav", "Exactly 1 of {--pixel, --box, --all-sources} must be specified"),
+        ("separate r v --out a.wav --pixel 1,1 --box 1,1,2,2", "Received 2 arguments: {--pixel, --box}"),
+        ("train --preset a\x1b[2J", r'Invalid value "a\x1b[2J" for --preset'),
+    ],
+)
+def test_words_that_are_no_command_get_exit_2_and_one_line(words, sentence, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    told = capsys.readouterr()
+    assert stop.value.code == 2 and told.out == ""
+    assert told.err.count("\n") == 1 and told.err.startswith("sop") and sentence in told.err
+    with pytest.raises(SopError):
+        parse(words.split())
+
+
+def test_parse_binds_the_words_and_runs_nothing(tmp_path):
+    run, given = parse(["train", "--preset", "demo", "--train", "a.csv", "--val=b.csv", "--id", "x",
+                        "--set", "epochs=1", "batch=2", "--resume"])  # fmt: skip
+    assert run.__module__ == "sop_core.verbs.train"
+    assert given.kwargs["set"] == ("epochs=1", "batch=2") and given.kwargs["resume"]
+    run, given = parse(
+        ["evaluate", "one", "two", "--sources", "2", "3", "--index", "a", "--baselines", "nmf", "random"]
+    )
+    assert [p.name for p in given.args[0]] == ["one", "two"]
+    assert given.kwargs["sources"] == (2, 3) and given.kwargs["baselines"] == ("nmf", "random")
+    run, given = parse(["separate", "--out", "a", "--box=-1,0,9,9", "r", "v"])
+    assert [p.name for p in given.args] == ["r", "v"] and given.kwargs["box"] == (-1, 0, 9, 9)
+    run, given = parse(["collect", "music", "[1].json", "b", "--out", str(tmp_path / "o"), "--rate-limit", "500K"])
+    assert [p.name for p in given.args[1]] == ["[1].json", "b"] and given.kwargs["rate_limit"] == 512_000
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_tells_each_option_in_plain_text(verb, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([verb, "--help"]) == 0
+    told = capsys.readouterr().out
+    assert told.isascii() and max(map(len, told.splitlines())) <= 80
+    function = getattr(importlib.import_module(f"sop_core.verbs.{verb}"), verb)
+    assert function.__doc__.splitlines()[0] == VERBS[verb]
+    with app.app_stack([app, app[verb]]):
+        for option in app[verb].assemble_argument_collection(parse_docstring=True):
+            assert option.name in told and option.parameter.help, option.name
+
+
+def test_help_and_version_start_without_the_packages_that_take_seconds():
+    code = (
+        "import sys; from sop_core.__main__ import main, VERBS; main(['--help']); main(['--version']);"
+        "print(*(m for m in sys.modules if m.startswith('sop_core.verbs.')));"
+        "[main([verb, '--help']) for verb in VERBS];"
+        "print(*({'torch', 'pandas', 'numpy', 'av'} & {*sys.modules}))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    lines = told.splitlines()
+    assert lines[lines.index(__version__) + 1] == "" and lines[-1] == ""
+
+
+def test_each_step_of_the_demo_is_a_command_that_the_user_can_type(tmp_path, capsys, monkeypatch):
+    demo, given = parse(["demo", "--out", str(tmp_path), "--seed", "3", "--set", "epochs=1"])
+    run = []
+
+    def noted(words):
+        run.append(parse(words)[0].__name__)
+        return (lambda: None), inspect.signature(lambda: None).bind()
+
+    monkeypatch.setattr("sop_core.toy.render.render_dataset", lambda folder, seed: folder / "videos")
+    monkeypatch.setattr("sop_core.__main__.parse", noted)
+    demo(*given.args, **given.kwargs)
+    typed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("$ sop ")]
+    assert run == ["preprocess", "index", "train", "evaluate"] and len(typed) == 4
+    assert "--set seed=3 epochs=1" in typed[2]
+
+
+def test_the_module_runs_as_a_program():
+    done = subprocess.run([sys.executable, "-m", "sop_core", "preprocess", "/nowhere", "--out", "/nowhere/out"],
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Traceback" not in done.stderr
+
+
+def test_index_goes_where_it_is_told(data, tmp_path):
+    assert main(["index", str(data), "--out", str(tmp_path)]) == 0
+    assert main(["index", str(data), "mine"]) == 0
+    assert len(read_index(tmp_path / "train.csv")) == len(read_index(data / "mine" / "train.csv")) == 4
+
+
+def test_the_command_line_checks_an_index(tmp_path, capsys):
+    data = tmp_path / "data"
+    clips = [write_clip(data, label, n) for n in range(3) for label in ("red", "blue")]
+    (clips[0].frames / "000003.jpg").write_bytes(b"no")
+    clips[1].sound.write_bytes(b"")
+    assert main(["index", str(data), "--seed", "7"]) == 0
+    before = (data / "train.csv").read_bytes()
+    capsys.readouterr()
+    assert main(["index", str(data), "--check", "--window", "1"]) == 0
+    assert (data / "train.csv").read_bytes() == before  # a look changes nothing
+    out = capsys.readouterr().out
+    assert "missing: 0 clip(s)" in out and "invalid: 1 clip(s)\n  blue/blue_0: empty" in out
+    clips[2].sound.unlink()
+    assert main(["index", str(data / "all.csv"), "--check", "--window", "1"]) == 0
+    assert "missing: 1 clip(s)\n  red/red_1: no sound" in capsys.readouterr().out
+    rows = list(csv.DictReader((data / "index_check.csv").open()))
+    assert [(r["problem"], r["clip"]) for r in rows] == [("missing", "red/red_1"), ("invalid", "blue/blue_0")]
+    assert main(["index", str(data / "all.csv")]) == 2
+    assert "or --check with an index" in capsys.readouterr().err
+
+
+def test_the_command_line_passes_its_options_on(tmp_path, capsys):
+    picture = [np.full((300, 400, 3), 90, np.uint8)] * 75
+    sound = 0.3 * np.sin(np.arange(3 * 11_025) / 5)
+    for name in ("cello/a", "cello/b", "flute/c", "flute/d", "cello flute/e"):
+        write_video(tmp_path / "v" / f"{name}.mp4", picture, 25, sound, 11_025)
+    words = ["preprocess", str(tmp_path / "v"), "--audio-format", "wav", "--start", "0.5"]
+    words += ["--short-side", "0", "--fps", "4", "--rate", "8000", "--out", str(tmp_path / "d")]
+    assert main([*words, "--duration", "2"]) == 0
+    clip = find_clips(tmp_path / "d")[0]
+    assert clip.sound.suffix == ".wav" and sound_length(clip.sound) == (16_000, 8_000) and clip.n_frames == 8
+    assert frame_size(clip.frames) == (400, 300)
+    assert main([*words, "--duration", "3"]) == 2 and "duration=2.0, now duration=3.0" in capsys.readouterr().err
+    assert (
+        main([*words, "--duration", "2", "--cluster", "nowhere"]) == 2
+        and "expected dask://HOST:PORT" in capsys.readouterr().err
+    )
+    assert main(["index", str(tmp_path / "d"), "--duets", "drop", "--val-ratio", "0.5"]) == 0
+    assert {c.label for c in read_index(tmp_path / "d" / "all.csv")} == {"cello", "flute"}
+    (tmp_path / "own.csv").write_text("a,0,x,test\n")
+    assert main(["index", str(tmp_path / "d"), "--splits", str(tmp_path / "own.csv")]) == 2
+    assert "names none of the 5 clips" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EACCES"])
+def test_a_full_or_closed_disk_gets_one_line(tmp_path, capsys, monkeypatch, code):
+    def full(*_, **__):
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)), str(tmp_path / "there"))
+
+    monkeypatch.setattr(splits, "build_index", full)
+    assert main(["index", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{tmp_path / 'there'}: " in said and "choose another folder" in said
+
+
+def test_a_check_is_told_where_it_cannot_be_written(tmp_path, capsys):
+    write_clip(tmp_path, "red", 0)
+    bad = write_clip(tmp_path, "red", 1)
+    sound, rate = soundfile.read(bad.sound, dtype="float32")
+    sound[rate] = np.nan
+    bad.sound.unlink()
+    soundfile.write(bad.sound.with_suffix(".wav"), sound, rate, subtype="FLOAT")
+    (tmp_path / "file").write_text("no folder")
+    assert main(["index", str(tmp_path), "--check", "--window", "1", "--out", str(tmp_path / "file")]) == 0
+    told = capsys.readouterr()
+    assert "invalid: 1 clip(s)\n  red/red_1: no number (NaN or Inf) at 1.00 s of its sound" in told.out
+    assert told.err.splitlines()[-1].startswith(f"sop index: {tmp_path / 'file' / 'index_check.csv'}: not written (")
+
+
+def test_what_a_message_quotes_does_nothing_to_the_terminal(tmp_path, capsys):
+    assert main(["index", str(tmp_path / "a\x1b[2J\x9bm\u202e"), "--check"]) == 2
+    said = capsys.readouterr().err
+    assert r"a\x1b[2J\x9bm\u202e: no such folder" in said or r"a\x1b[2J\x9bm\u202e" in said
+    assert said.count("\n") == 1 and said.strip().isprintable()
+
+
+def test_a_report_that_cannot_be_made_stops_no_training(run, data, tmp_path, capsys, monkeypatch):
+    def broken(*_):
+        raise SopError("a.mp4/000001.jpg: cut short\x1b[2J")
+
+    monkeypatch.setattr(report, "write", broken)
+    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run", "--ckpt", str(tmp_path)]
+    assert main(["train", "--preset", "demo", *words, "--set", *SMALL, "epochs=1"]) == 0
+    told = capsys.readouterr()
+    assert r"note: no report of this epoch: a.mp4/000001.jpg: cut short\x1b[2J" in told.err
+    assert f"weights in {tmp_path / 'run'}" in told.out and "look and listen" not in told.out
