@@ -1,8 +1,12 @@
-"""The map in `sop_core/__init__.py` is true: it names every module, and dependencies point up it, never down or round."""
+"""The map in `sop_core/__init__.py` is true: it names every file, and imports point up it only."""
 
 import ast
+import itertools
 import json
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,48 +14,61 @@ import pytest
 import sop_core
 
 PACKAGE = Path(sop_core.__file__).parent
-ORDER = re.findall(r"^    (\w+) {2,}\S", sop_core.__doc__, re.MULTILINE)
 NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))
+# A line of the map names a room ("media/") or a file; the lines of bare words below a room, its files.
+MAP = re.findall(r"^    (?:(\w+/?) {2,}\S.*|  {2,}([a-z0-9 ]+))$", sop_core.__doc__, re.MULTILINE)
 
 
-def files(module: str) -> list[Path]:
-    return sorted((PACKAGE / module).glob("*.py")) or [PACKAGE / f"{module}.py"]
+def mapped() -> list[str]:
+    """The files of the map in its order, as `config` or `media/sound`."""
+    order, room = [], ""
+    for entry, files in MAP:
+        if entry:
+            room = entry if entry.endswith("/") else ""
+            order += [] if room else [entry]
+        else:
+            order += [room + name for name in files.split()]
+    return order
 
 
-def imported(path: Path) -> set[str]:
-    """Modules of this package that a file imports, anywhere in it but for annotations alone."""
-    names = set()
+ORDER = mapped()
+
+
+def beside(name: str) -> set[str]:
+    """The files of the same room that a file imports, anywhere in it but for annotations alone."""
+    path = PACKAGE / f"{name}.py"
     depth = len(path.relative_to(PACKAGE).parts)
     tree = ast.parse(path.read_text())
     annotations = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
-    skipped = {id(n) for block in annotations for n in ast.walk(block)}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level == depth and id(node) not in skipped:
-            names |= {node.module.split(".")[0]} if node.module else {a.name for a in node.names}
-    return names - {"__version__"}
+    skipped = {n for block in annotations for n in ast.walk(block)}
+    froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 1 and n not in skipped]
+    names = {n.module.split(".")[0] for n in froms if n.module} | {a.name for n in froms if not n.module for a in n.names}
+    room = "" if depth == 1 else f"{path.parent.name}/"
+    return {room + n for n in names if (path.parent / f"{n}.py").is_file()}
 
 
-def test_the_map_names_every_module():
-    there = {p.stem for p in PACKAGE.glob("*.py")} | {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
-    assert sorted(ORDER) == sorted(there - {"__init__"})
+def test_the_map_names_every_file():
+    there = (p.relative_to(PACKAGE).with_suffix("").as_posix() for p in PACKAGE.rglob("*.py"))
+    assert sorted(ORDER) == sorted(name for name in there if name.split("/")[-1] not in ("__init__", "__main__"))
 
 
-@pytest.mark.parametrize("module", ORDER)
-def test_a_module_imports_only_what_stands_above_it(module):
-    above = set(ORDER[: ORDER.index(module)])
-    for path in files(module):
-        assert imported(path) <= above, f"{path.name} imports from below"
+@pytest.mark.parametrize("name", ORDER)
+def test_a_file_imports_only_files_before_it_in_its_room(name):
+    assert beside(name) <= set(ORDER[: ORDER.index(name)])
 
 
-def test_a_file_of_the_toy_room_imports_only_what_stands_above_it():
-    listed = re.search(r"^    toy .*\n((?: {8}.*\n)+)", sop_core.__doc__, re.MULTILINE)[1].split("\n")[:-1]
-    order = [line.split()[0] for line in listed]
-    assert sorted(order) == [path.stem for path in files("toy") if path.stem != "__init__"]
-    for path in (PACKAGE / "toy" / f"{name}.py" for name in order):
-        assert imported(path) <= {"config", "errors", "media"}
-        froms = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)]
-        beside = {n.module for n in froms if n.level == 1}
-        assert beside <= set(order[: order.index(path.stem)]), f"{path.name} imports from below"
+def test_a_room_imports_only_rooms_above_it():
+    """By import-linter's contracts in pyproject.toml, which name the rooms in the map's order."""
+    lint = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([lint], cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    contract = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    layers = [layer.split(" | ") for layer in contract["layers"][::-1]]
+    rooms = [entry.rstrip("/") for entry, _ in MAP if entry]
+    assert [sorted(layer, key=rooms.index) for layer in layers[:-1]] == [
+        rooms[i : i + len(layer)] for layer, i in zip(layers, itertools.accumulate(map(len, layers), initial=0), strict=False)
+    ][:-1]
+    assert layers[-1] == ["__main__"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
