@@ -42,7 +42,9 @@ def beside(name: str) -> set[str]:
     annotations = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
     skipped = {n for block in annotations for n in ast.walk(block)}
     froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 1 and n not in skipped]
-    names = {n.module.split(".")[0] for n in froms if n.module} | {a.name for n in froms if not n.module for a in n.names}
+    names = {n.module.split(".")[0] for n in froms if n.module} | {
+        a.name for n in froms if not n.module for a in n.names
+    }
     room = "" if depth == 1 else f"{path.parent.name}/"
     return {room + n for n in names if (path.parent / f"{n}.py").is_file()}
 
@@ -66,7 +68,8 @@ def test_a_room_imports_only_rooms_above_it():
     layers = [layer.split(" | ") for layer in contract["layers"][::-1]]
     rooms = [entry.rstrip("/") for entry, _ in MAP if entry]
     assert [sorted(layer, key=rooms.index) for layer in layers[:-1]] == [
-        rooms[i : i + len(layer)] for layer, i in zip(layers, itertools.accumulate(map(len, layers), initial=0), strict=False)
+        rooms[i : i + len(layer)]
+        for layer, i in zip(layers, itertools.accumulate(map(len, layers), initial=0), strict=False)
     ][:-1]
     assert layers[-1] == ["__main__"]
 

@@ -107,8 +107,9 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def why_unreadable(path: Path) -> str | None:
+def why_unreadable(path: AnyPath) -> str | None:
     """Why a file can't be read, where that can be seen from outside."""
+    path = Path(path)
     if not path.exists():
         return "no such file"
     if not path.is_file():

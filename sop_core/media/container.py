@@ -63,7 +63,7 @@ def upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> np
     return np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
 
 
-def first_sound(path: Path) -> float:
+def first_sound(path: AnyPath) -> float:
     """The file's time of its first sound sample, in seconds. An encoder's run-up does not count."""
     with open_container(path) as container:
         _, audio = choose_streams(path, container)
@@ -95,7 +95,7 @@ def decode(packet: av.Packet) -> list:
 
 
 @contextmanager
-def open_container(path: Path) -> Iterator[av.container.InputContainer]:
+def open_container(path: AnyPath) -> Iterator[av.container.InputContainer]:
     path = Path(path)
     if reason := why_unreadable(path):
         raise SopError(f"{path}: {reason}")
@@ -113,7 +113,7 @@ def open_container(path: Path) -> Iterator[av.container.InputContainer]:
         raise SopError(f"{path}: {reason}") from e
 
 
-def choose_streams(path: Path, container: av.container.InputContainer) -> tuple[av.VideoStream, av.AudioStream]:
+def choose_streams(path: AnyPath, container: av.container.InputContainer) -> tuple[av.VideoStream, av.AudioStream]:
     cover = av.stream.Disposition.attached_pic  # a song's cover is no video
     pictures = [s for s in container.streams.video if not s.disposition & cover]
     if not pictures:
@@ -126,7 +126,7 @@ def choose_streams(path: Path, container: av.container.InputContainer) -> tuple[
     return pictures[0], container.streams.audio[0]
 
 
-def check_length(path: Path, container: av.container.InputContainer, end: float, asked: float) -> None:
+def check_length(path: AnyPath, container: av.container.InputContainer, end: float, asked: float) -> None:
     # In mkv this is the end, in mp4 the length, so the check is a rough one.
     claimed = (container.duration or 0) / av.time_base
     if end < 0.9 * min(claimed, asked) - 1:

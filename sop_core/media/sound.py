@@ -6,8 +6,9 @@ Sound is mono float32 (L,) between -1 and 1.
 import errno
 import io
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from fractions import Fraction
 from pathlib import Path
 
@@ -26,8 +27,7 @@ SOUND_KINDS = ("mp3", "flac", "wav")
 CODEC_FRAMES = 0.1  # seconds
 # An mp3 frame (1,152 or 576 samples) overlaps the next one, and its bits may begin in up to 511
 # bytes of earlier frames (the "reservoir"; ISO/IEC 11172-3, main_data_begin). So decoding starts 10
-# or 20 frames early. libmpg123 writes "part2_3_length ... too large" to stderr where the first of
-# these lack their reservoir: harmless, and it can't be told not to (libsndfile issue 958).
+# or 20 frames early.
 MP3_RUN_UP = 11_520  # samples
 # Hz -> bits a second: the most that mp3 has at low rates, transparent at the others
 MP3_BIT_RATES = {8_000: 64_000, 11_025: 64_000, 12_000: 64_000, 16_000: 128_000, 22_050: 128_000, 24_000: 128_000,
@@ -37,6 +37,7 @@ LAME_SCALE = {64_000: 0.95, 128_000: 0.95, 192_000: 0.97}
 # Without a reservoir each frame can be decoded alone. The slower levels cost up to 10 times as much
 # and are no nearer to the sound.
 LAME = {"reservoir": "0", "compression_level": "7"}
+STDERR = threading.Lock()  # one thread at a time turns it away
 
 
 def sound_length(path: AnyPath) -> tuple[int, int]:
@@ -67,8 +68,9 @@ def read_sound(
         wanted, end = end - start, min(end, f.frames)
         own_rate = f.samplerate
         run_up = min(start, MP3_RUN_UP) if f.format == "MP3" else 0
-        f.seek(start - run_up)
-        sound = f.read(run_up + end - start, dtype="float32", always_2d=True)[run_up:]  # (L, channels)
+        with _quiet_stderr() if run_up else nullcontext():
+            f.seek(start - run_up)
+            sound = f.read(run_up + end - start, dtype="float32", always_2d=True)[run_up:]  # (L, channels)
         sound = sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1)
     if len(sound) < end - start:  # the header promised more
         raise SopError(f"{path}: cut short, it ends after {(start + len(sound)) / own_rate:.2f} s; make it again")
@@ -89,6 +91,23 @@ def _sound_file(path: Path) -> Iterator[soundfile.SoundFile]:
             yield f
     except (soundfile.SoundFileError, OSError) as e:
         raise SopError(f"{path}: {why_unreadable(path) or f'not a sound file that can be read ({brief(e)})'}") from e
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Nothing that C code writes to stderr is seen meanwhile.
+
+    libmpg123 complains there of every first frame whose reservoir was skipped. That is harmless,
+    since the run-up is thrown away, and it can't be told not to (libsndfile issue 958).
+    """
+    with STDERR, Path(os.devnull).open("wb") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def sf_name(path: AnyPath) -> bytes | str:
