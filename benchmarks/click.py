@@ -51,7 +51,14 @@ player
 
 def notebook(*cells: str) -> str:
     made = [
-        {"cell_type": "code", "id": f"c{i}", "metadata": {}, "source": s, "outputs": [], "execution_count": None}
+        {
+            "cell_type": "code",
+            "id": f"c{i}",
+            "metadata": {},
+            "source": s,
+            "outputs": [],
+            "execution_count": None,
+        }
         for i, s in enumerate(cells)
     ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -63,11 +70,27 @@ def serve(folder: Path) -> tuple[subprocess.Popen, str, str]:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     token, url = secrets.token_hex(16), f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"]
-    command += [f"--ServerApp.port={port}", f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.ip=127.0.0.1",
+    ]
+    command += [
+        f"--ServerApp.port={port}",
+        f"--ServerApp.root_dir={folder}",
+        f"--IdentityProvider.token={token}",
+    ]
     command += ["--expose-app-in-browser"]
-    env = os.environ | {"JUPYTER_CONFIG_DIR": str(folder / ".config"), "JUPYTER_RUNTIME_DIR": str(folder / ".run")}
-    server = subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    env = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(folder / ".config"),
+        "JUPYTER_RUNTIME_DIR": str(folder / ".run"),
+    }
+    server = subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while server.poll() is None:
         try:
             urllib.request.urlopen(f"{url}/api/status?token={token}", timeout=5).close()
@@ -79,14 +102,18 @@ def serve(folder: Path) -> tuple[subprocess.Popen, str, str]:
 
 def run(page, cell: int) -> None:
     """Run one cell of the open notebook and wait for its end."""
-    page.evaluate(f"() => {{ window.jupyterapp.shell.currentWidget.content.activeCellIndex = {cell}; }}")
+    page.evaluate(
+        f"() => {{ window.jupyterapp.shell.currentWidget.content.activeCellIndex = {cell}; }}"
+    )
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
     done = f"window.jupyterapp.shell.currentWidget.content.model.toJSON().cells[{cell}].execution_count"
     page.wait_for_function(f"() => {done}", timeout=180_000)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clicks", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--model", type=Path, default=DEMO_WEIGHTS)
@@ -97,7 +124,9 @@ def main() -> None:
         (folder / "click.ipynb").write_text(notebook(*cells))
         server, url, token = serve(folder)
         try:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+            )
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.goto(f"{url}/lab/tree/click.ipynb?reset&token={token}")
             idle = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
@@ -106,12 +135,19 @@ def main() -> None:
             root = page.locator(".sop-player")
             stage = root.locator(".sop-stage")
             stage.scroll_into_view_if_needed()
-            page.wait_for_function("root => root.querySelector('canvas').width > 0", arg=root.element_handle())
+            page.wait_for_function(
+                "root => root.querySelector('canvas').width > 0", arg=root.element_handle()
+            )
             box, taken = stage.bounding_box(), []
             for i in range(args.clicks + 1):
                 row, column = 3 + 3 * i % 10, (1 + 5 * i) % 14
                 root.evaluate("root => { delete root.dataset.clickMs; }")
-                stage.click(position={"x": (column + 0.5) / 14 * box["width"], "y": (row + 0.5) / 14 * box["height"]})
+                stage.click(
+                    position={
+                        "x": (column + 0.5) / 14 * box["width"],
+                        "y": (row + 0.5) / 14 * box["height"],
+                    }
+                )
                 done = "root => root.dataset.clickMs"  # asked now and then: asked at every frame, it would cost the page time
                 page.wait_for_function(done, arg=root.element_handle(), polling=100)
                 taken.append(float(root.evaluate("root => root.dataset.clickMs")))

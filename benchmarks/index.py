@@ -42,7 +42,9 @@ def make_tree(data: Path, clips: int, frames: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clips", type=int, default=200_000)
     parser.add_argument("--frames", type=int, default=10)
     parser.add_argument("--dir", type=Path, default=None)

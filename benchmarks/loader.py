@@ -27,7 +27,9 @@ from sop_core.media.sound import SOUND_KINDS, read_sound, sound_writer
 from sop_core.training.mixtures import Training
 from sop_core.training.windows import frame_indices, read_window
 
-PAPER = replace(MUSIC, looks=0, together=0.0, noise=0.0)  # both roads read the same pictures, each of them alone
+PAPER = replace(
+    MUSIC, looks=0, together=0.0, noise=0.0
+)  # both roads read the same pictures, each of them alone
 SECONDS, JPG = 90, 23_000  # of sound a clip, bytes a frame
 
 
@@ -78,9 +80,14 @@ class Plain(Dataset):
             sounds.append(whole[start : start + config.samples])
             for k in frame_indices(start, clip.n_frames, config):
                 with Image.open(frame_path(clip.frames, int(k))) as picture:
-                    small = picture.convert("RGB").resize((config.image, config.image), Image.Resampling.BILINEAR)
+                    small = picture.convert("RGB").resize(
+                        (config.image, config.image), Image.Resampling.BILINEAR
+                    )
                 frames.append(torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255)
-        specs = [librosa.stft(s, n_fft=config.n_fft, hop_length=config.hop) for s in (*sounds, np.mean(sounds, axis=0))]
+        specs = [
+            librosa.stft(s, n_fft=config.n_fft, hop_length=config.hop)
+            for s in (*sounds, np.mean(sounds, axis=0))
+        ]
         return {"mags": torch.from_numpy(np.abs(np.stack(specs))), "frames": torch.stack(frames)}
 
 
@@ -119,7 +126,9 @@ def breakdown(data: Training) -> dict[str, float]:
     for kind in SOUND_KINDS:
         clock(
             f"window of {kind}",
-            lambda p, k=kind: read_sound(p.clip.sound.with_suffix(f".{k}"), p.start, config.samples),
+            lambda p, k=kind: read_sound(
+                p.clip.sound.with_suffix(f".{k}"), p.start, config.samples
+            ),
         )
     clock("frames, decoded only", lambda p: read_frames(p.clip.frames, indices(p)))
     clock("frames, decoded and resized", lambda p: read_frames(p.clip.frames, indices(p), size))
@@ -127,7 +136,9 @@ def breakdown(data: Training) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=15, help="of each measurement")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
@@ -137,9 +148,13 @@ def main() -> None:
         clips = make_clips(Path(folder), args.clips)
         sizes = [p.stat().st_size for c in clips for p in c.frames.iterdir()]
         mp3 = np.mean([c.sound.stat().st_size for c in clips])
-        print(f"{len(clips)} clips: {np.mean(sizes) / 1e3:.1f} KB a jpg, {mp3 / 1e3:.0f} KB an mp3 of {SECONDS} s\n")
+        print(
+            f"{len(clips)} clips: {np.mean(sizes) / 1e3:.1f} KB a jpg, {mp3 / 1e3:.0f} KB an mp3 of {SECONDS} s\n"
+        )
         data = Training(clips, PAPER)
-        print(f"{'workers':<10}{'plain':>10}{'sop_core':>10}{'ratio':>8}   (mixtures of two a second)")
+        print(
+            f"{'workers':<10}{'plain':>10}{'sop_core':>10}{'ratio':>8}   (mixtures of two a second)"
+        )
         for workers in args.workers:
             plain, ours = (rate(d, workers, args.seconds) for d in (Plain(data), data))
             print(f"{workers:<10}{plain:>10.1f}{ours:>10.1f}{ours / plain:>8.1f}", flush=True)

@@ -51,10 +51,15 @@ def speed(model: SoundOfPixels, seconds: float, turns: int) -> None:
     with torch.inference_mode():
         spec = model.stft(torch.from_numpy(scene.mixture))
         hard = binarize(model.warp.inverse(scene.masks(cells)), config.mask)
-        masked = (hard * spec).numpy()  # (196, F_linear, T): librosa is given the masked spectrograms
+        masked = (
+            hard * spec
+        ).numpy()  # (196, F_linear, T): librosa is given the masked spectrograms
 
     def by_librosa():
-        return [librosa.istft(one, n_fft=config.n_fft, hop_length=config.hop, length=len(sound)) for one in masked]
+        return [
+            librosa.istft(one, n_fft=config.n_fft, hop_length=config.hop, length=len(sound))
+            for one in masked
+        ]
 
     ours, theirs = np.stack(scene.sounds(cells)), np.stack(by_librosa())
     heard = hard.any(1).float().mean()
@@ -72,7 +77,9 @@ def speed(model: SoundOfPixels, seconds: float, turns: int) -> None:
     print(f"  {medians['librosa'] / medians['sop_core']:.1f} times as fast, masks and all")
     clicks = [timed(lambda i=i: scene.sound((i % rows, i // 2 % columns))) for i in range(30)]
     print(f"one click, median of 30: {1e3 * np.median(clicks):.1f} ms")
-    scratch = [timed(lambda i=i: Scene(model, frames, sound).sound((i % rows, 3))) for i in range(10)]
+    scratch = [
+        timed(lambda i=i: Scene(model, frames, sound).sound((i % rows, 3))) for i in range(10)
+    ]
     print(f"one pixel from scratch, median of 10: {1e3 * np.median(scratch):.1f} ms")
 
 
@@ -82,7 +89,9 @@ def long_video(path: Path, minutes: float) -> Path:
         video = render_clip(Path(folder), ("cello", "trumpet"), k=0, seed=2027)
         frames, sound = read_video(video, 8, 11_025)
     times = round(60 * minutes / (len(sound) / 11_025))
-    write_video(path, (f for _ in range(times) for f in frames), 8, (sound for _ in range(times)), 11_025)
+    write_video(
+        path, (f for _ in range(times) for f in frames), 8, (sound for _ in range(times)), 11_025
+    )
     return path
 
 
@@ -92,7 +101,13 @@ def memory(arguments: list[str], minutes: float) -> None:
         for length in (minutes / 10, minutes):
             video = long_video(Path(folder) / f"{length}.mp4", length)
             run = [sys.executable, __file__, *arguments, "--measure", str(video)]
-            peaks.append(float(subprocess.run(run, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+            peaks.append(
+                float(
+                    subprocess.run(
+                        run, check=True, capture_output=True, text=True
+                    ).stdout.splitlines()[-1]
+                )
+            )
             print(f"{length:5.1f} minutes: peak memory {peaks[-1]:.0f} MB")
     print(f"{peaks[1] / peaks[0]:.2f} times the memory for 10 times the length")
 
@@ -107,7 +122,9 @@ def measure(model: SoundOfPixels, video: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--model", type=Path, default=DEMO_WEIGHTS)
@@ -122,6 +139,8 @@ if __name__ == "__main__":
     if args.measure:
         measure(nets, args.measure)
     elif args.long:
-        memory(["--preset", args.preset] if args.preset else ["--model", str(args.model)], args.long)
+        memory(
+            ["--preset", args.preset] if args.preset else ["--model", str(args.model)], args.long
+        )
     else:
         speed(nets, args.seconds, args.turns)

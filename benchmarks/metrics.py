@@ -22,15 +22,22 @@ from sop_core.config import MUSIC
 def pair(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Two sources, notes and noise, and what a separation might make of them. Shape: (2, L) twice"""
     rng, t = np.random.default_rng(seed), np.arange(MUSIC.samples) / MUSIC.rate
-    notes = sum(np.sin(2 * np.pi * hz * t) * np.exp(-3 * (t % 0.5)) for hz in rng.uniform(100, 2000, 5))
-    sources = 0.05 * np.stack([notes + 0.05 * rng.standard_normal(len(t)), rng.standard_normal(len(t)).cumsum() / 50])
+    notes = sum(
+        np.sin(2 * np.pi * hz * t) * np.exp(-3 * (t % 0.5)) for hz in rng.uniform(100, 2000, 5)
+    )
+    sources = 0.05 * np.stack(
+        [notes + 0.05 * rng.standard_normal(len(t)), rng.standard_normal(len(t)).cumsum() / 50]
+    )
     return sources, sources + 0.3 * sources[::-1] + 0.005 * rng.standard_normal(sources.shape)
 
 
 def by_mir_eval(sources: np.ndarray, found: np.ndarray) -> np.ndarray:
     estimates = found, np.broadcast_to(sources.sum(0), sources.shape)
     return np.stack(
-        [mir_eval.separation.bss_eval_sources(sources, x, compute_permutation=False)[:3] for x in estimates]
+        [
+            mir_eval.separation.bss_eval_sources(sources, x, compute_permutation=False)[:3]
+            for x in estimates
+        ]
     )
 
 
@@ -41,7 +48,9 @@ def by_us(sources: np.ndarray, found: np.ndarray, device: str) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--device", default="cpu")
@@ -58,7 +67,9 @@ def main() -> None:
             took[name].append((time.perf_counter() - began) / len(pairs))
     expected, ours = (np.stack(values) for values in found.values())
     off = np.abs(ours - expected)[expected < 80].max()
-    ms = {name: 1e3 * np.median(times[1:]) for name, times in took.items()}  # the first turn warms up
+    ms = {
+        name: 1e3 * np.median(times[1:]) for name, times in took.items()
+    }  # the first turn warms up
     print(
         f"{args.pairs} pairs on {args.device}, {torch.get_num_threads()} threads; median ms a pair (prediction and mixture)"
     )

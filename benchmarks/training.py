@@ -49,7 +49,12 @@ def seconds(work, device: torch.device, times: int) -> float:
 
 def road(name: str, args) -> dict:
     """Times of one road, in this process."""
-    config = replace(PRESETS[args.preset].training, batch=args.batch, compile=args.compile, precision=args.precision)
+    config = replace(
+        PRESETS[args.preset].training,
+        batch=args.batch,
+        compile=args.compile,
+        precision=args.precision,
+    )
     device = engine.device_of(args.device)
     torch.manual_seed(0)
     if name == "plain":
@@ -66,7 +71,9 @@ def road(name: str, args) -> dict:
     b, v, grid = args.batch, config.frames, config.grid
     batch = {"sounds": 0.1 * torch.randn(b, 2, config.samples, device=device)}
     if name == "once":
-        batch["seen"] = torch.randn(b, 2, v, model.frame.fc[0].num_features, *grid, device=device).half()
+        batch["seen"] = torch.randn(
+            b, 2, v, model.frame.fc[0].num_features, *grid, device=device
+        ).half()
     else:
         shape = (b, 2, v, 3, config.image, config.image)
         batch["frames"] = torch.randint(0, 255, shape, dtype=torch.uint8, device=device)
@@ -121,7 +128,9 @@ def matrix_rate(device: torch.device) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--preset", choices=PRESETS, default="music")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--device", default=None)
@@ -143,15 +152,23 @@ def main() -> None:
                 sys.exit(done.stderr)
             found.append(json.loads(done.stdout.splitlines()[-1]))
     best = {name: min(found, key=lambda f: f["step"]) for name, found in turns.items()}
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} cores"
+    where = (
+        torch.cuda.get_device_name()
+        if device.type == "cuda"
+        else f"{torch.get_num_threads()} cores"
+    )
     once, rate = best["once"], matrix_rate(device)
     print(f"{where}, preset {args.preset}, batch {args.batch}, nets in {once['precision']};")
     print(f"float32 matrices go at {rate / 1e9:,.0f} billion sums a second\n")
-    print(f"{'road':<6} {'s a step':>9} {'mixtures/s':>11} {'billion sums':>13} {'rate':>6} {'peak MB':>8}")
+    print(
+        f"{'road':<6} {'s a step':>9} {'mixtures/s':>11} {'billion sums':>13} {'rate':>6} {'peak MB':>8}"
+    )
     for name, found in best.items():
         step, share = found["step"], found["flops"] / found["step"] / rate
         speed, sums = args.batch / step, found["flops"] / 1e9
-        print(f"{name:<6} {step:9.3f} {speed:11.2f} {sums:13.0f} {share:6.0%} {found['memory']:8.0f}")
+        print(
+            f"{name:<6} {step:9.3f} {speed:11.2f} {sums:13.0f} {share:6.0%} {found['memory']:8.0f}"
+        )
     for other in ("anew", "plain"):
         print(f"once is {best[other]['step'] / once['step']:.2f} times as fast as {other}")
     print()
@@ -160,7 +177,9 @@ def main() -> None:
     print(f"{'looking':<14} {1e3 * once['look']:9.1f} ms a picture, once")
     for name, loads in loaders(PRESETS[args.preset], args).items():
         ratio = loads * best[name]["step"] / args.batch
-        print(f"loader, {name:<6} {loads:9.1f} mixtures/s by one process, {ratio:.1f} times what the nets take")
+        print(
+            f"loader, {name:<6} {loads:9.1f} mixtures/s by one process, {ratio:.1f} times what the nets take"
+        )
 
 
 def loaders(config: Config, args) -> dict[str, float]:

@@ -32,7 +32,9 @@ def silent(sounds: Tensor | np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict[str, np.ndarray] | None:
+def bss(
+    references: Tensor | np.ndarray, estimates: Tensor | np.ndarray
+) -> dict[str, np.ndarray] | None:
     """`sdr`, `sir`, `sar`, `si_sdr` of each estimate; None where a reference is silent: then nothing is defined.
 
     Estimate n is held against reference n; several sets of estimates share what only depends on the references.
@@ -45,7 +47,10 @@ def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict
         return None
     count, flat = len(refs), ests.reshape(-1, refs.shape[-1])  # (M N, L)
     lagged = _correlations(refs, torch.cat([refs, flat]))  # (N, N + M N, TAPS)
-    gram, cross = _gram(lagged[:, :count]), lagged[:, count:].movedim(1, -1)  # (N, TAPS, N, TAPS), (N, TAPS, M N)
+    gram, cross = (
+        _gram(lagged[:, :count]),
+        lagged[:, count:].movedim(1, -1),
+    )  # (N, TAPS, N, TAPS), (N, TAPS, M N)
     # The filters that bring all references nearest to an estimate, and those that bring the own one nearest.
     whole, right = gram.flatten(2, 3).flatten(0, 1), cross.flatten(0, 1)  # (N TAPS, ...)
     factor = _factor(whole)
@@ -53,11 +58,17 @@ def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict
     for n in range(count):
         mine = _factor(gram[n, :, n]) if n else factor[:TAPS, :TAPS]
         own[n, :, n::count] = torch.cholesky_solve(cross[n, :, n::count], mine)
-    filters = torch.stack([own.flatten(0, 1), every, every - own.flatten(0, 1)], -1)  # (N TAPS, M N, 3)
-    by_own, by_every, by_other = (filters * (whole @ filters.flatten(1)).view_as(filters)).sum(0).unbind(-1)  # energies
+    filters = torch.stack(
+        [own.flatten(0, 1), every, every - own.flatten(0, 1)], -1
+    )  # (N TAPS, M N, 3)
+    by_own, by_every, by_other = (
+        (filters * (whole @ filters.flatten(1)).view_as(filters)).sum(0).unbind(-1)
+    )  # energies
     met_own, met_every = (filters[..., :2] * right[..., None]).sum(0).unbind(-1)
     j = torch.arange(len(flat), device=flat.device)
-    by_one = cross[j % count, 0, j].square() / gram.diagonal(dim1=0, dim2=2)[0, 0, j % count]  # through no filter
+    by_one = (
+        cross[j % count, 0, j].square() / gram.diagonal(dim1=0, dim2=2)[0, 0, j % count]
+    )  # through no filter
     total = flat.square().sum(-1)
     ratios = {
         "sdr": (by_own, total - 2 * met_own + by_own),
@@ -68,19 +79,26 @@ def bss(references: Tensor | np.ndarray, estimates: Tensor | np.ndarray) -> dict
     least = 1e-10 * total  # 100 dB below an estimate: what is less would be rounding
     level = (total / flat.shape[-1]).sqrt()
     heard = (level.isfinite() & (level >= SILENT_RMS / 100)).cpu().numpy()
-    found = {k: 10 * (torch.maximum(a, least) / torch.maximum(b, least)).log10() for k, (a, b) in ratios.items()}
+    found = {
+        k: 10 * (torch.maximum(a, least) / torch.maximum(b, least)).log10()
+        for k, (a, b) in ratios.items()
+    }
     found = {k: np.where(heard, values.cpu().numpy(), FAILED) for k, values in found.items()}
     return {k: values.reshape(ests.shape[:-1]) for k, values in found.items()}
 
 
-def permuted(references: Tensor, estimates: Tensor) -> tuple[dict[str, np.ndarray], list[int]] | None:
+def permuted(
+    references: Tensor, estimates: Tensor
+) -> tuple[dict[str, np.ndarray], list[int]] | None:
     """The scores of what was separated blindly, in the order whose mean SIR is the greatest, and that order.
 
     Estimate `order[n]` is held against reference n. Shape: (N, L), (N, L) -> (N,) each; None where a reference is silent.
     Equals `mir_eval.separation.bss_eval_sources(..., compute_permutation=True)`.
     """
     count = len(references)
-    turns = np.add.outer(np.arange(count), np.arange(count)) % count  # turn m: estimate (m + n) % N for reference n
+    turns = (
+        np.add.outer(np.arange(count), np.arange(count)) % count
+    )  # turn m: estimate (m + n) % N for reference n
     scores = bss(references, torch.as_tensor(estimates)[torch.from_numpy(turns)])
     if scores is None:
         return None
@@ -98,14 +116,18 @@ def _correlations(refs: Tensor, sounds: Tensor) -> Tensor:
     blocks = -(-refs.shape[-1] // step)
     padded = nnf.pad(sounds, (0, blocks * step + TAPS - sounds.shape[-1]))
     there = torch.fft.rfft(padded.unfold(-1, BLOCK, step))  # (J, blocks, BLOCK // 2 + 1)
-    here = torch.fft.rfft(nnf.pad(refs, (0, blocks * step - refs.shape[-1])).unflatten(-1, (blocks, step)), BLOCK)
+    here = torch.fft.rfft(
+        nnf.pad(refs, (0, blocks * step - refs.shape[-1])).unflatten(-1, (blocks, step)), BLOCK
+    )
     spectrum = torch.einsum("ibf,jbf->ijf", here.conj(), there)
     return torch.fft.irfft(spectrum, BLOCK)[..., :TAPS]
 
 
 def _gram(lagged: Tensor) -> Tensor:
     """Inner products of reference i delayed by a and j delayed by b: (N, N, TAPS) -> (N, TAPS, N, TAPS)"""
-    both = torch.cat([lagged.transpose(0, 1)[..., 1:].flip(-1), lagged], -1)  # lags -(TAPS - 1)..TAPS - 1
+    both = torch.cat(
+        [lagged.transpose(0, 1)[..., 1:].flip(-1), lagged], -1
+    )  # lags -(TAPS - 1)..TAPS - 1
     return both.unfold(-1, TAPS, 1).movedim(1, 2).flip(-1)
 
 
@@ -115,10 +137,14 @@ def _factor(gram: Tensor) -> Tensor:
     Only narrow-band sounds ask for any: they leave taps open, whose choice changes next to nothing in what is projected.
     """
     size = len(gram)
-    gram = nnf.pad(gram, (0, 1, 0, 1))  # columns a power of two long crowd a CPU's cache: this is a third faster
+    gram = nnf.pad(
+        gram, (0, 1, 0, 1)
+    )  # columns a power of two long crowd a CPU's cache: this is a third faster
     gram[-1, -1] = gram[0, 0]
     for ridge in (0, 1e-15, 1e-14, 1e-13, 1e-12, 1e-10):
-        factor, failed = torch.linalg.cholesky_ex(gram + (ridge * gram.diagonal()).diag() if ridge else gram)
+        factor, failed = torch.linalg.cholesky_ex(
+            gram + (ridge * gram.diagonal()).diag() if ridge else gram
+        )
         if not failed:
             break
     return factor[:size, :size]
@@ -136,8 +162,12 @@ def bootstrap(
     None of fewer than `FEWEST` videos: theirs would be far too narrow. Args: `groups`: the videos of each score's mixture.
     """
     videos, flat = np.unique([video for group in groups for video in group], return_inverse=True)
-    members = np.full((len(groups), max(map(len, groups))), len(videos))  # rows are filled up with one that counts once
-    members[np.arange(members.shape[1]) < np.array([len(group) for group in groups])[:, None]] = flat
+    members = np.full(
+        (len(groups), max(map(len, groups))), len(videos)
+    )  # rows are filled up with one that counts once
+    members[np.arange(members.shape[1]) < np.array([len(group) for group in groups])[:, None]] = (
+        flat
+    )
     n = len(videos)
     if n < FEWEST:
         return None
@@ -180,15 +210,23 @@ def ciou(energy: np.ndarray, box: Box) -> float:
     The map is brought to 224 x 224 and to 0..1 by its least and its greatest value, and says "here" from 0.5: what of that lies in
     the box, by the box and what of it lies outside. Source: Senocak et al. 2018, equation 8, for one annotator.
     """
-    fine = nnf.interpolate(torch.as_tensor(energy)[None, None].double(), (FINE, FINE), mode="bilinear")[0, 0].numpy()
+    fine = nnf.interpolate(
+        torch.as_tensor(energy)[None, None].double(), (FINE, FINE), mode="bilinear"
+    )[0, 0].numpy()
     span = fine.max() - fine.min()
-    here = fine - fine.min() >= 0.5 * span if span > 0 else np.zeros_like(fine, bool)  # a flat map says nothing
+    here = (
+        fine - fine.min() >= 0.5 * span if span > 0 else np.zeros_like(fine, bool)
+    )  # a flat map says nothing
     middles = (np.arange(FINE) + 0.5) / FINE
-    inside = ((box[1] <= middles) & (middles < box[3]))[:, None] & ((box[0] <= middles) & (middles < box[2]))
+    inside = ((box[1] <= middles) & (middles < box[3]))[:, None] & (
+        (box[0] <= middles) & (middles < box[2])
+    )
     return float((here & inside).sum() / max((here | inside).sum(), 1))
 
 
 def auc(cious: np.ndarray) -> float:
     """Area under the share of maps (P,) whose cIoU reaches a threshold, by the threshold from 0 to 1 in steps of 0.05 (ibid.)."""
-    reached = [(np.asarray(cious) >= threshold - 1e-9).mean() for threshold in np.linspace(0, 1, 21)]
+    reached = [
+        (np.asarray(cious) >= threshold - 1e-9).mean() for threshold in np.linspace(0, 1, 21)
+    ]
     return float(np.trapezoid(reached, dx=0.05))

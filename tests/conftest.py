@@ -66,5 +66,7 @@ def semireal() -> Path:
     """Clips that are kept apart from the repository; tests that need them skip where they are not."""
     folder = SHARED / "media" / "semireal"
     if not folder.is_dir():
-        pytest.skip(f"{folder} is not here: it holds other people's pictures and is never committed")
+        pytest.skip(
+            f"{folder} is not here: it holds other people's pictures and is never committed"
+        )
     return folder

@@ -8,26 +8,45 @@ import numpy as np
 
 
 def tone(hz, seconds, rate, level=0.5):
-    return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
+    return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(
+        np.float32
+    )
 
 
 def make_video(
-    path, times=None, pictures=None, sound=None, rate=44_100, sound_start=0.0, options=None, codec="libx264"
+    path,
+    times=None,
+    pictures=None,
+    sound=None,
+    rate=44_100,
+    sound_start=0.0,
+    options=None,
+    codec="libx264",
 ):
     """A video whose picture i comes on at second times[i], at any rate; `sound` (channels, L) starts when told."""
     path.parent.mkdir(parents=True, exist_ok=True)
     base, packets = Fraction(1, 10_000), []
     with av.open(str(path), "w", options=options or {}) as container:
         if pictures is not None:
-            more = {"libx264": {"bf": "2"}, "libx265": {"x265-params": "log-level=none"}, "libsvtav1": {"preset": "12"}}
+            more = {
+                "libx264": {"bf": "2"},
+                "libx265": {"x265-params": "log-level=none"},
+                "libsvtav1": {"preset": "12"},
+            }
             video = container.add_stream(codec, rate=25, options=more.get(codec, {}))
             video.height, video.width, video.pix_fmt = *pictures[0].shape[:2], "yuv420p"
             video.codec_context.time_base = Fraction(1, 1000) if codec == "mpeg4" else base
         if sound is not None:
             layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sound)]
             audio = container.add_stream("aac", rate=rate, layout=layout)
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout)
-            frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), round(sound_start * rate)
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(sound), format="fltp", layout=layout
+            )
+            frame.sample_rate, frame.time_base, frame.pts = (
+                rate,
+                Fraction(1, rate),
+                round(sound_start * rate),
+            )
         if pictures is not None:
             for at, picture in zip(times, pictures, strict=True):
                 image = av.VideoFrame.from_ndarray(picture, format="rgb24")
@@ -52,8 +71,14 @@ def flash_and_beep(path, at, until, picture_start=0.0, sound_start=0.0, fps=25, 
 
 def plain_video(path, seconds=2.0, sound=True, picture=True, **more):
     times = np.arange(0, seconds, 0.04)
-    pictures = [np.full((48, 64, 3), 5 * i % 256, np.uint8) for i in range(len(times))] if picture else None
-    return make_video(path, times, pictures, tone(440, seconds, 44_100)[None] if sound else None, **more)
+    pictures = (
+        [np.full((48, 64, 3), 5 * i % 256, np.uint8) for i in range(len(times))]
+        if picture
+        else None
+    )
+    return make_video(
+        path, times, pictures, tone(440, seconds, 44_100)[None] if sound else None, **more
+    )
 
 
 def level(sound, hz, rate):
@@ -78,7 +103,9 @@ def cut_short(folder):
 def ten_hours(folder):
     path = plain_video(folder / "x.mkv").rename(folder / "x.mp4")  # what it is shows in its bytes
     data = path.read_bytes()
-    duration = data.index(b"\x44\x89\x88") + 3  # Matroska's Duration, a double of milliseconds (RFC 9559, 5.1.2.10)
+    duration = (
+        data.index(b"\x44\x89\x88") + 3
+    )  # Matroska's Duration, a double of milliseconds (RFC 9559, 5.1.2.10)
     path.write_bytes(data[:duration] + struct.pack(">d", 36_000_000) + data[duration + 8 :])
     return path
 
@@ -94,12 +121,18 @@ def written(data):
 BROKEN = {
     "empty": (written(b""), "empty (0 bytes)"),
     "text": (written(b"hello, I am a video\n" * 50), "not a video file"),
-    "playlist": (written(b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/passwd\n"), "not a video file"),
+    "playlist": (
+        written(b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/passwd\n"),
+        "not a video file",
+    ),
     "no moov": (no_table, "moov"),
     "cut short": (cut_short, "cut short"),
     "ten hours": (ten_hours, "s of the 36000.0 s it claims"),
     "no sound": (lambda folder: plain_video(folder / "x.mp4", sound=False), "no sound stream"),
-    "no picture": (lambda folder: plain_video(folder / "x.mp4", picture=False), "no picture stream"),
+    "no picture": (
+        lambda folder: plain_video(folder / "x.mp4", picture=False),
+        "no picture stream",
+    ),
     "missing": (lambda folder: folder / "x.mp4", "no such file"),
     "a folder": (lambda folder: (folder / "x.mp4").mkdir() or folder / "x.mp4", "not a file"),
 }

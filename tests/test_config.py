@@ -22,7 +22,12 @@ from sop_core.training import checkpoint
 @pytest.mark.parametrize(("stride", "groups"), [(8, 3), (8, 4), (16, 3), (16, 4), (32, 4)])
 def test_the_grid_is_the_one_that_the_frame_net_gives(stride, groups, dilation):
     net = FrameNet(2, 8, stride, groups, dilation).eval()
-    how = {"frame_stride": stride, "frame_groups": groups, "frame_dilation": dilation, "pretrained": False}
+    how = {
+        "frame_stride": stride,
+        "frame_groups": groups,
+        "frame_dilation": dilation,
+        "pretrained": False,
+    }
     for image in (32, 33, 47, 48, 100, 108, 112):
         config = replace(TINY, image=image, **how).check()
         with torch.inference_mode():
@@ -38,9 +43,15 @@ def test_a_stride_that_so_few_groups_do_not_reach_is_refused():
 def test_a_picture_that_is_no_multiple_of_a_cell_can_be_clicked():
     torch.manual_seed(0)
     scene = Scene(
-        SoundOfPixels(replace(TINY, image=36)).eval(), np.zeros((9, 36, 36, 3), np.uint8), np.ones(12_000, np.float32)
+        SoundOfPixels(replace(TINY, image=36)).eval(),
+        np.zeros((9, 36, 36, 3), np.uint8),
+        np.ones(12_000, np.float32),
     )
-    assert scene.grid == (5, 5) and scene.pixels.shape[1:3] == (5, 5) and scene.energy().shape == (5, 5)
+    assert (
+        scene.grid == (5, 5)
+        and scene.pixels.shape[1:3] == (5, 5)
+        and scene.energy().shape == (5, 5)
+    )
     assert scene.clusters().labels.shape[1:] == (5, 5)
 
 
@@ -52,7 +63,10 @@ def test_the_shipped_config_is_written_again_letter_by_letter():
 
 def test_a_profile_keeps_its_name_only_with_its_values():
     music = Config().override({"profile": "sop2018"})
-    assert music.profile == "sop2018" and {k: getattr(music, k) for k in PROFILES["sop2018"]} == PROFILES["sop2018"]
+    assert (
+        music.profile == "sop2018"
+        and {k: getattr(music, k) for k in PROFILES["sop2018"]} == PROFILES["sop2018"]
+    )
     # sizes are no part of a profile
     assert music.override({"sources": "3", "channels": "16"}).profile == "sop2018"
     # the authors trained on windows as long as those of the evaluation
@@ -72,7 +86,10 @@ def test_a_profile_keeps_its_name_only_with_its_values():
             match=r"profile='sop2018.*, but its values make it 'sop2018.*\(\{'profile': 'sop2018'",
         ):
             wrong()
-    assert replace(music, sources=3).profile == "sop2018" and replace(MUSIC, warp="grid").profile == "default"
+    assert (
+        replace(music, sources=3).profile == "sop2018"
+        and replace(MUSIC, warp="grid").profile == "default"
+    )
     for name in ("sop", "sop2018 with warp=mel"):  # what is told of a config is no profile to set
         with pytest.raises(
             SopError,
@@ -96,17 +113,28 @@ def test_a_checkpoint_from_before_there_were_backbones_is_what_it_was():
     on a drawn mixture."""
     folder = Path(__file__).parent / "golden" / "before_backbones"
     model = checkpoint.load_model(folder)
-    assert (model.config.backbone, model.config.profile, model.config.looks_once) == ("resnet18", "default", False)
+    assert (model.config.backbone, model.config.profile, model.config.looks_once) == (
+        "resnet18",
+        "default",
+        False,
+    )
     rng = np.random.default_rng(5)
     sound = torch.from_numpy(rng.standard_normal((1, model.config.samples)).astype(np.float32))
     frames = torch.from_numpy(rng.integers(0, 255, (1, 2, 1, 3, 32, 32)).astype(np.uint8))
-    np.testing.assert_allclose(model.separate(sound, frames)[0, :, ::16], np.load(folder / "separated.npy"), atol=1e-4)
+    np.testing.assert_allclose(
+        model.separate(sound, frames)[0, :, ::16], np.load(folder / "separated.npy"), atol=1e-4
+    )
 
 
 def test_settings_of_a_backbone_that_learns_or_does_not_are_held_together():
     assert DEMO.looks_once and not DEMO.override({"backbone_learns": "1"}).looks_once
-    assert not DEMO.override({"looks": "0"}).looks_once and not MUSIC.override({"profile": "sop2018"}).looks_once
-    with pytest.raises(SopError, match="backbone_learns=2 with backbone=resnet18, which learns whole"):
+    assert (
+        not DEMO.override({"looks": "0"}).looks_once
+        and not MUSIC.override({"profile": "sop2018"}).looks_once
+    )
+    with pytest.raises(
+        SopError, match="backbone_learns=2 with backbone=resnet18, which learns whole"
+    ):
         MUSIC.override({"profile": "sop2018", "backbone_learns": "2"})
 
 
@@ -141,12 +169,26 @@ def test_a_setting_that_can_not_be_is_refused_by_name(text):
 
 
 def test_settings_are_read_as_people_write_them():
-    read = DEMO.override({"share": "False", "lr_sound": "3e-4", "frame_stride": "16", "lr_steps": "10, 20", "fps": "8"})
-    assert DEMO.override({"lr_sound": ".001", "epoch_size": "25_000", "epochs": " +3", "lr_steps": "40"}) == replace(
-        DEMO, lr_sound=0.001, epoch_size=25_000, epochs=3, lr_steps="40"
+    read = DEMO.override(
+        {
+            "share": "False",
+            "lr_sound": "3e-4",
+            "frame_stride": "16",
+            "lr_steps": "10, 20",
+            "fps": "8",
+        }
     )
+    assert DEMO.override(
+        {"lr_sound": ".001", "epoch_size": "25_000", "epochs": " +3", "lr_steps": "40"}
+    ) == replace(DEMO, lr_sound=0.001, epoch_size=25_000, epochs=3, lr_steps="40")
     assert replace(DEMO, lr_sound=np.float64(1e-3), seed=np.int64(3)).check()
-    assert (read.share, read.lr_sound, read.frame_stride, read.lr_steps, read.fps) == (False, 3e-4, 16, "10, 20", 8.0)
+    assert (read.share, read.lr_sound, read.frame_stride, read.lr_steps, read.fps) == (
+        False,
+        3e-4,
+        16,
+        "10, 20",
+        8.0,
+    )
     assert type(read.fps) is float
 
 
@@ -155,4 +197,6 @@ def test_every_frame_that_a_config_admits_becomes_sound_again():
     sound = torch.from_numpy(rng.standard_normal(5_000))
     for n_fft, hop in ((4, 2), (1_022, 256), (1_022, 511), (1_024, 100), (6, 3), (512, 256)):
         replace(DEMO, n_fft=n_fft, hop=hop, samples=128 * hop - 1, train_samples=0).check()
-        torch.testing.assert_close(istft(stft(sound, n_fft, hop), hop, 5_000), sound, atol=1e-9, rtol=0)
+        torch.testing.assert_close(
+            istft(stft(sound, n_fft, hop), hop, 5_000), sound, atol=1e-9, rtol=0
+        )

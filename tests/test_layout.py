@@ -39,9 +39,15 @@ def beside(name: str) -> set[str]:
     path = PACKAGE / f"{name}.py"
     depth = len(path.relative_to(PACKAGE).parts)
     tree = ast.parse(path.read_text())
-    annotations = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    annotations = [
+        n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"
+    ]
     skipped = {n for block in annotations for n in ast.walk(block)}
-    froms = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 1 and n not in skipped]
+    froms = [
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.ImportFrom) and n.level == 1 and n not in skipped
+    ]
     names = {n.module.split(".")[0] for n in froms if n.module} | {
         a.name for n in froms if not n.module for a in n.names
     }
@@ -51,7 +57,9 @@ def beside(name: str) -> set[str]:
 
 def test_the_map_names_every_file():
     there = (p.relative_to(PACKAGE).with_suffix("").as_posix() for p in PACKAGE.rglob("*.py"))
-    assert sorted(ORDER) == sorted(name for name in there if name.split("/")[-1] not in ("__init__", "__main__"))
+    assert sorted(ORDER) == sorted(
+        name for name in there if name.split("/")[-1] not in ("__init__", "__main__")
+    )
 
 
 @pytest.mark.parametrize("name", ORDER)
@@ -64,7 +72,9 @@ def test_a_room_imports_only_rooms_above_it():
     lint = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([lint], cwd=PACKAGE.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
-    contract = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    contract = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"][
+        "importlinter"
+    ]["contracts"][0]
     layers = [layer.split(" | ") for layer in contract["layers"][::-1]]
     rooms = [entry.rstrip("/") for entry, _ in MAP if entry]
     assert [sorted(layer, key=rooms.index) for layer in layers[:-1]] == [
@@ -79,8 +89,15 @@ def test_notebooks_are_saved_after_restart_and_run_all(path):
     notebook = json.loads(path.read_text())
     cells = [c for c in notebook["cells"] if c["cell_type"] == "code"]
     assert [c["execution_count"] for c in cells] == list(range(1, len(cells) + 1))
-    assert not [o for c in cells for o in c["outputs"] if o["output_type"] == "error" or o.get("name") == "stderr"]
-    assert "widgets" not in notebook["metadata"], "widget state bloats a notebook, and some viewers refuse it"
-    assert not any(re.search(r"^\s*(def|class) ", "".join(c["source"]), re.MULTILINE) for c in cells), (
-        "sop_core defines"
+    assert not [
+        o
+        for c in cells
+        for o in c["outputs"]
+        if o["output_type"] == "error" or o.get("name") == "stderr"
+    ]
+    assert "widgets" not in notebook["metadata"], (
+        "widget state bloats a notebook, and some viewers refuse it"
     )
+    assert not any(
+        re.search(r"^\s*(def|class) ", "".join(c["source"]), re.MULTILINE) for c in cells
+    ), "sop_core defines"

@@ -22,19 +22,25 @@ def sources():
 def by_mir_eval(references, estimates, permute=False):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        *values, order = mir_eval.separation.bss_eval_sources(references, estimates, compute_permutation=permute)
+        *values, order = mir_eval.separation.bss_eval_sources(
+            references, estimates, compute_permutation=permute
+        )
     return dict(zip(("sdr", "sir", "sar"), values, strict=True)), order.tolist()
 
 
 def signals(kind, rng, length):
     """What a source may sound like. Shape: (L,)"""
     t = np.arange(length) / 11_025
-    if kind == "tonal":  # notes with harmonics, struck twice a second: few frequencies, and taps enough to imitate them
+    if (
+        kind == "tonal"
+    ):  # notes with harmonics, struck twice a second: few frequencies, and taps enough to imitate them
         hz = rng.uniform(80, 1_500)
         notes = sum(np.sin(2 * np.pi * k * hz * t + rng.uniform(0, 6)) / k for k in (1, 2, 3))
         return 0.1 * notes * np.exp(-rng.uniform(1, 6) * (t % 0.5))
     if kind == "filtered":
-        return 0.05 * scipy.signal.lfilter([1, 0.5, 0, -0.3], [1, -rng.uniform(0.5, 0.98)], rng.standard_normal(length))
+        return 0.05 * scipy.signal.lfilter(
+            [1, 0.5, 0, -0.3], [1, -rng.uniform(0.5, 0.98)], rng.standard_normal(length)
+        )
     return 0.1 * rng.standard_normal(length)
 
 
@@ -80,7 +86,9 @@ def test_equals_mir_eval(count, seconds, sounds, kind, permute, seed):
 def test_tones_that_can_imitate_each_other_equal_mir_eval_too(count):
     """Three decaying sines: the equations are close to singular."""
     rng, t = np.random.default_rng(1), np.arange(12_001) / 11_025
-    sources = np.stack([0.1 * np.sin(2 * np.pi * hz * t) * np.exp(-t) for hz in (440, 550, 660)[:count]])
+    sources = np.stack(
+        [0.1 * np.sin(2 * np.pi * hz * t) * np.exp(-t) for hz in (440, 550, 660)[:count]]
+    )
     estimates = sources + 0.3 * np.roll(sources, 1, 0) + 0.01 * rng.standard_normal(sources.shape)
     found = metrics.bss(sources, np.stack([estimates, 2 * estimates]))  # loudness is no error
     for key, values in by_mir_eval(sources, estimates)[0].items():
@@ -101,8 +109,14 @@ def test_band_limited_sources_are_nearer_to_least_squares_than_mir_eval_is():
     exact = {"sdr": [], "sir": [], "sar": []}
     for n in (0, 1):
         target = np.r_[found[n], np.zeros(metrics.TAPS - 1)]
-        own, both = (a @ scipy.linalg.lstsq(a, target, cond=1e-15)[0] for a in (delayed(sources[n]), every))
-        for key, part, rest in (("sdr", own, target - own), ("sir", own, both - own), ("sar", both, target - both)):
+        own, both = (
+            a @ scipy.linalg.lstsq(a, target, cond=1e-15)[0] for a in (delayed(sources[n]), every)
+        )
+        for key, part, rest in (
+            ("sdr", own, target - own),
+            ("sir", own, both - own),
+            ("sar", both, target - both),
+        ):
             exact[key].append(10 * np.log10((part**2).sum() / (rest**2).sum()))
     ours, theirs = metrics.bss(sources, found), by_mir_eval(sources, found)[0]
     for key, values in exact.items():
@@ -118,9 +132,14 @@ def test_interference_of_a_tenth_is_20_db(sources):
 
 def test_si_sdr_is_what_was_added_at_any_loudness_and_knows_no_filter(sources):
     noise = (
-        sources[::-1] - (sources[::-1] * sources).sum(1, keepdims=True) / (sources**2).sum(1, keepdims=True) * sources
+        sources[::-1]
+        - (sources[::-1] * sources).sum(1, keepdims=True)
+        / (sources**2).sum(1, keepdims=True)
+        * sources
     )
-    noise *= np.sqrt((sources**2).sum(1, keepdims=True) / (noise**2).sum(1, keepdims=True))  # as loud, and orthogonal
+    noise *= np.sqrt(
+        (sources**2).sum(1, keepdims=True) / (noise**2).sum(1, keepdims=True)
+    )  # as loud, and orthogonal
     for gain in (1, -0.01, 30):
         scores = metrics.bss(sources, gain * (sources + 0.1 * noise))
         np.testing.assert_allclose(scores["si_sdr"], 20, atol=1e-6)
@@ -156,8 +175,13 @@ def test_what_holds_nothing_of_its_source_scores_minus_100(sources):
     refs, late = sources.copy(), sources.copy()
     refs[:, 5_000:], late[:, :6_000] = 0, 0
     for scores in (metrics.bss(refs, late), metrics.bss(refs, refs)):
-        assert all(np.isfinite(scores[key]).all() and (abs(scores[key]) <= 100 + 1e-9).all() for key in scores)
-    assert (metrics.bss(refs, late)["sdr"] < -90).all() and (metrics.bss(refs, refs)["sdr"] > 99).all()
+        assert all(
+            np.isfinite(scores[key]).all() and (abs(scores[key]) <= 100 + 1e-9).all()
+            for key in scores
+        )
+    assert (metrics.bss(refs, late)["sdr"] < -90).all() and (
+        metrics.bss(refs, refs)["sdr"] > 99
+    ).all()
 
 
 def test_a_source_mixed_with_itself_has_finite_scores(sources):
@@ -165,7 +189,9 @@ def test_a_source_mixed_with_itself_has_finite_scores(sources):
     twice = np.stack([sources[0], sources[0]])
     scores = metrics.bss(twice, twice + 0.1 * sources[1])
     assert all(np.isfinite(scores[key]).all() for key in scores)
-    assert scores["sdr"] == pytest.approx(metrics.bss(sources, twice + 0.1 * sources[1])["sdr"][0], abs=1e-3)
+    assert scores["sdr"] == pytest.approx(
+        metrics.bss(sources, twice + 0.1 * sources[1])["sdr"][0], abs=1e-3
+    )
 
 
 def test_a_peak_points_into_a_box_or_not():
@@ -184,10 +210,14 @@ def test_ciou_is_the_overlap_of_what_is_said_with_the_box():
     energy = np.full((14, 14), 0.2)
     energy[:, :7] = 0.9  # the left half
     assert metrics.ciou(energy, (0, 0, 0.5, 1)) == pytest.approx(1, abs=0.01)
-    assert metrics.ciou(energy, (0, 0, 0.25, 1)) == pytest.approx(0.5, abs=0.01)  # half of what is said is outside
+    assert metrics.ciou(energy, (0, 0, 0.25, 1)) == pytest.approx(
+        0.5, abs=0.01
+    )  # half of what is said is outside
     assert metrics.ciou(energy, (0.25, 0, 0.75, 1)) == pytest.approx(1 / 3, abs=0.01)
     assert metrics.ciou(energy, (0.5, 0, 1, 1)) == 0
-    assert metrics.ciou(7 * energy + 3, (0, 0, 0.5, 1)) == metrics.ciou(energy, (0, 0, 0.5, 1))  # its own scale
+    assert metrics.ciou(7 * energy + 3, (0, 0, 0.5, 1)) == metrics.ciou(
+        energy, (0, 0, 0.5, 1)
+    )  # its own scale
     assert metrics.ciou(np.ones((14, 14)), (0, 0, 1, 1)) == 0  # a flat map says nothing
 
 
@@ -218,9 +248,13 @@ def test_95_percent_intervals_hold_the_truth_in_95_percent(videos, mixtures, par
         own, others = rng.normal(size=(2, videos))
         first = np.arange(mixtures) % videos
         second = (first + rng.integers(1, videos, mixtures)) % videos
-        scores = np.concatenate([own[first] + partner * others[second], own[second] + partner * others[first]])
+        scores = np.concatenate(
+            [own[first] + partner * others[second], own[second] + partner * others[first]]
+        )
         scores += rng.normal(size=2 * mixtures)
-        low, high = metrics.bootstrap(scores, 2 * [(str(a), str(b)) for a, b in zip(first, second, strict=True)], trial)
+        low, high = metrics.bootstrap(
+            scores, 2 * [(str(a), str(b)) for a, b in zip(first, second, strict=True)], trial
+        )
         held += low <= 0 <= high
     assert 0.92 <= held / trials <= 0.99
 
@@ -230,7 +264,9 @@ def test_of_few_videos_no_interval_is_told():
     assert metrics.bootstrap(np.arange(10.0), names) is None
     low, high = metrics.bootstrap(np.arange(11.0), [*names, ("a", "f")])
     assert low < 5 < high
-    assert metrics.bootstrap(np.arange(2.0), 2 * [tuple("abcdefghijklmn")]) is None  # hardly a draw has all of them
+    assert (
+        metrics.bootstrap(np.arange(2.0), 2 * [tuple("abcdefghijklmn")]) is None
+    )  # hardly a draw has all of them
 
 
 def test_correlation_is_pearsons(sources):
@@ -265,14 +301,20 @@ def test_where_each_score_has_a_video_of_its_own_the_interval_is_students(videos
 def test_a_mixture_counts_as_often_as_all_of_its_videos_were_drawn_together():
     """Of one video, of two and of three, drawn here one by one."""
     rng = np.random.default_rng(0)
-    groups = [rng.choice(list("abcdefghijkl"), size, replace=False).tolist() for size in (1, 2, 3) * 12]
+    groups = [
+        rng.choice(list("abcdefghijkl"), size, replace=False).tolist() for size in (1, 2, 3) * 12
+    ]
     scores = rng.normal(size=36) + [len(group) for group in groups]
     drawn = rng.choice(list("abcdefghijkl"), (10_000, 12))
-    counts = np.stack([np.prod([(drawn == video).sum(1) for video in group], 0) for group in groups], 1)
+    counts = np.stack(
+        [np.prod([(drawn == video).sum(1) for video in group], 0) for group in groups], 1
+    )
     means = (counts @ scores / counts.sum(1).clip(1))[counts.any(1)]
     tail = 100 * scipy.stats.norm.cdf(-np.sqrt(12 / 11) * scipy.stats.t.ppf(0.975, 11))
     low, high = np.percentile(means, [tail, 100 - tail])
-    assert metrics.bootstrap(scores, groups, draws=10_000) == pytest.approx((low, high), abs=0.08 * (high - low))
+    assert metrics.bootstrap(scores, groups, draws=10_000) == pytest.approx(
+        (low, high), abs=0.08 * (high - low)
+    )
 
 
 def test_a_peak_on_an_edge_is_in_one_of_two_boxes_that_meet_there():
@@ -291,12 +333,18 @@ def test_ciou_counts_pixels_of_which_the_middle_lies_in_the_box():
     expected = (here & inside).sum() / (inside.sum() + (here & ~inside).sum())  # equation 8
     at = lambda x0, y0, x1, y1: tuple(v / 224 for v in (x0, y0, x1, y1))  # noqa: E731
     assert metrics.ciou(energy, at(10, 40, 200, 100)) == pytest.approx(expected, rel=1e-9)
-    assert metrics.ciou(energy, at(9.6, 40.4, 199.6, 100.4)) == metrics.ciou(energy, at(10, 40, 200, 100))
+    assert metrics.ciou(energy, at(9.6, 40.4, 199.6, 100.4)) == metrics.ciou(
+        energy, at(10, 40, 200, 100)
+    )
     half = np.zeros((224, 224))
     half[0, 0], half[40:100, 10:105] = 1, 0.5  # just as much as is asked for
-    assert metrics.ciou(half, at(10, 40, 200, 100)) == pytest.approx(60 * 95 / (60 * 190 + 1), rel=1e-9)
+    assert metrics.ciou(half, at(10, 40, 200, 100)) == pytest.approx(
+        60 * 95 / (60 * 190 + 1), rel=1e-9
+    )
     coarse = np.zeros((2, 2))
-    coarse[0, 0] = 1  # between middles it falls linearly: to 0.5 half way, in both directions together
+    coarse[0, 0] = (
+        1  # between middles it falls linearly: to 0.5 half way, in both directions together
+    )
     along = np.clip(1 - (np.arange(224) + 0.5 - 56) / 112, 0, 1)
     said = np.outer(along, along) >= 0.5
     assert metrics.ciou(coarse, (0, 0, 1, 1)) == pytest.approx(said.mean(), abs=1e-3)

@@ -40,10 +40,24 @@ def test_a_saved_number_is_compared_to_its_first_decimal(tmp_path):
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "one.ipynb")
     (tmp_path / "conftest.py").write_text((ROOT / "notebooks" / "conftest.py").read_text())
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-v",
+        "-p",
+        "no:cacheprovider",
+        "--nbval",
+        "--nbval-current-env",
+    ]
     command += [f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval.cfg'}", "one.ipynb"]
     done = subprocess.run(
-        command, cwd=tmp_path, env=os.environ | {"CI": ""}, capture_output=True, text=True, timeout=120
+        command,
+        cwd=tmp_path,
+        env=os.environ | {"CI": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     found = re.findall(r"one\.ipynb::Cell \d+ (PASSED|FAILED)", done.stdout)
     assert found == ["PASSED" if same else "FAILED" for _, _, same in CASES], done.stdout[-3_000:]
@@ -51,13 +65,21 @@ def test_a_saved_number_is_compared_to_its_first_decimal(tmp_path):
 
 def test_few_numbers_are_not_compared():
     number, masked = re.compile(r"\d+\.\d+"), 0
-    sections = re.findall(r"^regex: (.*)$", (ROOT / "tests" / "nbval.cfg").read_text(), re.MULTILINE)
+    sections = re.findall(
+        r"^regex: (.*)$", (ROOT / "tests" / "nbval.cfg").read_text(), re.MULTILINE
+    )
     for path in NOTEBOOKS:
         for cell in json.loads(path.read_text())["cells"]:
             for output in cell.get("outputs", []):
                 data = output.get("data", {})
-                text = "".join(output.get("text", [])) or "".join(data.get("text/html", data.get("text/plain", [])))
+                text = "".join(output.get("text", [])) or "".join(
+                    data.get("text/html", data.get("text/plain", []))
+                )
                 text = re.sub(r"base64,[A-Za-z0-9+/=]+", "", text)
                 ignored = "NBVAL_IGNORE_OUTPUT" in "".join(cell["source"])
-                masked += len(number.findall(text if ignored else "".join(re.findall("|".join(sections), text))))
+                masked += len(
+                    number.findall(
+                        text if ignored else "".join(re.findall("|".join(sections), text))
+                    )
+                )
     assert masked <= MASKED, f"{masked} numbers in saved outputs are compared with nothing"

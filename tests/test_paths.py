@@ -31,10 +31,14 @@ from sop_core.training.pairs import draw_pairs, read_pairs, write_pairs
 
 def public():
     """Every public function and method of the package, with its name."""
-    for name in (name.replace("/", ".") for name in ORDER if not name.startswith("verbs/")):  # theirs are words
+    for name in (
+        name.replace("/", ".") for name in ORDER if not name.startswith("verbs/")
+    ):  # theirs are words
         module = importlib.import_module(f"sop_core.{name}")
         for owner in [module, *(c for c in vars(module).values() if inspect.isclass(c))]:
-            if getattr(owner, "__module__", owner.__name__) != module.__name__ or owner.__name__.startswith("_"):
+            if getattr(
+                owner, "__module__", owner.__name__
+            ) != module.__name__ or owner.__name__.startswith("_"):
                 continue
             if hasattr(owner, "__dataclass_params__") and owner.__dataclass_params__.init:
                 continue  # a record: what is in it, we have put there
@@ -51,7 +55,9 @@ def test_no_public_function_insists_on_a_path():
     for name, function in found.items():
         for parameter in inspect.signature(function).parameters.values():
             told = inspect.formatannotation(parameter.annotation)
-            assert not re.search(r"\bPath\b", told.replace("str | os.PathLike", "")), f"{name}({parameter})"
+            assert not re.search(r"\bPath\b", told.replace("str | os.PathLike", "")), (
+                f"{name}({parameter})"
+            )
 
 
 def test_the_whole_road_by_names_of_files(tmp_path):
@@ -69,7 +75,11 @@ def test_the_whole_road_by_names_of_files(tmp_path):
     write_index(str(tmp_path / "again.csv"), clips)
     list(fit(TINY, clips, clips, run))
     model = checkpoint.load_model(run)
-    assert checkpoint.read_history(run) and checkpoint.read_clips(run)["train"] and checkpoint.read_state(run)
+    assert (
+        checkpoint.read_history(run)
+        and checkpoint.read_clips(run)["train"]
+        and checkpoint.read_state(run)
+    )
     pairs = draw_pairs(clips, 2, TINY)
     write_pairs(str(tmp_path / "pairs.csv"), pairs)
     assert read_pairs(str(tmp_path / "pairs.csv"), clips, TINY) == pairs
@@ -83,11 +93,19 @@ def test_the_whole_road_by_names_of_files(tmp_path):
     film = str(tmp_path / "videos" / "red" / "red.mp4")
     scene = Scene.from_video(model, film, cache=True)
     assert features.folder(film).is_dir() and features.load(film, features.key(model, film))
-    assert len(VideoFilm(film, TINY).between(0, 1)) and video_seconds(film) > 5 and sound_rate(film) == 44_100
+    assert (
+        len(VideoFilm(film, TINY).between(0, 1))
+        and video_seconds(film) > 5
+        and sound_rate(film) == 44_100
+    )
     assert len(read_video(film, 8, 11_025)[0]) == 48 and sha256(film)
     sound = str(clips[0].sound)
     assert sound_length(sound)[1] == 11_025 and len(read_sound(sound, 10, 100)) == 100
-    assert read_frames(str(clips[0].frames), [0]).shape[0] == 1 == frame_size(str(clips[0].frames))[0] // 80
+    assert (
+        read_frames(str(clips[0].frames), [0]).shape[0]
+        == 1
+        == frame_size(str(clips[0].frames))[0] // 80
+    )
     separate.write(scene, film, [(0, 0)], str(tmp_path / "one.wav"), full_band=True)
     separate.write(scene, film, [(0, 0)], str(tmp_path / "one.mp4"))
     learned = separate.learned_from(checkpoint.read_clips(run), is_solo)

@@ -33,7 +33,9 @@ TONES = {"red": 440.0, "blue": 1_760.0}  # Hz: what each colour sounds like
 COLOURS = {"red": (220, 30, 30), "blue": (30, 60, 220)}
 
 
-def write_clip(data: Path, label: str, number: int, seconds: float = 3.0, silent: bool = False) -> Clip:
+def write_clip(
+    data: Path, label: str, number: int, seconds: float = 3.0, silent: bool = False
+) -> Clip:
     """A clip of a coloured square that sounds as a tone, with harmonics and a melody of loudness of its own.
 
     With the label `silence` there is no square and no tone: an empty room.
@@ -46,7 +48,9 @@ def write_clip(data: Path, label: str, number: int, seconds: float = 3.0, silent
     sound, frames = data / "audio" / label / f"{name}.flac", data / "frames" / label / f"{name}.mp4"
     sound.parent.mkdir(parents=True, exist_ok=True), frames.mkdir(parents=True, exist_ok=True)
     soundfile.write(sound, (0 if silent else 0.1) * wave, rate)
-    picture = np.full((60, 80, 3), rng.integers(60, 160), np.uint8)  # higher than wide would hide a transposed axis
+    picture = np.full(
+        (60, 80, 3), rng.integers(60, 160), np.uint8
+    )  # higher than wide would hide a transposed axis
     y, x = rng.integers(5, 25), rng.integers(5, 45)
     if label in COLOURS:
         picture[y : y + 30, x : x + 30] = COLOURS[label]
@@ -61,7 +65,9 @@ class Eyes(SoundOfPixels):
 
     def pixels(self, frames):
         colour = frames.float().amax(1)  # (B, 3, h, w)
-        pooled = torch.nn.functional.adaptive_max_pool2d(colour[:, [0, 2]] - colour[:, [2, 0]], (4, 4))  # red, blue
+        pooled = torch.nn.functional.adaptive_max_pool2d(
+            colour[:, [0, 2]] - colour[:, [2, 0]], (4, 4)
+        )  # red, blue
         grid = torch.full((len(frames), 4, 4, self.config.channels), -9.0)
         grid[..., :2] = pooled.movedim(1, -1) / 5 - 15
         return grid
@@ -69,11 +75,18 @@ class Eyes(SoundOfPixels):
     def channels(self, spec):
         images = torch.zeros(len(spec), self.config.channels, self.config.bins, spec.shape[-1])
         cut = 20  # between 1 320 and 1 760 Hz, on TINY's 32 log-frequency bins
-        images[:, 0, :cut], images[:, 0, cut:], images[:, 1, :cut], images[:, 1, cut:] = 15, -15, -15, 15
+        images[:, 0, :cut], images[:, 0, cut:], images[:, 1, :cut], images[:, 1, cut:] = (
+            15,
+            -15,
+            -15,
+            15,
+        )
         return images
 
 
-def write_film(path: Path, seconds: float = 6.0, rate: int = 11_025, air: float = 0.0, walk: bool = False) -> Path:
+def write_film(
+    path: Path, seconds: float = 6.0, rate: int = 11_025, air: float = 0.0, walk: bool = False
+) -> Path:
     """A video of a red square on the left that sounds at 440 Hz and a blue one on the right that sounds at 1760 Hz.
 
     `air`: the blue one's part above 6 kHz. `walk`: the squares change sides in the middle.

@@ -51,16 +51,23 @@ class ToneScene:
         labels[:, 0, -3:] = 1
         left = [(r, c) for r in range(self.grid[0]) for c in range(3)]
         top = [(0, c) for c in range(self.grid[1] - 3, self.grid[1])]
-        return SimpleNamespace(labels=labels, names=["left", "top right"], shares=[0.6, 0.25], regions=[left, top])
+        return SimpleNamespace(
+            labels=labels, names=["left", "top right"], shares=[0.6, 0.25], regions=[left, top]
+        )
 
     def tracks(self, regions):
         self.calls.append(regions)
         tones = [
-            sum(self.level * np.sin(2 * np.pi * self.hertz(cell) * self.time) for cell in {region[0], region[-1]})
+            sum(
+                self.level * np.sin(2 * np.pi * self.hertz(cell) * self.time)
+                for cell in {region[0], region[-1]}
+            )
             for region in regions
         ]
         return np.float32([*tones, self.mixture - sum(tones)])
 
     def spectrogram(self, sounds):
-        frames = np.lib.stride_tricks.sliding_window_view(np.asarray(sounds), 510, axis=-1)[..., ::256, :]
+        frames = np.lib.stride_tricks.sliding_window_view(np.asarray(sounds), 510, axis=-1)[
+            ..., ::256, :
+        ]
         return np.abs(np.fft.rfft(frames * np.hanning(510))).swapaxes(-1, -2)

@@ -39,15 +39,21 @@ def check(
     where = Path(where)
     rows, found = ([], candidates(where)) if where.is_dir() else _index(where)
     if not rows and not found:
-        raise SopError(nothing_found(where, [], 0) if where.is_dir() else f"{where}: an index without clips")
+        raise SopError(
+            nothing_found(where, [], 0) if where.is_dir() else f"{where}: an index without clips"
+        )
     if fps is None and found:
         first = Path(found[0].sound or found[0].frames)
         fps = noted_fps(where if where.is_dir() else first.parents[2])
     work = (joblib.delayed(problems)(candidate, seconds, fps) for candidate in found)
     reasons = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
-    for clip, some in zip(found, tqdm(reasons, "check", len(found), disable=not progress, unit="clip"), strict=True):
+    for clip, some in zip(
+        found, tqdm(reasons, "check", len(found), disable=not progress, unit="clip"), strict=True
+    ):
         rows += [(kind, clip.name, reason) for kind, reason in some]
-    return pd.DataFrame(sorted(rows, key=lambda r: r[0] != "missing"), columns=["problem", "clip", "reason"])
+    return pd.DataFrame(
+        sorted(rows, key=lambda r: r[0] != "missing"), columns=["problem", "clip", "reason"]
+    )
 
 
 def _index(path: Path) -> tuple[list[tuple[str, str, str]], list[Candidate]]:
@@ -72,7 +78,9 @@ def noted_fps(data: AnyPath) -> float | None:
     try:
         return float(json.loads(note.read_text())["fps"]) if note.is_file() else None
     except (ValueError, KeyError, TypeError):
-        raise SopError(f"{note}: not readable as json with fps in it; preprocess again, or remove it") from None
+        raise SopError(
+            f"{note}: not readable as json with fps in it; preprocess again, or remove it"
+        ) from None
 
 
 def problems(clip: Candidate, seconds: float, fps: float | None) -> list[tuple[str, str]]:
@@ -86,7 +94,9 @@ def problems(clip: Candidate, seconds: float, fps: float | None) -> list[tuple[s
         samples, rate = sound_length(clip.sound)
         length = samples / rate
         peak = 0.0
-        for start in range(0, samples, 30 * rate):  # the longest sound takes no more memory than others
+        for start in range(
+            0, samples, 30 * rate
+        ):  # the longest sound takes no more memory than others
             piece = read_sound(clip.sound, start, min(30 * rate, samples - start))
             peak = max(peak, abs(piece).max())
         if length + CODEC_FRAMES < seconds:

@@ -31,7 +31,9 @@ INDEX_SECTIONS = "index_sections.csv"  # as `sections.csv` of the data, at the t
 class Clip:
     """One preprocessed video: its sound file, its folder of frames, and the number of frames."""
 
-    sound_path: AnyPath  # kept as text: a `Path` is five times larger, and indexes have 200,000 clips
+    sound_path: (
+        AnyPath  # kept as text: a `Path` is five times larger, and indexes have 200,000 clips
+    )
     frames_path: AnyPath
     n_frames: int
     section_of: str = ""  # the video that the clip is a section of, if it is one
@@ -140,18 +142,26 @@ def read_index(path: AnyPath) -> list[Clip]:
     for number, row in read_rows(path):
         where = f"{path} row {number}"
         if len(row) != 3:
-            raise SopError(f"{where}: {len(row)} columns, expected 3: sound,frames,number of frames")
+            raise SopError(
+                f"{where}: {len(row)} columns, expected 3: sound,frames,number of frames"
+            )
         name, n_frames = clip_name(row[0]), frame_count(row[2])
         where += f" ({name})"
         if not n_frames:
-            raise SopError(f"{where}: number of frames {row[2]!r}, expected a whole number, at least 1")
+            raise SopError(
+                f"{where}: number of frames {row[2]!r}, expected a whole number, at least 1"
+            )
         sound, frames = find(row[0], False), find(row[1], True)
         if sound is None or frames is None:
             what = f"sound at {row[0]}" if sound is None else f"folder of frames at {row[1]}"
-            raise SopError(f"{where}: no {what}, nor from {path.parent}; index the data again, or put it back")
+            raise SopError(
+                f"{where}: no {what}, nor from {path.parent}; index the data again, or put it back"
+            )
         clips.append(Clip(sound, frames, n_frames, sections.get(name, "")))
     if not clips:
-        raise SopError(f"{path}: an index without clips; look at what `python -m sop_core index` said")
+        raise SopError(
+            f"{path}: an index without clips; look at what `python -m sop_core index` said"
+        )
     return clips
 
 

@@ -72,7 +72,9 @@ class How:
     again: bool = False  # ask again for what was gone the last time
 
 
-def collect(videos: list[ListedVideo], out: AnyPath, how: How | None = None, progress: bool = True) -> pd.DataFrame:
+def collect(
+    videos: list[ListedVideo], out: AnyPath, how: How | None = None, progress: bool = True
+) -> pd.DataFrame:
     """Fetch what is missing of `videos` into `out/<label>/<id>.mp4`, at most 360 pixels high.
 
     Returns: the report, a row a video: id, label, status (`ok`, `unavailable`, `private`,
@@ -89,10 +91,14 @@ def collect(videos: list[ListedVideo], out: AnyPath, how: How | None = None, pro
     sections = [v for v in videos if v.start is not None and not _unsafe(v)]
     note_sections(out, {f"{v.label}/{v.id}": v.key for v in sections})
     with _ffmpeg():
-        return _all(videos, out, how.jobs, progress, lambda v, before: _fetched(v, out, how, before))
+        return _all(
+            videos, out, how.jobs, progress, lambda v, before: _fetched(v, out, how, before)
+        )
 
 
-def silence(photos: AnyPath, out: AnyPath, seconds: float = 24.0, jobs: int = 4, progress: bool = True) -> pd.DataFrame:
+def silence(
+    photos: AnyPath, out: AnyPath, seconds: float = 24.0, jobs: int = 4, progress: bool = True
+) -> pd.DataFrame:
     """Turn photos of places where nothing plays into still videos with silence: silent scenes.
 
     They are for training alone: their mask should be empty. Photos are looked for in `photos` and
@@ -114,7 +120,11 @@ def silence(photos: AnyPath, out: AnyPath, seconds: float = 24.0, jobs: int = 4,
 
 
 def _all(
-    videos: list[ListedVideo], out: Path, jobs: int, progress: bool, work: Callable[[ListedVideo, dict | None], dict]
+    videos: list[ListedVideo],
+    out: Path,
+    jobs: int,
+    progress: bool,
+    work: Callable[[ListedVideo, dict | None], dict],
 ) -> pd.DataFrame:
     """Do the work on all videos, several at a time; whatever happens, a report is written.
 
@@ -139,7 +149,9 @@ def _all(
     saved = time.monotonic()
     try:
         todo = {pool.submit(work, v, earlier.get(key)): key for key, v in wanted.items()}
-        for done in tqdm(as_completed(todo), "collect", len(todo), unit="video", disable=not progress):
+        for done in tqdm(
+            as_completed(todo), "collect", len(todo), unit="video", disable=not progress
+        ):
             rows[todo[done]] = done.result()
             if time.monotonic() > saved + 60:  # a power cut forgets little
                 save()
@@ -172,12 +184,20 @@ def _fetched(video: ListedVideo, out: Path, how: How, before: dict | None) -> di
     place = out / video.label / f"{video.id}.mp4"
     try:
         if place.is_file():
-            if before and before["status"] == "ok" and str(before["bytes"]) == str(place.stat().st_size):
+            if (
+                before
+                and before["status"] == "ok"
+                and str(before["bytes"]) == str(place.stat().st_size)
+            ):
                 return before
         elif before and before["status"] in GONE and not how.again:
             return before
         else:
-            work = out / ".collect" / hashlib.sha256(f"{video.label}/{video.id}".encode()).hexdigest()[:16]
+            work = (
+                out
+                / ".collect"
+                / hashlib.sha256(f"{video.label}/{video.id}".encode()).hexdigest()[:16]
+            )
             _fetch(video, place, work, how)
         return _row(video, "ok", "", _seconds(place), place.stat().st_size)
     except SopError as e:
@@ -201,9 +221,18 @@ def _still(video: ListedVideo, photo: Path, out: Path, seconds: float) -> dict:
 
 
 def _row(
-    video: ListedVideo, status: str = "failed", reason: str = "not reached", seconds: float = 0.0, bytes: int = 0
+    video: ListedVideo,
+    status: str = "failed",
+    reason: str = "not reached",
+    seconds: float = 0.0,
+    bytes: int = 0,
 ) -> dict:
-    row = {"id": video.id, "label": video.label, "status": status, "reason": " ".join(reason.split())}
+    row = {
+        "id": video.id,
+        "label": video.label,
+        "status": status,
+        "reason": " ".join(reason.split()),
+    }
     return row | {"seconds": seconds, "bytes": bytes}
 
 
@@ -225,7 +254,9 @@ def _earlier(out: Path) -> dict[tuple[str, str], dict]:
         rows = read_table(report).to_dict("records")
         return {(row["id"], row["label"]): row for row in rows if row["status"]}
     except (ValueError, KeyError) as e:
-        raise SopError(f"{report}: not the report of an earlier run ({e}); put it out of the way") from None
+        raise SopError(
+            f"{report}: not the report of an earlier run ({e}); put it out of the way"
+        ) from None
 
 
 def _meaning(said: str) -> tuple[str, str]:
@@ -258,7 +289,9 @@ def _fetch(video: ListedVideo, place: Path, work: Path, how: How) -> None:
         "quiet": True,
         "no_warnings": True,
         "noprogress": True,
-        "logger": logging.Logger("yt-dlp", logging.CRITICAL + 1),  # silent: what matters is in the report
+        "logger": logging.Logger(
+            "yt-dlp", logging.CRITICAL + 1
+        ),  # silent: what matters is in the report
     }
     if video.start is not None:
         section = [(video.start, video.start + SECTION)]
@@ -298,7 +331,9 @@ def _seconds(path: Path) -> float:
     try:
         return round(video_seconds(path), 2)
     except SopError as e:
-        raise SopError(f"what came is no video to use: {str(e).removeprefix(f'{path}: ')}") from None
+        raise SopError(
+            f"what came is no video to use: {str(e).removeprefix(f'{path}: ')}"
+        ) from None
 
 
 def _yt_dlp():

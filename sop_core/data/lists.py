@@ -87,7 +87,9 @@ def read_sections(folder: AnyPath, name: str = SECTIONS) -> dict[str, str]:
     sections = {}
     for number, row in read_rows(path) if path.is_file() else ():
         if len(row) != 2:
-            raise SopError(f"{path} row {number}: {','.join(row)!r}, expected label/id,video; make it again")
+            raise SopError(
+                f"{path} row {number}: {','.join(row)!r}, expected label/id,video; make it again"
+            )
         sections[from_cell(row[0])] = row[1]
     return sections
 

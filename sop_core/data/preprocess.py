@@ -30,7 +30,11 @@ from .lists import note_sections, read_sections
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
 QUALITY = 90  # of the jpgs
 ANSWER = 20  # s that a cluster's scheduler may take to answer
-BEFORE = {"audio_format": "flac", "start": 0.0, "duration": None}  # what folders were made with that don't say so
+BEFORE = {
+    "audio_format": "flac",
+    "start": 0.0,
+    "duration": None,
+}  # what folders were made with that don't say so
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ class Options:
     audio_format: str = "mp3"
     start: float = 0.0  # seconds of each video that are left out before
     duration: float | None = None  # seconds of it that are taken; None: to its end
-    short_side: int = 256  # pixels, at most (training squeezes a picture to 224); 0: the video's own size
+    short_side: int = (
+        256  # pixels, at most (training squeezes a picture to 224); 0: the video's own size
+    )
     quality: int = QUALITY
 
     def check(self) -> "Options":
@@ -57,9 +63,13 @@ class Options:
                 f"short_side={self.short_side}: expected fps and rate above 0, the others not below"
             )
         if self.duration is not None and not self.duration > 0:
-            raise SopError(f"duration={self.duration}: expected seconds above 0, or none for all of each video")
+            raise SopError(
+                f"duration={self.duration}: expected seconds above 0, or none for all of each video"
+            )
         if self.audio_format not in SOUND_KINDS:
-            raise SopError(f"audio_format={self.audio_format!r}: expected one of {', '.join(SOUND_KINDS)}")
+            raise SopError(
+                f"audio_format={self.audio_format!r}: expected one of {', '.join(SOUND_KINDS)}"
+            )
         if self.audio_format == "mp3" and self.rate not in MP3_BIT_RATES:
             raise SopError(
                 f"rate={self.rate}: an mp3 has {', '.join(map(str, MP3_BIT_RATES))} Hz; take one of these, or flac"
@@ -102,7 +112,10 @@ def preprocess(
     work = [(video, out, options, refusal) for video, refusal in found]
     rows = _on_cluster(cluster, work) if cluster else _parallel(work, jobs or joblib.cpu_count())
     try:
-        done = _all_of(work, tqdm(rows, total=len(found), unit="video", desc="preprocess", disable=not progress))
+        done = _all_of(
+            work,
+            tqdm(rows, total=len(found), unit="video", desc="preprocess", disable=not progress),
+        )
     finally:
         rows.close()  # ends the processes, where there are any
         _sweep(out)
@@ -125,7 +138,9 @@ def preprocess(
     failed = report[report.status == "failed"]
     if len(failed) == len(report):
         first = f"{failed.label[0]}/{failed.id[0]}: {failed.reason[0]}"
-        raise SopError(f"{videos}: none of its {len(report)} videos can be used; the first, {first}")
+        raise SopError(
+            f"{videos}: none of its {len(report)} videos can be used; the first, {first}"
+        )
     if progress and len(failed):
         lines = "\n".join(printable(f"  {r.label}/{r.id}: {r.reason}") for r in failed.itertuples())
         print(f"{len(failed)} of {len(report)} videos left out:\n{lines}")
@@ -151,23 +166,32 @@ def _all_of(work: list[tuple], rows: Iterable[dict]) -> list[dict]:
         for video, *_ in work:
             if (video.parent.name, video.stem) not in came:
                 reason = f"the worker that had it, or its batch, died ({type(e).__name__})"
-                done.append(_failed(video, reason) | {"mend": "free memory, or take fewer processes (--jobs)"})
+                done.append(
+                    _failed(video, reason)
+                    | {"mend": "free memory, or take fewer processes (--jobs)"}
+                )
     return done
 
 
 def _parallel(work: list[tuple], jobs: int | None = None) -> Iterator[dict]:
-    return joblib.Parallel(jobs, return_as="generator_unordered")(joblib.delayed(_row)(*one) for one in work)
+    return joblib.Parallel(jobs, return_as="generator_unordered")(
+        joblib.delayed(_row)(*one) for one in work
+    )
 
 
 def _on_cluster(address: str, work: list[tuple]) -> Iterator[dict]:
     """The same on a Dask cluster. A task whose worker dies is given to another one."""
     scheme, _, place = address.partition("://")
     if scheme != "dask" or ":" not in place:
-        raise SopError(f"cluster {address}: expected dask://HOST:PORT, the address of a Dask scheduler")
+        raise SopError(
+            f"cluster {address}: expected dask://HOST:PORT, the address of a Dask scheduler"
+        )
     try:
         from distributed import Client
     except ImportError:
-        raise SopError("a cluster needs the package distributed; run pip install -e '.[cluster]'") from None
+        raise SopError(
+            "a cluster needs the package distributed; run pip install -e '.[cluster]'"
+        ) from None
     try:
         client = Client(f"tcp://{place}", timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError) as e:
@@ -191,17 +215,31 @@ def find_videos(videos: AnyPath) -> list[tuple[Path, str]]:
     taken = set()
     found = []
     for path in sorted(videos.glob("*/*")):
-        if path.suffix.lower() not in VIDEOS or path.name.startswith(".") or path.parent.name.startswith("."):
+        if (
+            path.suffix.lower() not in VIDEOS
+            or path.name.startswith(".")
+            or path.parent.name.startswith(".")
+        ):
             continue
-        refusal = "" if path.resolve().is_relative_to(root) else "a link that leads out of the folder of videos"
+        refusal = (
+            ""
+            if path.resolve().is_relative_to(root)
+            else "a link that leads out of the folder of videos"
+        )
         if (path.parent, path.stem) in taken:
             refusal = "another video of this label has the same name"
         taken.add((path.parent, path.stem))
         found.append((path, refusal))
     if not found:
         loose = sum(p.suffix.lower() in VIDEOS for p in videos.iterdir())
-        hint = f" ({loose} lie right in it: put each into a folder named by its label)" if loose else ""
-        raise SopError(f"{videos}: no videos; expected <label>/<id>.mp4 (or {', '.join(VIDEOS[1:])}){hint}")
+        hint = (
+            f" ({loose} lie right in it: put each into a folder named by its label)"
+            if loose
+            else ""
+        )
+        raise SopError(
+            f"{videos}: no videos; expected <label>/<id>.mp4 (or {', '.join(VIDEOS[1:])}){hint}"
+        )
     return found
 
 
@@ -213,10 +251,14 @@ def _same_options(out: Path, options: Options) -> None:
         try:
             before = BEFORE | json.loads(place.read_text())
         except (ValueError, TypeError):
-            raise SopError(f"{place}: not readable as json; remove it, with the data beside it") from None
+            raise SopError(
+                f"{place}: not readable as json; remove it, with the data beside it"
+            ) from None
         for key in now:
             if before.get(key) != now[key]:
-                changed = f"was made with {key}={before.get(key)}, now {key}={now[key]} is asked for"
+                changed = (
+                    f"was made with {key}={before.get(key)}, now {key}={now[key]} is asked for"
+                )
                 raise SopError(f"{out}: {changed}; choose another folder, or remove this one")
     else:
         with atomic_path(place) as part:
@@ -257,12 +299,16 @@ def _clip(video: Path, sound: Path, frames: Path, options: Options) -> None:
         folder.mkdir()
         count, samples = 0, 0
         with sound_writer(part, rate) as write:
-            for kind, piece in stream(video, fps, rate, options.start, options.duration, options.short_side or None):
+            for kind, piece in stream(
+                video, fps, rate, options.start, options.duration, options.short_side or None
+            ):
                 if kind == "sound":
                     write(piece)
                     samples += len(piece)
                 else:
-                    frame_path(folder, count).write_bytes(simplejpeg.encode_jpeg(piece, options.quality, "RGB", "420"))
+                    frame_path(folder, count).write_bytes(
+                        simplejpeg.encode_jpeg(piece, options.quality, "RGB", "420")
+                    )
                     count += 1
         keep = min(count, frames_within(samples / rate, fps))
         if not keep:

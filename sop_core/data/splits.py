@@ -15,7 +15,9 @@ from .lists import read_sections, read_vggsound, write_sections
 
 SPLITS = ("train", "val", "test")
 DUETS = ("test", "train", "drop")
-SECTION = re.compile(r"([\w-]{11})_\d{6}", re.ASCII)  # VGGSound's layout: YouTube id, start in seconds
+SECTION = re.compile(
+    r"([\w-]{11})_\d{6}", re.ASCII
+)  # VGGSound's layout: YouTube id, start in seconds
 NAMED = 3  # so many of the clips that are left out are named
 
 
@@ -63,7 +65,9 @@ def split(
     split_of |= {c.video: "train" for c in clips if c.label == SILENCE_LABEL}
     for name in ("val", "test"):
         split_of |= {c.video: name for c in clips if own.get(c.id) == name}
-    clips = [c for c in clips if own.get(c.id) != "train" or split_of.get(c.video) in (None, "train")]
+    clips = [
+        c for c in clips if own.get(c.id) != "train" or split_of.get(c.video) in (None, "train")
+    ]
     given = set(split_of)
     # The others, label by label; rare labels choose first, since a video may have several
     videos = defaultdict(set)
@@ -81,7 +85,11 @@ def split(
 
 
 def _divide(
-    videos: set[str], split_of: dict[str, str], val_ratio: float, test_ratio: float, rng: random.Random
+    videos: set[str],
+    split_of: dict[str, str],
+    val_ratio: float,
+    test_ratio: float,
+    rng: random.Random,
 ) -> dict[str, str]:
     """The splits of one label's videos that have none yet."""
     free = sorted(videos - split_of.keys())
@@ -191,13 +199,17 @@ def _left_out(
     enough = set(clips)
     rest = [c for c in clips if c not in placed]
     reasons = {
-        f"fewer than {min_frames} frames (--min-frames)": [c.name for c in whole if c not in enough],
+        f"fewer than {min_frames} frames (--min-frames)": [
+            c.name for c in whole if c not in enough
+        ],
         "sound without frames": [c.name for c in found if c.sound and not c.n_frames],
         "frames without sound": [c.name for c in found if not c.sound],
         "duets (--duets drop)": [c.name for c in rest if c.is_duet],
         "of a video that the list has in val or test, too": [c.name for c in rest if not c.is_duet],
     }
-    return [f"{len(n)} clip(s) left out, {reason}: {_some(n)}" for reason, n in reasons.items() if n]
+    return [
+        f"{len(n)} clip(s) left out, {reason}: {_some(n)}" for reason, n in reasons.items() if n
+    ]
 
 
 def _like_sections(clips: list[Clip]) -> list[str]:
@@ -247,7 +259,9 @@ def nothing_found(data: AnyPath, whole: list[Clip], min_frames: int) -> str:
     if whole:
         n = len(whole)
         most = max(c.n_frames for c in whole)
-        return f"{data}: none of its {n} clips has {min_frames} frames (at most {most}); ask for fewer"
+        return (
+            f"{data}: none of its {n} clips has {min_frames} frames (at most {most}); ask for fewer"
+        )
     sounds = sum(p.suffix in SOUNDS for p in data.glob("audio/*/*"))
     frames = sum(p.suffix == ".mp4" and p.is_dir() for p in data.glob("frames/*/*"))
     return (

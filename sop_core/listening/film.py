@@ -82,7 +82,9 @@ class VideoFilm:
     def between(self, start: float, end: float) -> np.ndarray:
         try:
             return read_video(self.path, self.fps, self.config.rate, start, end - start)[0]
-        except SopError:  # the pictures end before the sound does, as a cover's do: the last one stays
+        except (
+            SopError
+        ):  # the pictures end before the sound does, as a cover's do: the last one stays
             return np.stack(list(self.at([math.inf])))
 
 

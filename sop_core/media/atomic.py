@@ -29,7 +29,9 @@ def atomic_path(path: AnyPath) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.parent / f".part-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    part = (
+        path.parent / f".part-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    )
     try:
         yield part
         _fsync(part)

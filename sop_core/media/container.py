@@ -109,11 +109,17 @@ def open_container(path: AnyPath) -> Iterator[av.container.InputContainer]:
             raise OSError(e.errno, e.strerror, str(path)) from e
         with path.open("rb") as f:
             mp4 = f.read(8)[4:] == b"ftyp"
-        reason = "cut short: its table of contents (moov) is missing; fetch it again" if mp4 else "not a video file"
+        reason = (
+            "cut short: its table of contents (moov) is missing; fetch it again"
+            if mp4
+            else "not a video file"
+        )
         raise SopError(f"{path}: {reason}") from e
 
 
-def choose_streams(path: AnyPath, container: av.container.InputContainer) -> tuple[av.VideoStream, av.AudioStream]:
+def choose_streams(
+    path: AnyPath, container: av.container.InputContainer
+) -> tuple[av.VideoStream, av.AudioStream]:
     cover = av.stream.Disposition.attached_pic  # a song's cover is no video
     pictures = [s for s in container.streams.video if not s.disposition & cover]
     if not pictures:
@@ -126,8 +132,12 @@ def choose_streams(path: AnyPath, container: av.container.InputContainer) -> tup
     return pictures[0], container.streams.audio[0]
 
 
-def check_length(path: AnyPath, container: av.container.InputContainer, end: float, asked: float) -> None:
+def check_length(
+    path: AnyPath, container: av.container.InputContainer, end: float, asked: float
+) -> None:
     # In mkv this is the end, in mp4 the length, so the check is a rough one.
     claimed = (container.duration or 0) / av.time_base
     if end < 0.9 * min(claimed, asked) - 1:
-        raise SopError(f"{path}: cut short: {end:.1f} s of the {claimed:.1f} s it claims; fetch it again")
+        raise SopError(
+            f"{path}: cut short: {end:.1f} s of the {claimed:.1f} s it claims; fetch it again"
+        )

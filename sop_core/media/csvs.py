@@ -42,7 +42,10 @@ def read_rows(path: AnyPath) -> Iterator[tuple[int, list[str]]]:
 
 def write_rows(path: AnyPath, rows: Iterable[Iterable], end: str = "\n") -> None:
     """Write a csv without a header, whole or not at all. `end`: of a line."""
-    with atomic_path(path) as part, part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f:
+    with (
+        atomic_path(path) as part,
+        part.open("w", newline="", encoding="utf-8", errors="surrogateescape") as f,
+    ):
         csv.writer(f, lineterminator=end).writerows(rows)
 
 

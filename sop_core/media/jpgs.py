@@ -56,19 +56,30 @@ def frame_size(folder: AnyPath) -> tuple[int, int]:
     return width, height
 
 
-def _read_jpg(path: Path, size: tuple[int, int] | None, box: tuple[float, ...] | None) -> np.ndarray:
+def _read_jpg(
+    path: Path, size: tuple[int, int] | None, box: tuple[float, ...] | None
+) -> np.ndarray:
     try:
         data, width, height = _jpg(path)
         if height * width > MOST_PIXELS:
             raise ValueError(f"{width} x {height} pixels")
         picture = simplejpeg.decode_jpeg(data, "RGB")  # (h,w,3); what is damaged raises, all of it
     except (OSError, ValueError) as e:
-        raise SopError(f"{path}: {why_unreadable(path) or f'not a picture that can be read ({brief(e)})'}") from e
+        raise SopError(
+            f"{path}: {why_unreadable(path) or f'not a picture that can be read ({brief(e)})'}"
+        ) from e
     if box:
-        x0, y0, x1, y1 = math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
+        x0, y0, x1, y1 = (
+            math.floor(box[0]),
+            math.floor(box[1]),
+            math.ceil(box[2]),
+            math.ceil(box[3]),
+        )
         picture = picture[y0:y1, x0:x1]
         if not picture.size:
-            raise SopError(f"{path}: {width} x {height} pixels, smaller than the first frame of its folder")
+            raise SopError(
+                f"{path}: {width} x {height} pixels, smaller than the first frame of its folder"
+            )
     return resize(picture[None], size)[0] if size else picture
 
 

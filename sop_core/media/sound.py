@@ -50,7 +50,11 @@ def sound_length(path: AnyPath) -> tuple[int, int]:
 
 
 def read_sound(
-    path: AnyPath, start: int = 0, count: int | None = None, rate: int | None = None, missing: int = 0
+    path: AnyPath,
+    start: int = 0,
+    count: int | None = None,
+    rate: int | None = None,
+    missing: int = 0,
 ) -> np.ndarray:
     """A window of a wav, flac or mp3 file; only the window is read. Channels are averaged.
 
@@ -64,16 +68,22 @@ def read_sound(
     with _sound_file(path) as f:
         end = f.frames if count is None else start + count
         if not (0 <= start <= end <= f.frames + missing and start <= f.frames):
-            raise SopError(f"{path}: {f.frames / f.samplerate:.2f} s of sound, needs {end / f.samplerate:.2f} s")
+            raise SopError(
+                f"{path}: {f.frames / f.samplerate:.2f} s of sound, needs {end / f.samplerate:.2f} s"
+            )
         wanted, end = end - start, min(end, f.frames)
         own_rate = f.samplerate
         run_up = min(start, MP3_RUN_UP) if f.format == "MP3" else 0
         with _quiet_stderr() if run_up else nullcontext():
             f.seek(start - run_up)
-            sound = f.read(run_up + end - start, dtype="float32", always_2d=True)[run_up:]  # (L, channels)
+            sound = f.read(run_up + end - start, dtype="float32", always_2d=True)[
+                run_up:
+            ]  # (L, channels)
         sound = sound[:, 0] if sound.shape[1] == 1 else sound.mean(axis=1)
     if len(sound) < end - start:  # the header promised more
-        raise SopError(f"{path}: cut short, it ends after {(start + len(sound)) / own_rate:.2f} s; make it again")
+        raise SopError(
+            f"{path}: cut short, it ends after {(start + len(sound)) / own_rate:.2f} s; make it again"
+        )
     if not np.isfinite(sound).all():
         at = (start + np.isfinite(sound).argmin()) / own_rate
         raise SopError(f"{path}: no number (NaN or Inf) at {at:.2f} s of its sound; make it again")
@@ -90,7 +100,9 @@ def _sound_file(path: Path) -> Iterator[soundfile.SoundFile]:
         with soundfile.SoundFile(sf_name(path)) as f:
             yield f
     except (soundfile.SoundFileError, OSError) as e:
-        raise SopError(f"{path}: {why_unreadable(path) or f'not a sound file that can be read ({brief(e)})'}") from e
+        raise SopError(
+            f"{path}: {why_unreadable(path) or f'not a sound file that can be read ({brief(e)})'}"
+        ) from e
 
 
 @contextmanager
@@ -129,7 +141,9 @@ def sound_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], No
             yield lambda sound: write(np.clip(sound, -1, 1))
     else:
         try:
-            with soundfile.SoundFile(sf_name(path), "w", rate, 1, "PCM_16", format=kind.upper()) as f:
+            with soundfile.SoundFile(
+                sf_name(path), "w", rate, 1, "PCM_16", format=kind.upper()
+            ) as f:
                 yield lambda sound: f.write(np.clip(sound, -1, 1))
         except soundfile.LibsndfileError as e:
             if e.code != 2:  # the system's error, whose number is lost
@@ -158,7 +172,9 @@ def _mp3_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], Non
 
 def audio_frame(sound: np.ndarray, rate: int, at: int) -> av.AudioFrame:
     """Mono sound (l,) for an encoder; its first sample is number `at`."""
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None], np.float32), format="fltp", layout="mono")
+    frame = av.AudioFrame.from_ndarray(
+        np.ascontiguousarray(sound[None], np.float32), format="fltp", layout="mono"
+    )
     frame.sample_rate = rate
     frame.pts = at
     frame.time_base = Fraction(1, rate)
@@ -185,7 +201,9 @@ def resampled(pieces: Iterable[np.ndarray], rate: int, to: int) -> Iterator[np.n
     """
     stream = None
     for piece in pieces:
-        stream = stream or soxr.ResampleStream(rate, to, len(piece) if piece.ndim == 2 else 1, dtype="float32")
+        stream = stream or soxr.ResampleStream(
+            rate, to, len(piece) if piece.ndim == 2 else 1, dtype="float32"
+        )
         yield stream.resample_chunk(np.ascontiguousarray(piece.T, np.float32)).T
     if stream:
         yield stream.resample_chunk(np.zeros_like(piece[..., :0].T, np.float32), last=True).T

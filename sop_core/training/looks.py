@@ -35,7 +35,18 @@ from .windows import window_frames
 
 BATCH = 16  # pictures that the backbone sees at a time
 # What the looks depend on, besides the backbone's weights and the clips.
-DRAWN_BY = ("seed", "fps", "rate", "samples", "image", "frame_stride", "sources", "crop", "looks", "together")
+DRAWN_BY = (
+    "seed",
+    "fps",
+    "rate",
+    "samples",
+    "image",
+    "frame_stride",
+    "sources",
+    "crop",
+    "looks",
+    "together",
+)
 
 
 class Looks:
@@ -83,7 +94,9 @@ def look_once(data: Training, eyes: Eyes, engine: Accelerator) -> Looks:
     while not path.exists():
         time.sleep(0.5)
     looks = Looks(path, config.looks)
-    _ = looks.table  # opened now: another training of the same data, with other crops, may remove the file
+    _ = (
+        looks.table
+    )  # opened now: another training of the same data, with other crops, may remove the file
     return looks
 
 
@@ -131,7 +144,9 @@ class _Pictures(Dataset):
             rng = data.of_look(i, k - config.looks if beside else k, beside)
             parts = data.mixture(i, rng) if beside else [data.part(self.clips[i], rng)]
             try:
-                pictures[k] = side_by_side([window_frames(part, config, rng) for part in parts], config)[0]
+                pictures[k] = side_by_side(
+                    [window_frames(part, config, rng) for part in parts], config
+                )[0]
             except SopError:  # training says so, when it comes to it
                 unread.append(k)
         return torch.from_numpy(pictures), torch.tensor(unread, dtype=torch.long)
@@ -152,7 +167,9 @@ def _write(path: Path, data: Training, eyes: Eyes, engine: Accelerator) -> None:
             other.unlink(missing_ok=True)
     with part.open("ab") as f:
         header = io.BytesIO()
-        np.lib.format.write_array_header_2_0(header, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        np.lib.format.write_array_header_2_0(
+            header, {"descr": "<f2", "fortran_order": False, "shape": shape}
+        )
         head = header.getvalue()
         done = max(0, f.tell() - len(head)) // row
         if f.tell() < len(head):
@@ -162,12 +179,18 @@ def _write(path: Path, data: Training, eyes: Eyes, engine: Accelerator) -> None:
         needed = (len(pictures) - done) * row
         free = shutil.disk_usage(path.parent).free
         if needed > free:
-            raise OSError(errno.ENOSPC, f"it needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} are free")
+            raise OSError(
+                errno.ENOSPC, f"it needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} are free"
+            )
         rest = Subset(pictures, range(done, len(pictures)))
         loader = DataLoader(rest, None, num_workers=config.workers, worker_init_fn=ignore_sigint)
         title = f"looking once, {len(pictures) * row / 1e6:,.0f} MB"
-        for these, unread in tqdm(loader, title, len(pictures), leave=False, unit="clip", initial=done):
-            seen = torch.cat([eyes.look(some.to(engine.device)) for some in these.split(BATCH)]).half()
+        for these, unread in tqdm(
+            loader, title, len(pictures), leave=False, unit="clip", initial=done
+        ):
+            seen = torch.cat(
+                [eyes.look(some.to(engine.device)) for some in these.split(BATCH)]
+            ).half()
             seen[unread.to(seen.device)] = torch.nan
             f.write(seen.cpu().contiguous().numpy().astype("<f2", copy=False).tobytes())
             f.flush()

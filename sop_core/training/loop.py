@@ -26,7 +26,16 @@ from ..errors import SopError
 from ..model.model import SoundOfPixels
 from . import checkpoint
 from .checkpoint import Record
-from .engine import Stop, accelerator, enough_memory, ignore_sigint, interruptible, kept_memory, mean, readers
+from .engine import (
+    Stop,
+    accelerator,
+    enough_memory,
+    ignore_sigint,
+    interruptible,
+    kept_memory,
+    mean,
+    readers,
+)
 from .looks import look_once
 from .mixtures import Training
 from .optimizer import lr_share, trainable

@@ -96,7 +96,9 @@ class Training(Dataset):
     def draw(self, i: int, attempt: int = 0) -> Draw:
         """How mixture i is to be read; another one where `attempt` is another."""
         config, clips = self.config, self.sounding
-        rng = np.random.default_rng([config.seed, 2, i, attempt] if attempt else [config.seed, 2, i])
+        rng = np.random.default_rng(
+            [config.seed, 2, i, attempt] if attempt else [config.seed, 2, i]
+        )
         # The first source: by this round's order, kept since one of 200,000 clips takes its time
         turn, place = divmod(i, len(clips))
         if turn != self.round:
@@ -138,7 +140,9 @@ class Training(Dataset):
         else:
             arrays |= pictures(draw.mixture, config, draw.rng, draw.together)
         if config.together or self.looked:
-            arrays["cells"] = shares(n, config.grid) if draw.together else np.ones((n, *config.grid), bool)
+            arrays["cells"] = (
+                shares(n, config.grid) if draw.together else np.ones((n, *config.grid), bool)
+            )
         if config.noise:
             has_noise = draw.rng.random() < config.noise
             silence = np.zeros_like(arrays["sounds"][0])
@@ -154,9 +158,16 @@ class Training(Dataset):
             seen = np.broadcast_to(one, (len(clips), config.frames, *one.shape)).copy()
         else:
             looks = draw.rng.integers(config.looks, size=(len(clips), config.frames))
-            seen = np.stack([[self.looked.alone(c, k) for k in row] for c, row in zip(clips, looks, strict=True)])
+            seen = np.stack(
+                [
+                    [self.looked.alone(c, k) for k in row]
+                    for c, row in zip(clips, looks, strict=True)
+                ]
+            )
         if np.isnan(seen[:, :, 0, 0, 0]).any():
-            raise SopError(f"{_names(draw.mixture)}: a picture could not be read when it was looked at")
+            raise SopError(
+                f"{_names(draw.mixture)}: a picture could not be read when it was looked at"
+            )
         return seen
 
 
@@ -169,7 +180,9 @@ def _names(mixture: Mixture) -> str:
     return " + ".join(part.clip.name for part in mixture)
 
 
-def _item(mixture: Mixture, arrays: dict[str, np.ndarray], skipped: list[str] = ()) -> dict[str, Tensor | str]:
+def _item(
+    mixture: Mixture, arrays: dict[str, np.ndarray], skipped: list[str] = ()
+) -> dict[str, Tensor | str]:
     tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
     return tensors | {"skipped": "\n".join(skipped), "names": _names(mixture)}
 
@@ -178,7 +191,12 @@ def _item(mixture: Mixture, arrays: dict[str, np.ndarray], skipped: list[str] = 
 
 
 def draw_mixture(
-    clips: list[Clip], lengths: dict[Clip, int], config: Config, rng: Generator, first: int, differ: bool = False
+    clips: list[Clip],
+    lengths: dict[Clip, int],
+    config: Config,
+    rng: Generator,
+    first: int,
+    differ: bool = False,
 ) -> Mixture:
     """The clip `first` and random clips of other videos, each from a random start.
 
@@ -189,7 +207,9 @@ def draw_mixture(
 
     def fits(i: int) -> bool:
         others = [clips[j] for j in chosen]
-        return all(clips[i].video != o.video and not (differ and clips[i].label == o.label) for o in others)
+        return all(
+            clips[i].video != o.video and not (differ and clips[i].label == o.label) for o in others
+        )
 
     while len(chosen) < config.sources:
         tries = (int(rng.integers(len(clips))) for _ in range(1_000))
@@ -211,7 +231,9 @@ def draw_noise(sounds: np.ndarray, rng: Generator) -> np.ndarray:
     Shape: (N, L) -> float32 (L,)
     """
     size = sounds.shape[1]
-    spectrum = rng.standard_normal((2, size // 2 + 1)) * np.linspace(1e-3, 1, size // 2 + 1) ** -rng.uniform(0, 1.2)
+    spectrum = rng.standard_normal((2, size // 2 + 1)) * np.linspace(
+        1e-3, 1, size // 2 + 1
+    ) ** -rng.uniform(0, 1.2)
     noise = np.fft.irfft(spectrum[0] + 1j * spectrum[1], size)
     level = np.sqrt(np.square(sounds).mean()) * 10 ** (rng.uniform(-15, 12) / 20)
     return np.float32(noise * level / np.sqrt(np.square(noise).mean()))

@@ -61,7 +61,11 @@ def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     """
     if "cells" not in batch:
         return model.pooled(apply_jitter(batch["frames"], batch["jitter"]))
-    seen = batch["seen"] if "seen" in batch else model.look(apply_jitter(batch["frames"], batch["jitter"]))
+    seen = (
+        batch["seen"]
+        if "seen" in batch
+        else model.look(apply_jitter(batch["frames"], batch["jitter"]))
+    )
     return model.pooled_seen(seen, batch["cells"])
 
 

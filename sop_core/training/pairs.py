@@ -36,7 +36,8 @@ def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any
         clips = clips[:count]
         starts = [Part(c, published.middle_start(c.n_frames, lengths[c], config)) for c in clips]
         return [
-            (part, *(starts[k] for k in published.partners(i, len(clips), config))) for i, part in enumerate(starts)
+            (part, *(starts[k] for k in published.partners(i, len(clips), config)))
+            for i, part in enumerate(starts)
         ]
     kinds = len({c.label for c in clips})
     if labels == "different" and kinds < config.sources:
@@ -47,7 +48,9 @@ def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any
         if place == 0:
             order = np.random.default_rng([config.seed, 3, turn]).permutation(len(clips))
         rng = np.random.default_rng([config.seed, 4, i])
-        mixtures.append(draw_mixture(clips, lengths, config, rng, int(order[place]), labels == "different"))
+        mixtures.append(
+            draw_mixture(clips, lengths, config, rng, int(order[place]), labels == "different")
+        )
     return mixtures
 
 
@@ -72,7 +75,9 @@ def read_pairs(path: AnyPath, clips: list[Clip], config: Config) -> list[Mixture
     """
     same_fps(clips, config)
     known = {c.name: c for c in clips}
-    mixtures = [_mixture(f"{path} row {number}", row, known, config) for number, row in read_rows(path)]
+    mixtures = [
+        _mixture(f"{path} row {number}", row, known, config) for number, row in read_rows(path)
+    ]
     if not mixtures:
         raise SopError(f"{path}: no pairs in the manifest")
     return mixtures
@@ -106,7 +111,9 @@ def _mixture(where: str, row: list[str], known: dict[str, Clip], config: Config)
             raise SopError(f"{where} ({name}): {length}, the window ends at {end / rate:.2f} s")
         parts.append(Part(clip, start))
     if repeats(parts) and config.pairs != "published":
-        raise SopError(f"{where}: {' + '.join(names)} are of one video; a mixture needs different ones")
+        raise SopError(
+            f"{where}: {' + '.join(names)} are of one video; a mixture needs different ones"
+        )
     return tuple(parts)
 
 
@@ -127,4 +134,7 @@ def pairs_hash(mixtures: list[Mixture]) -> str:
 
 
 def _rows(mixtures: list[Mixture]) -> list[list]:
-    return [[value for part in mixture for value in (part.clip.name, part.start)] for mixture in mixtures]
+    return [
+        [value for part in mixture for value in (part.clip.name, part.start)]
+        for mixture in mixtures
+    ]

@@ -33,7 +33,9 @@ Mixture = tuple[Part, ...]
 # --- reading
 
 
-def read_window(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_window(
+    part: Part, config: Config, rng: Generator | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A window's sound, frames and colour jitter; with `rng`, augmented."""
     return window_sound(part, config, rng), *window_frames(part, config, rng)
 
@@ -46,7 +48,9 @@ def window_sound(part: Part, config: Config, rng: Generator | None = None) -> np
     return sound if rng is None else np.float32(config.gain ** rng.uniform(-1, 1)) * sound
 
 
-def window_frames(part: Part, config: Config, rng: Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+def window_frames(
+    part: Part, config: Config, rng: Generator | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """A window's frames, and the colour jitter that they are to be multiplied with.
 
     With `rng` the frames are cropped and mirrored at random, and the jitter isn't 1.
@@ -64,7 +68,9 @@ def window_frames(part: Part, config: Config, rng: Generator | None = None) -> t
     if rng is not None and rng.random() < 0.5:
         frames = frames[:, :, ::-1]
     if rng is not None and config.clips != "published":
-        jitter = np.float32(rng.uniform(0.7, 1.3) * rng.uniform(0.85, 1.15, 3))  # brightness, and a tint
+        jitter = np.float32(
+            rng.uniform(0.7, 1.3) * rng.uniform(0.85, 1.15, 3)
+        )  # brightness, and a tint
     return np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), jitter
 
 
@@ -75,10 +81,14 @@ def frame_indices(start: int, n_frames: int, config: Config) -> np.ndarray:
     return np.floor(middle + offsets).astype(int).clip(0, n_frames - 1)
 
 
-def _crop_box(size: tuple[int, int], least: float, rng: Generator) -> tuple[float, float, float, float]:
+def _crop_box(
+    size: tuple[int, int], least: float, rng: Generator
+) -> tuple[float, float, float, float]:
     """A random box (x0, y0, x1, y1), of any aspect, with at least the share `least` of the area."""
     share = rng.uniform(least, 1)
-    width = rng.uniform(share, 1)  # share of the width; what is left of `share` is taken from the height
+    width = rng.uniform(
+        share, 1
+    )  # share of the width; what is left of `share` is taken from the height
     w, h = size[0] * width, size[1] * share / width
     x, y = rng.uniform(0, size[0] - w), rng.uniform(0, size[1] - h)
     return x, y, x + w, y + h

@@ -90,7 +90,9 @@ def separate(
     learned = s.learned_from(read_clips(ckpt), is_solo)
     how = {"source_rate": rate == "source", "full_band": full_band}
     if all_sources is not None:
-        table = s.write_all(scene, video, all_sources or None, out, partition=whole, learned=learned, **how)
+        table = s.write_all(
+            scene, video, all_sources or None, out, partition=whole, learned=learned, **how
+        )
         for row in table.itertuples(index=False):
             print(f"{row.name:<20} {row.share:6.1%} of the energy")
         print(f"tracks and maps: {printable(out)}")

@@ -77,29 +77,39 @@ class Lab:
         """
         # A shipped notebook has counts and outputs already: once they are gone, whatever appears is new.
         page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
-        page.wait_for_function(f"() => {CODE_CELLS}.every(c => !c.execution_count && !c.outputs.length)")
+        page.wait_for_function(
+            f"() => {CODE_CELLS}.every(c => !c.execution_count && !c.outputs.length)"
+        )
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         ended = f"{CODE_CELLS}.every(c => c.execution_count)"
         failed = f"{CODE_CELLS}.some(c => c.outputs.some(o => o.output_type === 'error'))"
-        page.wait_for_function(f"() => {KERNEL} === 'idle' && ({ended} || {failed})", timeout=timeout * 1000)
+        page.wait_for_function(
+            f"() => {KERNEL} === 'idle' && ({ended} || {failed})", timeout=timeout * 1000
+        )
         cells = page.evaluate(f"() => {CODE_CELLS}")
         for cell in cells:
             for output in cell["outputs"]:
                 if output["output_type"] == "error":
-                    pytest.fail(f"this cell failed:\n{cell['source']}\n" + "\n".join(output["traceback"]))
+                    pytest.fail(
+                        f"this cell failed:\n{cell['source']}\n" + "\n".join(output["traceback"])
+                    )
         return cells
 
     def dark(self, page) -> None:
         """Put on JupyterLab's dark theme."""
-        page.evaluate("() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })")
+        page.evaluate(
+            "() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })"
+        )
         page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
 
     @staticmethod
     def printed(cells: list[dict]) -> str:
         """All text that the cells printed or showed, as one string."""
         outputs = [output for cell in cells for output in cell.get("outputs", [])]
-        return "\n".join("".join(o.get("text") or o.get("data", {}).get("text/plain", "")) for o in outputs)
+        return "\n".join(
+            "".join(o.get("text") or o.get("data", {}).get("text/plain", "")) for o in outputs
+        )
 
 
 @pytest.fixture(scope="session")
@@ -108,9 +118,14 @@ def lab(tmp_path_factory):
     pytest.importorskip("jupyterlab", reason="jupyterlab is not installed: pip install -e .[dev]")
     home = tmp_path_factory.mktemp("jupyter")
     folder = tmp_path_factory.mktemp("notebooks")
-    settings = home / "config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    settings = (
+        home
+        / "config/lab/user-settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    )
     settings.parent.mkdir(parents=True)
-    settings.write_text('{"fetchNews": "false", "checkForUpdates": false}')  # no question, no network
+    settings.write_text(
+        '{"fetchNews": "false", "checkForUpdates": false}'
+    )  # no question, no network
     env = os.environ | {
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTER_DATA_DIR": str(home / "data"),  # where a user's kernels would be
@@ -137,7 +152,9 @@ def lab(tmp_path_factory):
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     with log.open("w") as out:
-        server = subprocess.Popen(command, env=env, cwd=folder, stdout=out, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            command, env=env, cwd=folder, stdout=out, stderr=subprocess.STDOUT
+        )
     try:
         _wait_for(f"{url}/api/status?token={token}", server, log)
         yield Lab(url, token, folder)
@@ -164,8 +181,14 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
 @pytest.fixture(scope="session")
 def chromium():
     """Headless Chromium, with its own autoplay rule: a page is silent before the first click."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e .[dev]")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install -e .[dev]"
+    )
+    program = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if not program:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     with api.sync_playwright() as playwright:

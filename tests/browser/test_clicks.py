@@ -41,9 +41,7 @@ EXECUTE = """async code => {
     await future.done;
     return text;
 }"""
-WAITS = (
-    "e.dataset.state === 'paused' && e.querySelector('.sop-caption').textContent.endsWith('(press play to hear it)')"
-)
+WAITS = "e.dataset.state === 'paused' && e.querySelector('.sop-caption').textContent.endsWith('(press play to hear it)')"
 # The share of track 1's cells that its number lies over
 COVERED = """(() => {
     const [number, cells] = ['.sop-badges .sop-badge', '.sop-region path'].map(s => e.querySelector(s).getBoundingClientRect());
@@ -58,7 +56,9 @@ LABS_STATE = """() => {
 
 
 def hertz(cell):
-    return 300 + 200 * cell[0] + 10 * cell[1]  # ToneScene's, once more, so that it can't move along with a mistake
+    return (
+        300 + 200 * cell[0] + 10 * cell[1]
+    )  # ToneScene's, once more, so that it can't move along with a mistake
 
 
 def pitch(samples, rate):
@@ -99,13 +99,17 @@ class Player:
     def point(self, row, column):
         """The middle of a cell, on the page; beyond the picture's edge, too."""
         box = self.stage.bounding_box()
-        return box["x"] + (column + 0.5) / COLUMNS * box["width"], box["y"] + (row + 0.5) / ROWS * box["height"]
+        return box["x"] + (column + 0.5) / COLUMNS * box["width"], box["y"] + (
+            row + 0.5
+        ) / ROWS * box["height"]
 
     def click(self, row, column, shift=False):
         x, y = self.point(row, column)
         box = self.stage.bounding_box()
         # Through the stage: playwright waits until nothing lies over it.
-        self.stage.click(position={"x": x - box["x"], "y": y - box["y"]}, modifiers=["Shift"] if shift else [])
+        self.stage.click(
+            position={"x": x - box["x"], "y": y - box["y"]}, modifiers=["Shift"] if shift else []
+        )
 
     def drag(self, start, end, before_release=lambda: None):
         self.page.mouse.move(*self.point(*start))
@@ -136,12 +140,18 @@ class Player:
 
     def names(self, count):
         """Names of the tracks, once there are so many beside the mixture."""
-        self.wait(f"e.dataset.busy === 'false' && e.querySelectorAll('.sop-track').length === {count + 1}")
-        return self.tracks.locator("input.sop-name").evaluate_all("nodes => nodes.map(node => node.value)")
+        self.wait(
+            f"e.dataset.busy === 'false' && e.querySelectorAll('.sop-track').length === {count + 1}"
+        )
+        return self.tracks.locator("input.sop-name").evaluate_all(
+            "nodes => nodes.map(node => node.value)"
+        )
 
     def bar(self):
         """Rows of the white bar in the picture on the screen, which tell its number."""
-        green = "[...e.querySelector('.sop-picture').getContext('2d').getImageData(8, 0, 1, 180).data]"
+        green = (
+            "[...e.querySelector('.sop-picture').getContext('2d').getImageData(8, 0, 1, 180).data]"
+        )
         return self.eval(f"{green}.filter((value, i) => i % 4 === 1 && value > 128).length")
 
     def shows(self, k):
@@ -154,7 +164,9 @@ def notebook(lab, new_page):
     """One page with one open notebook: opening one takes much longer than running it."""
     with new_page() as page:
         page.add_init_script(CONTEXTS)
-        lab.open(page, lab.write("player.ipynb", SCENE, ""))  # a second cell, which keys could wander off to
+        lab.open(
+            page, lab.write("player.ipynb", SCENE, "")
+        )  # a second cell, which keys could wander off to
         page.evaluate(
             "() => window.jupyterapp.commands.execute('application:toggle-left-area')"
         )  # room for a narrow page
@@ -165,7 +177,9 @@ def notebook(lab, new_page):
 def player(lab, notebook):
     lab.run(notebook)  # a fresh player
     yield Player(notebook)
-    notebook.evaluate(CLEAR)  # it would play on, and slow down the tests that have a page of their own
+    notebook.evaluate(
+        CLEAR
+    )  # it would play on, and slow down the tests that have a page of their own
 
 
 # --- the picture
@@ -209,7 +223,10 @@ def test_escape_drops_a_drag(player):
         player.wait("!e.querySelector('.sop-cursor')")
 
     player.drag((1, 1), (2, 2), escape)
-    assert player.names(2)[0] == "row 3, column 9" and python(player.page, "print(player.pixel)") == "(3, 9)"
+    assert (
+        player.names(2)[0] == "row 3, column 9"
+        and python(player.page, "print(player.pixel)") == "(3, 9)"
+    )
 
 
 def test_shift_adds_a_track_and_a_track_can_be_removed(player):
@@ -218,7 +235,12 @@ def test_shift_adds_a_track_and_a_track_can_be_removed(player):
     player.click(8, 2, shift=True)
     assert player.names(3) == ["row 3, column 9", "row 8, column 2", "the rest"]
     player.wait(f"at({hertz((3, 9))}) > -40 && at({hertz((8, 2))}) > -40")  # both of them
-    assert player.eval("new Set([...e.querySelectorAll('.sop-region')].map(node => node.style.color)).size") == 2
+    assert (
+        player.eval(
+            "new Set([...e.querySelectorAll('.sop-region')].map(node => node.style.color)).size"
+        )
+        == 2
+    )
     player.click(8, 2, shift=True)  # is there already
     player.button("Remove row 3, column 9").click()
     assert player.names(2) == ["row 8, column 2", "the rest"]
@@ -235,7 +257,9 @@ def test_a_new_sound_goes_on_where_the_old_one_was(player):
     offset = player.eval("(e.sop.since - e.sop.from) % e.sop.seconds")
     player.click(8, 2)
     player.hears((8, 2))
-    assert (player.eval("e.sop.since - e.sop.from") - offset + 1) % SECONDS == pytest.approx(1, abs=1e-6)
+    assert (player.eval("e.sop.since - e.sop.from") - offset + 1) % SECONDS == pytest.approx(
+        1, abs=1e-6
+    )
     player.keys("Space")
     player.seek(1.2)
     player.click(1, 2)
@@ -286,7 +310,11 @@ def test_the_slider_shows_its_picture_and_what_sounds_then(player):
     for k in (0, 12, 19):
         player.seek(k / FPS)
         player.shows(k)
-        alphas.append(player.eval("e.querySelector('.sop-heat').getContext('2d').getImageData(215, 140, 1, 1).data[3]"))
+        alphas.append(
+            player.eval(
+                "e.querySelector('.sop-heat').getContext('2d').getImageData(215, 140, 1, 1).data[3]"
+            )
+        )
     assert alphas[0] == 0 and 100 < alphas[1] < alphas[2]
     assert player.slider.get_attribute("aria-valuetext") == "0:01.9 / 0:02.0"
     player.button("Play").click()
@@ -341,7 +369,9 @@ def test_all_tracks_and_the_rest_are_the_mixture(player):
     player.click(3, 9)
     player.hears((3, 9))
     player.button("Mute the rest").click()
-    player.wait(f"Math.abs(strongest - {MIXTURE}) < 4 && at({hertz((3, 9))}) < at({MIXTURE}) - 70")  # to the sample
+    player.wait(
+        f"Math.abs(strongest - {MIXTURE}) < 4 && at({hertz((3, 9))}) < at({MIXTURE}) - 70"
+    )  # to the sample
     player.button("Mute row 3, column 9").click()
     player.wait(f"at({hertz((3, 9))}) > at({MIXTURE}) - 20")
 
@@ -381,7 +411,10 @@ def test_clusters_are_heard_by_their_legend(player):
     for k, sounds in ((3, False), (15, True)):  # the left one: in the second half
         player.seek(k / FPS)
         player.shows(k)
-        assert (player.eval(alpha) > 0, player.eval("e.querySelectorAll('.sop-region').length")) == (sounds, 1 + sounds)
+        assert (
+            player.eval(alpha) > 0,
+            player.eval("e.querySelectorAll('.sop-region').length"),
+        ) == (sounds, 1 + sounds)
 
 
 def test_a_track_is_downloaded_as_it_is(player, tmp_path):
@@ -420,7 +453,9 @@ def test_undo_brings_back_what_a_click_took_away_with_its_name_and_level(player)
     assert player.names(2) == ["row 0, column 0", "the rest"]
     undo.click()
     player.names(3)
-    player.root.get_by_label("Name of the track").nth(1).fill("flute")  # what is there keeps its newest name
+    player.root.get_by_label("Name of the track").nth(1).fill(
+        "flute"
+    )  # what is there keeps its newest name
     player.button("Remove cello").click()
     assert player.names(2) == ["flute", "the rest"]
     player.stage.focus()
@@ -453,7 +488,9 @@ def test_everything_by_keys_and_jupyterlab_keeps_out_of_it(player):
     player.stage.focus()
     before = page.evaluate(LABS_STATE)
     assert before[2] == lab[2]
-    player.keys("ArrowDown", "ArrowRight", "Enter")  # the first only shows where the keys are: in the middle
+    player.keys(
+        "ArrowDown", "ArrowRight", "Enter"
+    )  # the first only shows where the keys are: in the middle
     player.caption("row 4, column 8: ")
     player.hears((4, 8))
     player.keys("Shift+ArrowDown", "Shift+ArrowRight", "Shift+Enter")
@@ -491,7 +528,9 @@ def test_everything_by_keys_and_jupyterlab_keeps_out_of_it(player):
     )  # the next one; Lab would get it else
     player.button("Mute the rest").focus()
     player.keys("Space")  # presses it, as on any button
-    player.wait("[...e.querySelectorAll('.sop-mute')].at(-1).ariaPressed === 'false' && e.dataset.state === 'paused'")
+    player.wait(
+        "[...e.querySelectorAll('.sop-mute')].at(-1).ariaPressed === 'false' && e.dataset.state === 'paused'"
+    )
     player.keys("d", "d", "x", "c", "v", "Shift+m", "y", "Enter")  # Lab's own, dangerous here
     assert page.evaluate(LABS_STATE) == before
 
@@ -525,7 +564,9 @@ def test_a_failing_click_is_said_in_red_and_the_next_one_works(player):
         player.click(8, 4)
         error.wait_for()
         player.wait("e.dataset.busy === 'false'")
-        assert "row 8, column 4 can't be played (RuntimeError: <b>no</b>)" in error.inner_text()  # never HTML
+        assert (
+            "row 8, column 4 can't be played (RuntimeError: <b>no</b>)" in error.inner_text()
+        )  # never HTML
         player.caption("row 3, column 9: ")  # back at what is heard
     python(player.page, "scene.tracks = tracks")
     player.click(7, 4)
@@ -548,7 +589,9 @@ def test_a_kernel_that_is_busy_is_named_and_only_the_newest_click_is_played(play
         "Python hasn't answered yet: is a cell still running? After a kernel restart, run all cells down to this one"
     )
     assert player.eval("e.dataset.busy") == "true"
-    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.interrupt()")
+    page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.interrupt()"
+    )
     player.hears((2, 2))  # though the click before it failed
     assert python(page, "print(player.pixel)") == "(2, 2)"
 
@@ -557,7 +600,9 @@ def test_a_kernel_that_is_busy_is_named_and_only_the_newest_click_is_played(play
 
 
 def test_a_pixel_set_in_python_is_a_click_and_an_impossible_one_is_shown(player):
-    python(player.page, "player.pixel = 6, 1")  # nobody has used the page's player: it is shown, and keeps quiet
+    python(
+        player.page, "player.pixel = 6, 1"
+    )  # nobody has used the page's player: it is shown, and keeps quiet
     player.caption("row 6, column 1: ")
     player.wait(WAITS)
     assert player.names(2) == ["row 6, column 1", "the rest"]
@@ -573,7 +618,10 @@ def test_a_pixel_set_in_python_is_a_click_and_an_impossible_one_is_shown(player)
 def test_views_and_players_do_not_disturb_one_another(lab, page):
     page.add_init_script(CONTEXTS)
     two = "two = PixelPlayer(ToneScene(seconds=4), start=1, seconds=2); two.loop = True; two"
-    lab.run_all(page, lab.write("two.ipynb", SCENE.replace("(scene)", "(scene, pixel=(5, 5))"), "player", two))
+    lab.run_all(
+        page,
+        lab.write("two.ipynb", SCENE.replace("(scene)", "(scene, pixel=(5, 5))"), "player", two),
+    )
     view, again, other = (Player(page, i) for i in range(3))
     for player in (view, again):  # shown later: has all of it, and keeps quiet
         player.caption("row 5, column 5: ")
@@ -600,7 +648,11 @@ def test_views_and_players_do_not_disturb_one_another(lab, page):
     other.click(7, 11)
     other.hears((7, 11))
     again.wait("e.dataset.state === 'paused'")
-    assert [player.eval("e.dataset.state") for player in (view, again, other)] == ["paused", "paused", "playing"]
+    assert [player.eval("e.dataset.state") for player in (view, again, other)] == [
+        "paused",
+        "paused",
+        "playing",
+    ]
     view.stage.focus()
     view.keys("Space")  # to the one with the focus
     view.hears((6, 2))
@@ -613,7 +665,9 @@ def test_a_closed_player_is_silent_and_leaves_nothing(player):
     page = player.page
     page.evaluate(CLEAR)
     player.root.wait_for(state="detached")
-    page.wait_for_function("() => window.contexts.length && window.contexts.every(c => c.state === 'closed')")
+    page.wait_for_function(
+        "() => window.contexts.length && window.contexts.every(c => c.state === 'closed')"
+    )
     before = page.evaluate(LABS_STATE)
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:enter-command-mode')")
     page.locator(".jp-Notebook").first.focus()
@@ -634,17 +688,25 @@ def test_dark_theme_and_narrow_pages(lab, player):
     lab.dark(page)
     try:
         text = player.eval("getComputedStyle(e).color")
-        assert np.mean([float(v) for v in re.findall(r"[\d.]+", text)[:3]]) > 150, text  # light on dark
+        assert np.mean([float(v) for v in re.findall(r"[\d.]+", text)[:3]]) > 150, (
+            text
+        )  # light on dark
         for width in (1280, 620, 320):
             page.set_viewport_size({"width": width, "height": 900})
             page.wait_for_function("width => window.innerWidth === width", arg=width)
-            player.wait("e.scrollWidth <= e.clientWidth && e.getBoundingClientRect().right <= window.innerWidth")
-            w, h = player.eval("[e.querySelector('.sop-picture')].map(p => [p.clientWidth, p.clientHeight])[0]")
+            player.wait(
+                "e.scrollWidth <= e.clientWidth && e.getBoundingClientRect().right <= window.innerWidth"
+            )
+            w, h = player.eval(
+                "[e.querySelector('.sop-picture')].map(p => [p.clientWidth, p.clientHeight])[0]"
+            )
             assert w / h == pytest.approx(320 / 180, rel=0.01)
             assert player.eval(COVERED) < 0.25  # one cell, and it is still to be seen
             stage, tracks = player.stage.bounding_box(), player.tracks.first.bounding_box()
             beside = tracks["x"] >= stage["x"] + stage["width"]
-            assert beside == (width == 1280) and (beside or tracks["y"] >= stage["y"] + stage["height"])
+            assert beside == (width == 1280) and (
+                beside or tracks["y"] >= stage["y"] + stage["height"]
+            )
     finally:
         page.set_viewport_size({"width": 1280, "height": 900})
         page.evaluate(
@@ -666,24 +728,38 @@ def test_the_workbooks_picture_sounds_different_where_it_looks_different(lab, pa
         pytest.skip(f"{NOTEBOOK.relative_to(ROOT)} doesn't exist yet")
     shutil.copy(NOTEBOOK, lab.folder)
     text = lab.printed(lab.run_all(page, NOTEBOOK.name))
-    frame, boxes = re.search(r"frame: (\d+) x (\d+)", text), re.search(r"boxes: (\{.*?\})", text, re.DOTALL)
+    frame, boxes = (
+        re.search(r"frame: (\d+) x (\d+)", text),
+        re.search(r"boxes: (\{.*?\})", text, re.DOTALL),
+    )
     assert frame and boxes, f"{NOTEBOOK.name} prints no frame: W x H or no boxes: {{...}}"
     w, h = map(int, frame.groups())
     boxes = ast.literal_eval(boxes[1])
     assert len(boxes) >= 2, boxes
 
     player, sounds = Player(page), {}
-    player.caption("Click the picture to hear what sounds there.")  # as it was shown: later cells have left it alone
+    player.caption(
+        "Click the picture to hear what sounds there."
+    )  # as it was shown: later cells have left it alone
     assert python(page, "print(player.regions)") == "[]" and player.names(0) == []
-    assert player.eval("[e.dataset.state, e.querySelector('.sop-error').hidden].join()") == "paused,true"
+    assert (
+        player.eval("[e.dataset.state, e.querySelector('.sop-error').hidden].join()")
+        == "paused,true"
+    )
     for name in list(boxes)[:2]:
         x0, y0, x1, y1 = boxes[name]
         before, box = python(page, "print(player.regions)"), player.stage.bounding_box()
-        player.stage.click(position={"x": (x0 + x1) / 2 / w * box["width"], "y": (y0 + y1) / 2 / h * box["height"]})
-        player.wait("e.dataset.hears === 'selection' && e.dataset.busy === 'false' && e.sop.sounds.length === 3")
+        player.stage.click(
+            position={"x": (x0 + x1) / 2 / w * box["width"], "y": (y0 + y1) / 2 / h * box["height"]}
+        )
+        player.wait(
+            "e.dataset.hears === 'selection' && e.dataset.busy === 'false' && e.sop.sounds.length === 3"
+        )
         assert python(page, "print(player.regions)") != before
         sounds[name] = np.float32(player.eval("[...e.sop.sounds[1]]"))
     one, two = sounds.values()
     assert one.any() and two.any(), "silence"
     assert not np.array_equal(one, two)
-    assert abs(np.corrcoef(one, two)[0, 1]) < 0.5, json.dumps({k: float(np.abs(v).max()) for k, v in sounds.items()})
+    assert abs(np.corrcoef(one, two)[0, 1]) < 0.5, json.dumps(
+        {k: float(np.abs(v).max()) for k, v in sounds.items()}
+    )

@@ -16,7 +16,10 @@ def test_checking_tells_what_is_missing_from_what_is_invalid(tmp_path):
 
     def clip(name, seconds=2.0, level=0.3, frames=None, sound=True):
         label, id_ = name.split("/")
-        place, folder = data / "audio" / label / f"{id_}.wav", data / "frames" / label / f"{id_}.mp4"
+        place, folder = (
+            data / "audio" / label / f"{id_}.wav",
+            data / "frames" / label / f"{id_}.mp4",
+        )
         if sound:
             place.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(place, level * rng.uniform(-1, 1, round(seconds * 11_025)), 11_025)
@@ -52,12 +55,19 @@ def test_checking_tells_what_is_missing_from_what_is_invalid(tmp_path):
     clips = read_index(paths["all"])
     clips[0].sound.unlink()
     in_index = check(paths["all"], seconds=1.0, jobs=1, progress=False)
-    assert in_index[in_index.problem == "missing"].values.tolist() == [["missing", clips[0].name, "no sound"]]
+    assert in_index[in_index.problem == "missing"].values.tolist() == [
+        ["missing", clips[0].name, "no sound"]
+    ]
     with paths["all"].open("a") as f:
         f.write("x,y\n")
     moved = tmp_path / "lists" / "all.csv"  # elsewhere, its data is found by the paths in it
     moved.parent.mkdir()
-    moved.write_text(paths["all"].read_text().replace("audio/", "../data/audio/").replace("frames/", "../data/frames/"))
+    moved.write_text(
+        paths["all"]
+        .read_text()
+        .replace("audio/", "../data/audio/")
+        .replace("frames/", "../data/frames/")
+    )
     problems = check(moved, seconds=1.0, jobs=1, progress=False)
     assert "'x,y', expected sound,frames,number of frames" in problems.reason.tolist()
     assert any("8 a second would be" in reason for reason in problems.reason)

@@ -18,7 +18,11 @@ def make_data(data, clips, ending="flac"):
     """A data folder with `clips`: (label, id, number of frames)."""
     for label, id_, n in clips:
         (data / "audio" / label).mkdir(parents=True, exist_ok=True)
-        soundfile.write(os.fsencode(data / "audio" / label / f"{id_}.{ending}"), np.zeros(1103 * n // 8 * 10), 11_025)
+        soundfile.write(
+            os.fsencode(data / "audio" / label / f"{id_}.{ending}"),
+            np.zeros(1103 * n // 8 * 10),
+            11_025,
+        )
         folder = data / "frames" / label / f"{id_}.mp4"
         folder.mkdir(parents=True)
         for k in range(n):
@@ -27,12 +31,20 @@ def make_data(data, clips, ending="flac"):
 
 
 def imagined(label, ids):
-    return [Clip(Path("audio") / label / f"{i}.flac", Path("frames") / label / f"{i}.mp4", 160) for i in ids]
+    return [
+        Clip(Path("audio") / label / f"{i}.flac", Path("frames") / label / f"{i}.mp4", 160)
+        for i in ids
+    ]
 
 
 def test_a_clip_knows_its_name(tmp_path):
     clip = Clip(Path("d/audio/cello violin/a.b.flac"), Path("d/frames/cello violin/a.b.mp4"), 9)
-    assert (clip.label, clip.id, clip.name, clip.video) == ("cello violin", "a.b", "cello violin/a.b", "a.b")
+    assert (clip.label, clip.id, clip.name, clip.video) == (
+        "cello violin",
+        "a.b",
+        "cello violin/a.b",
+        "a.b",
+    )
 
 
 def test_published_rows_are_read_from_anywhere(tmp_path, monkeypatch):
@@ -48,7 +60,9 @@ def test_published_rows_are_read_from_anywhere(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)  # as written
     assert read_index(Path("data/train.csv"))[0].sound.samefile(clip.sound)
-    (data / "quoted.csv").write_bytes(b"\xef\xbb\xbf" + b'"audio/cello/a1b2.mp3",frames/cello/a1b2.mp4, 7\r\n\r\n')
+    (data / "quoted.csv").write_bytes(
+        b"\xef\xbb\xbf" + b'"audio/cello/a1b2.mp3",frames/cello/a1b2.mp4, 7\r\n\r\n'
+    )
     assert read_index(data / "quoted.csv")[0].n_frames == 7
 
 
@@ -62,8 +76,12 @@ def test_an_index_survives_writing_reading_and_moving(tmp_path):
     text = paths["all"].read_text(errors="surrogateescape")
     assert text.count("../audio/cello violin/") == 4 and str(tmp_path) not in text
     shutil.move(tmp_path / "d", tmp_path / "moved")
-    assert [c.id for c in read_index(tmp_path / "moved" / "indexes" / "all.csv")] == [c.id for c in clips]
-    write_index(tmp_path / "moved" / "again.csv", read_index(tmp_path / "moved" / "indexes" / "all.csv"))
+    assert [c.id for c in read_index(tmp_path / "moved" / "indexes" / "all.csv")] == [
+        c.id for c in clips
+    ]
+    write_index(
+        tmp_path / "moved" / "again.csv", read_index(tmp_path / "moved" / "indexes" / "all.csv")
+    )
     assert [c.id for c in read_index(tmp_path / "moved" / "again.csv")] == [c.id for c in clips]
 
 
@@ -72,10 +90,22 @@ def test_an_index_survives_writing_reading_and_moving(tmp_path):
     [
         ("audio/cello/a.flac,frames/cello/a.mp4", "row 2: 2 columns, expected 3"),
         ("audio/cello/a.flac,frames/cello/a.mp4,5,6", "row 2: 4 columns, expected 3"),
-        ("audio/cello/a.flac,frames/cello/a.mp4,many", r"row 2 \(cello/a\): number of frames 'many', expected a whole"),
-        ("audio/cello/a.flac,frames/cello/a.mp4,0", "number of frames '0', expected a whole number, at least 1"),
-        ("audio/cello/b.flac,frames/cello/a.mp4,5", r"row 2 \(cello/b\): no sound at audio/cello/b.flac"),
-        ("audio/cello/a.flac,frames/cello/b.mp4,5", r"row 2 \(cello/a\): no folder of frames at frames/cello/b.mp4"),
+        (
+            "audio/cello/a.flac,frames/cello/a.mp4,many",
+            r"row 2 \(cello/a\): number of frames 'many', expected a whole",
+        ),
+        (
+            "audio/cello/a.flac,frames/cello/a.mp4,0",
+            "number of frames '0', expected a whole number, at least 1",
+        ),
+        (
+            "audio/cello/b.flac,frames/cello/a.mp4,5",
+            r"row 2 \(cello/b\): no sound at audio/cello/b.flac",
+        ),
+        (
+            "audio/cello/a.flac,frames/cello/b.mp4,5",
+            r"row 2 \(cello/a\): no folder of frames at frames/cello/b.mp4",
+        ),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, row, message):
@@ -102,9 +132,19 @@ def test_what_is_a_duet():
     """Two words with a blank between, whatever solos there are; but no section's label, which is VGGSound's."""
     for label in ("cello flute", "acoustic_guitar violin", "erhu pipa"):
         assert imagined(label, ["x"])[0].is_duet
-    for label in ("cello", "acoustic_guitar", "silence", "playing violin, fiddle", "a  b", " a", "a "):
+    for label in (
+        "cello",
+        "acoustic_guitar",
+        "silence",
+        "playing violin, fiddle",
+        "a  b",
+        " a",
+        "a ",
+    ):
         assert not imagined(label, ["x"])[0].is_duet
-    assert not Clip(Path("audio/playing harp/aaaaaaaaaa1_000001.mp3"), Path("f"), 9, "aaaaaaaaaa1").is_duet
+    assert not Clip(
+        Path("audio/playing harp/aaaaaaaaaa1_000001.mp3"), Path("f"), 9, "aaaaaaaaaa1"
+    ).is_duet
 
 
 def test_a_link_that_leads_nowhere_is_missing(tmp_path):
@@ -120,7 +160,10 @@ def test_a_link_that_leads_nowhere_is_missing(tmp_path):
 
 
 def test_an_index_is_the_same_in_whatever_order_a_folder_lists_its_files(tmp_path, monkeypatch):
-    data = make_data(tmp_path / "data", [(label, f"{label}{i}", 3) for label in ("cello", "flute") for i in range(6)])
+    data = make_data(
+        tmp_path / "data",
+        [(label, f"{label}{i}", 3) for label in ("cello", "flute") for i in range(6)],
+    )
     first = {name: path.read_bytes() for name, path in build_index(data, tmp_path / "one").items()}
     listing = os.scandir
 

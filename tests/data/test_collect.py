@@ -32,7 +32,9 @@ GOOD = ["-dash_first", "AbC-12_xyz9"]
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return plain_video(tmp_path_factory.mktemp("site") / "v.mp4", 3.0, options={"movflags": "faststart"}).read_bytes()
+    return plain_video(
+        tmp_path_factory.mktemp("site") / "v.mp4", 3.0, options={"movflags": "faststart"}
+    ).read_bytes()
 
 
 @contextmanager
@@ -92,7 +94,11 @@ def site(files, asked):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield How(
-            jobs=4, retries=2, pause=0.01, timeout=1.0, address=f"http://127.0.0.1:{server.server_port}/watch?v={{id}}"
+            jobs=4,
+            retries=2,
+            pause=0.01,
+            timeout=1.0,
+            address=f"http://127.0.0.1:{server.server_port}/watch?v={{id}}",
         )
     finally:
         server.shutdown()
@@ -131,7 +137,8 @@ def test_every_video_ends_in_the_report_and_none_stops_the_rest(there, tmp_path,
         ListedVideo(GOOD[0], "\udcff"),
     ]  # what json may hold, and no file's name can
     wanted += [
-        ListedVideo(GOOD[0], label) for label in ("..", "../x", "a/b", "/etc", "-rf", ".hidden", "a\\b", "a\nb", " ")
+        ListedVideo(GOOD[0], label)
+        for label in ("..", "../x", "a/b", "/etc", "-rf", ".hidden", "a\\b", "a\nb", " ")
     ]
     report = collect.collect(wanted, tmp_path / "out", how, progress=False)
     saved = pd.read_csv(tmp_path / "out" / "collect_report.csv", keep_default_na=False)
@@ -141,12 +148,21 @@ def test_every_video_ends_in_the_report_and_none_stops_the_rest(there, tmp_path,
     named = report[report.label == "Küche 音"].set_index("id")
     assert set(named.index[named.status == "ok"]) == {*GOOD, "cut", "slow", "flaky"}
     assert set(named.index[named.status == "unavailable"]) == {"missing", "removed"}
-    assert named.reason["silent"].endswith(": no sound stream") and "expected letters" in named.reason["../../escape"]
+    assert (
+        named.reason["silent"].endswith(": no sound stream")
+        and "expected letters" in named.reason["../../escape"]
+    )
     assert all(named.reason[i] for i in named.index[named.status != "ok"])
     assert set(report[report.label != "Küche 音"].status) == {"failed"}
     assert named.seconds["cut"] == pytest.approx(3.0, abs=0.05) and named.bytes["cut"] == len(video)
-    found = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.mp4") if ".collect" not in p.parts}
-    assert found == {"silent.mp4"} | {f"out/Küche 音/{i}.mp4" for i in (*GOOD, "cut", "slow", "flaky")}
+    found = {
+        p.relative_to(tmp_path).as_posix()
+        for p in tmp_path.rglob("*.mp4")
+        if ".collect" not in p.parts
+    }
+    assert found == {"silent.mp4"} | {
+        f"out/Küche 音/{i}.mp4" for i in (*GOOD, "cut", "slow", "flaky")
+    }
     for i in ("cut", "slow"):
         assert (tmp_path / "out" / "Küche 音" / f"{i}.mp4").read_bytes() == video
     assert "5 of 25 videos are there; 2 (8.0 %) are gone: 2 unavailable" in collect.summary(report)
@@ -158,28 +174,34 @@ def test_a_second_run_fetches_only_what_is_missing(there, tmp_path):
     first = collect.collect(wanted, tmp_path / "out", how, progress=False)
     before = asked.copy()
     (tmp_path / "out" / "cello" / f"{GOOD[1]}.mp4").unlink()
-    second = collect.collect([*wanted, ListedVideo("v", "flute")], tmp_path / "out", how, progress=False)
+    second = collect.collect(
+        [*wanted, ListedVideo("v", "flute")], tmp_path / "out", how, progress=False
+    )
     assert second[:4].status.tolist() == first.status.tolist() and second.status[4] == "ok"
     assert asked[GOOD[0]] == before[GOOD[0]] and asked["missing"] == before["missing"]
     assert asked[GOOD[1]] > before[GOOD[1]] and asked["text"] > before["text"]
     collect.collect(wanted, tmp_path / "out", How(**{**vars(how), "again": True}), progress=False)
     assert asked["missing"] > before["missing"]
-    assert len(pd.read_csv(tmp_path / "out" / "collect_report.csv")) == 5  # the flute is still accounted for
+    assert (
+        len(pd.read_csv(tmp_path / "out" / "collect_report.csv")) == 5
+    )  # the flute is still accounted for
 
 
 def test_what_was_fetched_before_the_cut_is_not_fetched_again(there, tmp_path, video):
     how, asked = there
     assert (
-        collect.collect([ListedVideo("cut", "x")], tmp_path / "out", How(**{**vars(how), "retries": 0}), False).status[
-            0
-        ]
+        collect.collect(
+            [ListedVideo("cut", "x")], tmp_path / "out", How(**{**vars(how), "retries": 0}), False
+        ).status[0]
         == "failed"
     )
     assert not list(tmp_path.glob("out/x/*.mp4"))
     part = next((tmp_path / "out" / ".collect").rglob("*.part"))
     fetched = part.stat().st_size
     assert len(video) / 3 < fetched <= len(video) // 2
-    assert collect.collect([ListedVideo("cut", "x")], tmp_path / "out", how, False).status[0] == "ok"
+    assert (
+        collect.collect([ListedVideo("cut", "x")], tmp_path / "out", how, False).status[0] == "ok"
+    )
     assert asked["cut from"] == fetched  # the first byte that the second run asked for last
     assert (tmp_path / "out" / "x" / "cut.mp4").read_bytes() == video and not list(
         (tmp_path / "out" / ".collect").iterdir()
@@ -200,11 +222,18 @@ def test_only_the_section_is_taken(tmp_path):
                 out.mux(packet)
     with site({"long": (tmp_path / "long.mp4").read_bytes()}, Counter()) as how:
         report = collect.collect(
-            [ListedVideo("long", "flute", 12), ListedVideo("long", "flute", 14)], tmp_path / "out", how, False
+            [ListedVideo("long", "flute", 12), ListedVideo("long", "flute", 14)],
+            tmp_path / "out",
+            how,
+            False,
         )
-    assert report.id.tolist() == ["long_000012", "long_000014"] and set(report.status) == {"ok"}, report.reason.tolist()
+    assert report.id.tolist() == ["long_000012", "long_000014"] and set(report.status) == {"ok"}, (
+        report.reason.tolist()
+    )
     preprocess.preprocess(tmp_path / "out", tmp_path / "data", jobs=1, progress=False)
-    assert {clip.video for clip in find_clips(tmp_path / "data")} == {"long"}  # the list said so, and it went along
+    assert {clip.video for clip in find_clips(tmp_path / "data")} == {
+        "long"
+    }  # the list said so, and it went along
     for start in (12, 14):
         frames, sound = read_video(tmp_path / "out" / "flute" / f"long_{start:06d}.mp4", 8, 11_025)
         assert len(sound) / 11_025 == pytest.approx(10, abs=0.15)
@@ -238,18 +267,30 @@ def test_what_is_gone_is_told_from_what_may_come_back(said, status):
 
 
 def test_lists_of_music_and_vggsound(tmp_path):
-    (tmp_path / "solo.json").write_text('{"videos": {"cello": ["a", "-b"], "acoustic_guitar violin": ["c"]}}')
+    (tmp_path / "solo.json").write_text(
+        '{"videos": {"cello": ["a", "-b"], "acoustic_guitar violin": ["c"]}}'
+    )
     (tmp_path / "more.json").write_text('{"videos": {"cello": ["a"]}}')
     assert read_music([tmp_path / "solo.json", tmp_path / "more.json"]) == [
         ListedVideo("a", "cello"), ListedVideo("-b", "cello"), ListedVideo("c", "acoustic_guitar violin")]  # fmt: skip
-    (tmp_path / "v.csv").write_text('---g-f_I2yQ,1,people marching,test\nx9_-abc,120,"playing violin, fiddle",train\n')
+    (tmp_path / "v.csv").write_text(
+        '---g-f_I2yQ,1,people marching,test\nx9_-abc,120,"playing violin, fiddle",train\n'
+    )
     found = read_vggsound([tmp_path / "v.csv"])
     assert [(v.id, v.label) for v in found] == [
         ("---g-f_I2yQ_000001", "people marching"), ("x9_-abc_000120", "playing violin, fiddle")]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"videos": 3}', '{"videos": {"x": [1]}}', '{"videos": {"x": "abc"}}', '{"videos": {}}']
+    "text",
+    [
+        "",
+        "[]",
+        '{"videos": 3}',
+        '{"videos": {"x": [1]}}',
+        '{"videos": {"x": "abc"}}',
+        '{"videos": {}}',
+    ],
 )
 def test_a_list_that_is_none_gets_one_clear_sentence(tmp_path, text):
     (tmp_path / "bad.json").write_text(text)
@@ -258,7 +299,14 @@ def test_a_list_that_is_none_gets_one_clear_sentence(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["a,b,c,train\n", "a,1,c\n", "a,-1,c,train\n", "", "a,1,x,train\nyoutube_id,start,label,split\n"]
+    "text",
+    [
+        "a,b,c,train\n",
+        "a,1,c\n",
+        "a,-1,c,train\n",
+        "",
+        "a,1,x,train\nyoutube_id,start,label,split\n",
+    ],
 )
 def test_a_csv_that_is_none_names_the_row(tmp_path, text):
     (tmp_path / "bad.csv").write_text(text)
@@ -270,22 +318,33 @@ def test_photos_become_silent_scenes_that_only_train(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("room/a.jpg", "room/b.png", "a.jpg", "- x.jpg", "Küche 音.jpeg"):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 255, (9, 13, 3), np.uint8)).resize((931, 637)).save(tmp_path / "photos" / name)
+        Image.fromarray(rng.integers(0, 255, (9, 13, 3), np.uint8)).resize((931, 637)).save(
+            tmp_path / "photos" / name
+        )
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
     report = collect.silence(tmp_path / "photos", tmp_path / "v", seconds=7, progress=False)
-    ids = {"a.jpg": f"a_{hashlib.sha256((tmp_path / 'photos' / 'a.jpg').read_bytes()).hexdigest()[:6]}"}
-    assert report.status.tolist().count("ok") == 5 and report[report.status == "failed"].id.str[:7].tolist() == [
-        "broken_"
-    ]
+    ids = {
+        "a.jpg": f"a_{hashlib.sha256((tmp_path / 'photos' / 'a.jpg').read_bytes()).hexdigest()[:6]}"
+    }
+    assert report.status.tolist().count("ok") == 5 and report[report.status == "failed"].id.str[
+        :7
+    ].tolist() == ["broken_"]
     preprocess.preprocess(tmp_path / "v", tmp_path / "d", progress=False)
-    plain_video(tmp_path / "w" / "cello" / "x.mp4", 7.0), plain_video(tmp_path / "w" / "cello" / "y.mp4", 7.0)
+    (
+        plain_video(tmp_path / "w" / "cello" / "x.mp4", 7.0),
+        plain_video(tmp_path / "w" / "cello" / "y.mp4", 7.0),
+    )
     preprocess.preprocess(tmp_path / "w", tmp_path / "d", progress=False)
     paths = build_index(tmp_path / "d", val_ratio=0.5)
     train, val = (read_index(paths[name]) for name in ("train", "val"))
-    assert len([c for c in train if c.label == "silence"]) == 5 and {c.label for c in val} == {"cello"}
+    assert len([c for c in train if c.label == "silence"]) == 5 and {c.label for c in val} == {
+        "cello"
+    }
     clip = next(c for c in train if c.id == ids["a.jpg"])
     assert not read_sound(clip.sound).any() and frame_size(clip.frames)[1] == 256
-    picture = np.asarray(Image.open(tmp_path / "photos" / "a.jpg").resize(frame_size(clip.frames)), float)
+    picture = np.asarray(
+        Image.open(tmp_path / "photos" / "a.jpg").resize(frame_size(clip.frames)), float
+    )
     seen = read_frames(clip.frames, [0, clip.n_frames - 1]).astype(float)
     assert clip.n_frames >= 55 and abs(seen - picture).mean() < 12
     with pytest.raises(SopError, match="no photos"):
@@ -295,7 +354,15 @@ def test_photos_become_silent_scenes_that_only_train(tmp_path):
 def test_the_command_line_collects(there, tmp_path, capsys):
     how, _ = there
     (tmp_path / "l.json").write_text(f'{{"videos": {{"cello": ["{GOOD[0]}", "missing"]}}}}')
-    words = ["collect", "music", str(tmp_path / "l.json"), "--out", str(tmp_path / "out"), "--retries", "0"]
+    words = [
+        "collect",
+        "music",
+        str(tmp_path / "l.json"),
+        "--out",
+        str(tmp_path / "out"),
+        "--retries",
+        "0",
+    ]
     assert main([*words, "--address", how.address, "--rate-limit", "2M"]) == 0
     assert "1 of 2 videos are there; 1 (50.0 %) are gone" in capsys.readouterr().out
     assert main([*words, "--address", "http://127.0.0.1/"]) == 2
@@ -321,7 +388,9 @@ def test_a_list_of_other_files_and_a_video_without_length_are_no_videos(tmp_path
         assert said is None or row["reason"].endswith(said)
     with (
         av.open(str(tmp_path / "x" / "there.mp4")) as source,
-        av.open(str(tmp_path / "x" / "live.mp4"), "w", format="matroska", options={"live": "1"}) as out,
+        av.open(
+            str(tmp_path / "x" / "live.mp4"), "w", format="matroska", options={"live": "1"}
+        ) as out,
     ):
         streams = {s.index: out.add_stream_from_template(s) for s in source.streams}
         for packet in (p for p in source.demux() if p.dts is not None):
@@ -333,9 +402,14 @@ def test_a_list_of_other_files_and_a_video_without_length_are_no_videos(tmp_path
 
 def test_ids_and_labels_of_an_earlier_report_come_back_as_they_were(tmp_path):
     wanted = [
-        ListedVideo(id, label) for id in ("-dash_first", "=1+cmd|' C'!A0", "@x") for label in ("cello", "=A1", "+b")
+        ListedVideo(id, label)
+        for id in ("-dash_first", "=1+cmd|' C'!A0", "@x")
+        for label in ("cello", "=A1", "+b")
     ]
-    rows = [collect._all(wanted, tmp_path, 1, False, lambda v, _: collect._row(v, reason="=no")) for _ in range(2)]
+    rows = [
+        collect._all(wanted, tmp_path, 1, False, lambda v, _: collect._row(v, reason="=no"))
+        for _ in range(2)
+    ]
     assert len(pd.read_csv(tmp_path / collect.REPORT)) == len(rows[1]) == 9
     assert set(collect._earlier(tmp_path)) == {(v.id, v.label) for v in wanted}
     text = (tmp_path / collect.REPORT).read_text()
@@ -352,7 +426,14 @@ def test_what_ends_like_a_photo_and_is_none_is_left_alone(tmp_path):
 
 
 def test_a_reason_that_looks_like_a_formula_is_quoted_once(tmp_path, monkeypatch):
-    row = {"id": "x", "label": "a", "status": "failed", "reason": "=1+1 x", "seconds": 0.0, "bytes": 0}
+    row = {
+        "id": "x",
+        "label": "a",
+        "status": "failed",
+        "reason": "=1+1 x",
+        "seconds": 0.0,
+        "bytes": 0,
+    }
     monkeypatch.setattr(collect, "_yt_dlp", lambda: None)
     monkeypatch.setattr(collect, "_fetched", lambda video, out, how, before: before or row)
     for _ in range(3):

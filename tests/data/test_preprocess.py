@@ -36,7 +36,11 @@ def run(videos, out, **more):
 
 def tree(folder):
     """Every file with its time of change and its size."""
-    return {p.relative_to(folder): (p.stat().st_mtime_ns, p.stat().st_size) for p in folder.rglob("*") if p.is_file()}
+    return {
+        p.relative_to(folder): (p.stat().st_mtime_ns, p.stat().st_size)
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
 
 
 def clips_of(out):
@@ -92,7 +96,9 @@ def test_a_second_run_does_what_is_missing_and_no_more(tmp_path):
     assert report.status.tolist() == ["present", "ok", "present"]
     after = clips_of(tmp_path / "d")
     assert after.keys() == before.keys()
-    assert all(after[p] == before[p] for p in before if p.name != "b.mp3" and p.parent.name != "b.mp4")
+    assert all(
+        after[p] == before[p] for p in before if p.name != "b.mp3" and p.parent.name != "b.mp4"
+    )
 
 
 def test_broken_videos_are_named_and_cost_nobody_else_anything(tmp_path, capsys):
@@ -130,12 +136,16 @@ def test_what_can_be_mended_is_said_in_one_line(tmp_path):
     with pytest.raises(SopError, match="nowhere: no such folder"):
         run(tmp_path / "nowhere", tmp_path / "d")
     plain_video(tmp_path / "v" / "loose.mp4", 0.6)
-    with pytest.raises(SopError, match=r"no videos; expected <label>/<id>\.mp4 .*1 lie right in it"):
+    with pytest.raises(
+        SopError, match=r"no videos; expected <label>/<id>\.mp4 .*1 lie right in it"
+    ):
         run(tmp_path / "v", tmp_path / "d")
     for name in "ab":
         (tmp_path / "v" / "text").mkdir(exist_ok=True)
         (tmp_path / "v" / "text" / f"{name}.mp4").write_text("I am no video")
-    with pytest.raises(SopError, match=r"none of its 2 videos can be used; the first, text/a: not a video file$"):
+    with pytest.raises(
+        SopError, match=r"none of its 2 videos can be used; the first, text/a: not a video file$"
+    ):
         run(tmp_path / "v", tmp_path / "d")
     assert len(pd.read_csv(tmp_path / "d" / "preprocess_report.csv")) == 2
 
@@ -149,13 +159,17 @@ def test_other_options_are_noticed_and_never_mixed(tmp_path):
     with pytest.raises(SopError, match="rate=11025, now rate=22050"):
         run(tmp_path / "v", tmp_path / "d", rate=22_050)
     assert clips_of(tmp_path / "d") == before
-    assert run(tmp_path / "v", tmp_path / "e", fps=2.5, rate=22_050).frames[0] == 2  # instants 0.2 and 0.6 s
+    assert (
+        run(tmp_path / "v", tmp_path / "e", fps=2.5, rate=22_050).frames[0] == 2
+    )  # instants 0.2 and 0.6 s
     for option in ({"audio_format": "flac"}, {"start": 0.5}, {"duration": 0.5}, {"short_side": 0}):
         with pytest.raises(SopError, match=f"{next(iter(option))}=.* is asked for"):
             run(tmp_path / "v", tmp_path / "d", **option)
 
 
-@pytest.mark.parametrize(("kind", "subtype"), [("mp3", "MPEG_LAYER_III"), ("flac", "PCM_16"), ("wav", "PCM_16")])
+@pytest.mark.parametrize(
+    ("kind", "subtype"), [("mp3", "MPEG_LAYER_III"), ("flac", "PCM_16"), ("wav", "PCM_16")]
+)
 def test_the_sound_is_mono_at_the_rate_in_the_kind_asked_for(tmp_path, kind, subtype):
     make_video(tmp_path / "v" / "cello" / "a.mp4", [0, 1, 2], [np.zeros((48, 64, 3), np.uint8)] * 3,
                np.stack([tone(700, 3, 48_000)] * 2), 48_000)  # fmt: skip
@@ -163,7 +177,9 @@ def test_the_sound_is_mono_at_the_rate_in_the_kind_asked_for(tmp_path, kind, sub
     info = soundfile.info(tmp_path / "d" / "audio" / "cello" / f"a.{kind}")
     assert (info.samplerate, info.channels, info.subtype) == (16_000, 1, subtype)
     sound = read_sound(tmp_path / "d" / "audio" / "cello" / f"a.{kind}")
-    assert len(sound) == pytest.approx(48_000, abs=1100) and level(sound, 700, 16_000) == pytest.approx(0.5, rel=0.03)
+    assert len(sound) == pytest.approx(48_000, abs=1100) and level(
+        sound, 700, 16_000
+    ) == pytest.approx(0.5, rel=0.03)
 
 
 def test_a_part_of_each_video_and_its_own_size(tmp_path):
@@ -183,7 +199,14 @@ def test_a_part_of_each_video_and_its_own_size(tmp_path):
 
 def test_options_that_cannot_be_are_refused_before_anything_is_done(tmp_path):
     plain_video(tmp_path / "v" / "cello" / "a.mp4", 1.0)
-    bad = {"fps": 0, "start": -1, "duration": 0, "short_side": -5, "audio_format": "../x", "rate": 12_345}
+    bad = {
+        "fps": 0,
+        "start": -1,
+        "duration": 0,
+        "short_side": -5,
+        "audio_format": "../x",
+        "rate": 12_345,
+    }
     for key, value in bad.items():
         with pytest.raises(SopError, match=rf"{key}=.*expected|{key}=.*take"):
             run(tmp_path / "v", tmp_path / "d", **{key: value})
@@ -192,7 +215,8 @@ def test_options_that_cannot_be_are_refused_before_anything_is_done(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "address", ["dask://", "127.0.0.1:8786", "spark://127.0.0.1:8786", "dask://nowhere.invalid:8786"]
+    "address",
+    ["dask://", "127.0.0.1:8786", "spark://127.0.0.1:8786", "dask://nowhere.invalid:8786"],
 )
 def test_a_cluster_that_is_none_gets_one_clear_sentence(tmp_path, address, monkeypatch):
     pytest.importorskip("distributed", reason="needs the extra `cluster`")
@@ -210,7 +234,9 @@ def test_a_cluster_that_loses_a_worker_does_what_one_process_does(tmp_path):
     (tmp_path / "v" / "cello" / "broken.mp4").write_text("no")
     (tmp_path / "v" / "cello" / "link.mp4").symlink_to(tmp_path / "v" / "cello" / "00.mp4")
     here = run(tmp_path / "v", tmp_path / "here")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
         address = cluster.scheduler_address.replace("tcp://", "dask://")
         with ThreadPoolExecutor(1) as pool:
             done = pool.submit(run, tmp_path / "v", tmp_path / "there", cluster=address)
@@ -220,7 +246,9 @@ def test_a_cluster_that_loses_a_worker_does_what_one_process_does(tmp_path):
             left = len(list(tmp_path.glob("there/frames/cello/0*.mp4")))
             there = done.result(timeout=120)
     assert left < len(names)  # it did die on the way
-    pd.testing.assert_frame_equal(there.assign(status=here.status), here)  # what a dead worker finished is `present`
+    pd.testing.assert_frame_equal(
+        there.assign(status=here.status), here
+    )  # what a dead worker finished is `present`
     assert set(there.status) == {"ok", "failed"} or set(there.status) == {"ok", "present", "failed"}
     expected = {p for p in clips_of(tmp_path / "here") if ".part-" not in str(p)}
     assert expected == {p for p in clips_of(tmp_path / "there") if ".part-" not in str(p)}
@@ -267,7 +295,11 @@ def test_kill_9_leaves_no_clip_half_and_the_next_run_heals(tmp_path):
         time.sleep(0.01)
     slow.send_signal(signal.SIGKILL)
     slow.wait()
-    left = {p for p in clips_of(tmp_path / "d") if not any(part.startswith(".part-") for part in p.parts)}
+    left = {
+        p
+        for p in clips_of(tmp_path / "d")
+        if not any(part.startswith(".part-") for part in p.parts)
+    }
     assert list(tmp_path.glob("d/frames/cello/.part-*"))  # it did die in the middle
     for folder in tmp_path.glob("d/frames/cello/[!.]*"):  # whatever has its name is complete
         assert {p for p in expected if folder.name in p.parts} <= left
@@ -291,7 +323,9 @@ def test_many_processes_do_what_one_does(tmp_path):
     assert len(same) == len(clips_of(tmp_path / "two")) == 3 * 9
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not here: other people's videos, never committed")
+@pytest.mark.skipif(
+    not REAL.is_dir(), reason=f"{REAL} is not here: other people's videos, never committed"
+)
 def test_every_real_clip_goes_through(tmp_path):
     report = run(REAL, tmp_path / "d")
     assert set(report.status) == {"ok"} and len(report) == len(list(REAL.glob("*/*.mp4")))
@@ -299,7 +333,9 @@ def test_every_real_clip_goes_through(tmp_path):
     for row in report.itertuples():
         samples, rate = sound_length(tmp_path / "d" / "audio" / row.label / f"{row.id}.mp3")
         assert rate == 11_025 and samples / rate == pytest.approx(row.seconds, abs=0.01)
-        frame = read_frames(tmp_path / "d" / "frames" / row.label / f"{row.id}.mp4", [row.frames - 1])
+        frame = read_frames(
+            tmp_path / "d" / "frames" / row.label / f"{row.id}.mp4", [row.frames - 1]
+        )
         assert min(frame.shape[1:3]) <= 256 and frame.std() > 5
 
 
@@ -309,11 +345,20 @@ def float_video(path, bad, seconds=2.0):
     sound[44_100] = bad
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", format="mov") as out:
-        video, audio = out.add_stream("libx264", rate=10), out.add_stream("pcm_f32le", rate=44_100, layout="mono")
+        video, audio = (
+            out.add_stream("libx264", rate=10),
+            out.add_stream("pcm_f32le", rate=44_100, layout="mono"),
+        )
         video.height, video.width, video.pix_fmt = 48, 64, "yuv420p"
         for _ in range(round(10 * seconds)):
-            out.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
-        frame = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), format="flt", layout="mono")
+            out.mux(
+                video.encode(
+                    av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+                )
+            )
+        frame = av.AudioFrame.from_ndarray(
+            sound[None].astype(np.float32), format="flt", layout="mono"
+        )
         frame.sample_rate = 44_100
         for stream, last in ((audio, frame), (audio, None), (video, None)):
             out.mux(stream.encode(last))
@@ -333,7 +378,16 @@ def test_a_full_disk_is_not_the_videos_fault(tmp_path, capsys, kind, limit):
     for name, seconds in (("a", 0.8), ("b", 6.0), ("c", 0.8)):
         plain_video(tmp_path / "v" / "cello" / f"{name}.mp4", seconds)
     (tmp_path / "v" / "cello" / "d.mp4").write_text("no video")
-    words = ["preprocess", str(tmp_path / "v"), "--out", str(tmp_path / "d"), "--jobs", "1", "--audio-format", kind]
+    words = [
+        "preprocess",
+        str(tmp_path / "v"),
+        "--out",
+        str(tmp_path / "d"),
+        "--jobs",
+        "1",
+        "--audio-format",
+        kind,
+    ]
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
@@ -341,23 +395,43 @@ def test_a_full_disk_is_not_the_videos_fault(tmp_path, capsys, kind, limit):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     said = capsys.readouterr().err.splitlines()[-1]
-    assert code == 2 and "1 of 4 videos failed for this machine's sake" in said and "cello/b: OSError" in said
+    assert (
+        code == 2
+        and "1 of 4 videos failed for this machine's sake" in said
+        and "cello/b: OSError" in said
+    )
     assert "make room, or choose another folder, and run again" in said
     report = pd.read_csv(tmp_path / "d" / "preprocess_report.csv", keep_default_na=False)
-    assert report.status.tolist() == ["ok", "failed", "ok", "failed"] and report.columns[-1] == "seconds"
+    assert (
+        report.status.tolist() == ["ok", "failed", "ok", "failed"]
+        and report.columns[-1] == "seconds"
+    )
     assert not list(tmp_path.rglob(".part-*"))
     assert main(words) == 0  # what is left is done, and a video that is none costs nothing
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), PermissionError(errno.EACCES, "Permission denied"), OSError(errno.EMFILE, "Too many")]
+    "error",
+    [
+        MemoryError(),
+        PermissionError(errno.EACCES, "Permission denied"),
+        OSError(errno.EMFILE, "Too many"),
+    ],
 )
-def test_what_else_a_machine_may_lack_ends_with_an_error_after_all_is_done(tmp_path, monkeypatch, error):
+def test_what_else_a_machine_may_lack_ends_with_an_error_after_all_is_done(
+    tmp_path, monkeypatch, error
+):
     for name in "ab":
         plain_video(tmp_path / "v" / "cello" / f"{name}.mp4", 0.6)
     clip = preprocess_module._clip
-    monkeypatch.setattr(preprocess_module, "_clip", lambda v, *rest: clip(v, *rest) if v.stem == "b" else fail(error))
-    with pytest.raises(SopError, match=f"1 of 2 videos .* cello/a: {type(error).__name__}.*run again"):
+    monkeypatch.setattr(
+        preprocess_module,
+        "_clip",
+        lambda v, *rest: clip(v, *rest) if v.stem == "b" else fail(error),
+    )
+    with pytest.raises(
+        SopError, match=f"1 of 2 videos .* cello/a: {type(error).__name__}.*run again"
+    ):
         run(tmp_path / "v", tmp_path / "d")
     assert frame_path(tmp_path / "d" / "frames" / "cello" / "b.mp4", 0).is_file()
 
@@ -380,7 +454,10 @@ def test_names_reach_neither_the_terminal_nor_a_spreadsheet_alive(tmp_path, caps
     plain_video(tmp_path / "v" / "cello" / "a.mp4", 0.6)
     run(tmp_path / "v", tmp_path / "d", progress=True)
     said = capsys.readouterr().out
-    assert r"=1+cmd \x1b[2J\u202e/a\x1b]0;x\x07: not a video file" in said and said.replace("\n", "").isprintable()
+    assert (
+        r"=1+cmd \x1b[2J\u202e/a\x1b]0;x\x07: not a video file" in said
+        and said.replace("\n", "").isprintable()
+    )
     assert f"'{evil}" in (tmp_path / "d" / "preprocess_report.csv").read_text()
     assert evil in known_labels(tmp_path / "d")
 
@@ -404,13 +481,26 @@ def test_sigterm_ends_with_143_and_nothing_half(tmp_path):
     for name in "ab":
         plain_video(tmp_path / "v" / "音" / f"{name}.mp4", 2.0)
     words = ["preprocess", tmp_path / "v", "--out", tmp_path / "d", "--jobs", "1"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONIOENCODING": "cp1252"}
-    done = subprocess.run([sys.executable, "-c", TERMINATED, *words], capture_output=True, env=environment)
-    assert done.returncode == 143 and done.stderr.splitlines()[-1].startswith(b"sop preprocess: stopped;")
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONIOENCODING": "cp1252",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINATED, *words], capture_output=True, env=environment
+    )
+    assert done.returncode == 143 and done.stderr.splitlines()[-1].startswith(
+        b"sop preprocess: stopped;"
+    )
     assert not list(tmp_path.rglob(".part-*")) and not clips_of(tmp_path / "d")
-    (tmp_path / "v" / "音" / "c.mp4").write_text("no video")  # named to a terminal that doesn't have its letters
-    done = subprocess.run([sys.executable, "-m", "sop_core", *words], capture_output=True, env=environment)
-    assert done.returncode == 0 and rb"\u97f3/c: not a video file" in done.stdout, done.stderr[-500:]
+    (tmp_path / "v" / "音" / "c.mp4").write_text(
+        "no video"
+    )  # named to a terminal that doesn't have its letters
+    done = subprocess.run(
+        [sys.executable, "-m", "sop_core", *words], capture_output=True, env=environment
+    )
+    assert done.returncode == 0 and rb"\u97f3/c: not a video file" in done.stdout, done.stderr[
+        -500:
+    ]
 
 
 def test_memory_that_libav_lacks_is_not_the_videos_fault(tmp_path, monkeypatch):
@@ -424,5 +514,7 @@ def test_memory_that_libav_lacks_is_not_the_videos_fault(tmp_path, monkeypatch):
         return opened(file, *args, **more)
 
     monkeypatch.setattr(av, "open", lacking)
-    with pytest.raises(SopError, match="1 of 2 videos failed for this machine's sake.*red/b: .*free memory"):
+    with pytest.raises(
+        SopError, match="1 of 2 videos failed for this machine's sake.*red/b: .*free memory"
+    ):
         run(tmp_path / "videos", tmp_path / "data")

@@ -58,40 +58,65 @@ def test_duets_go_where_they_are_told(duet):
 def test_sections_of_one_video_stay_together():
     rng = random.Random(0)
     clips = [
-        Clip(Path(f"audio/{rng.choice(['cello', 'flute'])}/{video}_{start:06d}.mp3"), Path("f"), 160, video)
+        Clip(
+            Path(f"audio/{rng.choice(['cello', 'flute'])}/{video}_{start:06d}.mp3"),
+            Path("f"),
+            160,
+            video,
+        )
         for video in map("{:011d}".format, range(12))
         for start in (0, 30, 110)
     ]
     assert len({c.video for c in clips}) == 12
     parts = split(clips, 0.3, 0.3, seed=1)
     videos = [{c.id[:11] for c in part} for part in parts]
-    assert all(videos) and not (videos[0] & videos[1] or videos[0] & videos[2] or videos[1] & videos[2])
+    assert all(videos) and not (
+        videos[0] & videos[1] or videos[0] & videos[2] or videos[1] & videos[2]
+    )
 
 
 def test_a_section_is_one_only_where_somebody_says_so(tmp_path):
     """Seven videos that a user has named like sections are seven; a list's, or those of the layout asked for, aren't."""
-    names = [("violin", f"violin_solo_{n:06d}", 1) for n in range(7)] + [("playing harp", "---g-f_I2yQ_000030", 1)]
+    names = [("violin", f"violin_solo_{n:06d}", 1) for n in range(7)] + [
+        ("playing harp", "---g-f_I2yQ_000030", 1)
+    ]
     names += [("cello", f"aaaaaaaaaa{n % 2}_{n:06d}", 1) for n in range(6)]
     data = make_data(tmp_path / "data", names)
-    (data / "sections.csv").write_text("playing harp/---g-f_I2yQ_000030,---g-f_I2yQ\n")  # as `collect` notes it
-    (tmp_path / "list.csv").write_text("".join(f"aaaaaaaaaa{n % 2},{n},cello,train\n" for n in range(6)))
+    (data / "sections.csv").write_text(
+        "playing harp/---g-f_I2yQ_000030,---g-f_I2yQ\n"
+    )  # as `collect` notes it
+    (tmp_path / "list.csv").write_text(
+        "".join(f"aaaaaaaaaa{n % 2},{n},cello,train\n" for n in range(6))
+    )
 
     def videos(**more) -> dict[str, int]:
         paths = build_index(data, tmp_path / "out", **more)
         clips = read_index(paths["all"])
-        assert {c.name for c in read_index(paths["train"]) if c.label == "playing harp"}, "no duet: it trains"
-        return {label: len({c.video for c in clips if c.label == label}) for label in ("violin", "cello")}
+        assert {c.name for c in read_index(paths["train"]) if c.label == "playing harp"}, (
+            "no duet: it trains"
+        )
+        return {
+            label: len({c.video for c in clips if c.label == label})
+            for label in ("violin", "cello")
+        }
 
     with pytest.warns(
-        UserWarning, match=r"13 clip\(s\) are named like VGGSound's sections .* 3 video\(s\).*--sections"
+        UserWarning,
+        match=r"13 clip\(s\) are named like VGGSound's sections .* 3 video\(s\).*--sections",
     ):
         assert videos() == {"violin": 7, "cello": 6}
     assert videos(splits=tmp_path / "list.csv") == {"violin": 7, "cello": 2}
-    assert videos(sections=True) == {"violin": 1, "cello": 2}  # asked for: `violin_solo` has eleven letters, too
+    assert videos(sections=True) == {
+        "violin": 1,
+        "cello": 2,
+    }  # asked for: `violin_solo` has eleven letters, too
     assert videos() == {"violin": 7, "cello": 6}  # and not asked for again
     paths = build_index(data, splits=tmp_path / "list.csv")
     read = {c.id: c.video for c in read_index(paths["train"]) + read_index(paths["val"])}
-    assert read["aaaaaaaaaa0_000004"] == "aaaaaaaaaa0" and read["violin_solo_000001"] == "violin_solo_000001"
+    assert (
+        read["aaaaaaaaaa0_000004"] == "aaaaaaaaaa0"
+        and read["violin_solo_000001"] == "violin_solo_000001"
+    )
     text = (data / "index_sections.csv").read_bytes()
     (data / "index_sections.csv").write_bytes(
         b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n\r\n")
@@ -104,10 +129,13 @@ def test_a_section_is_one_only_where_somebody_says_so(tmp_path):
 
 def test_what_is_left_out_is_told_by_reason(tmp_path):
     data = make_data(
-        tmp_path / "data", [("cello", f"c{i}", 9) for i in range(3)] + [("flute", f"f{i}", 2) for i in range(5)]
+        tmp_path / "data",
+        [("cello", f"c{i}", 9) for i in range(3)] + [("flute", f"f{i}", 2) for i in range(5)],
     )
     make_data(data, [("erhu pipa", "d0", 9)])
-    (data / "audio" / "cello" / "c9.flac").write_bytes((data / "audio" / "cello" / "c0.flac").read_bytes())
+    (data / "audio" / "cello" / "c9.flac").write_bytes(
+        (data / "audio" / "cello" / "c0.flac").read_bytes()
+    )
     for frame in (data / "frames" / "flute" / "f4.mp4").iterdir():
         frame.unlink()
     with pytest.warns(UserWarning) as told:
@@ -122,7 +150,9 @@ def test_what_is_left_out_is_told_by_reason(tmp_path):
     assert [c.label for c in read_index(paths["test"])] == [
         "erhu pipa"
     ]  # nobody's solo label, and yet no training data
-    with pytest.warns(UserWarning, match=r"1 clip\(s\) left out, duets \(--duets drop\): erhu pipa/d0"):
+    with pytest.warns(
+        UserWarning, match=r"1 clip\(s\) left out, duets \(--duets drop\): erhu pipa/d0"
+    ):
         build_index(data, duet="drop")
 
 
@@ -135,16 +165,25 @@ def test_the_data_sets_own_split_is_honoured(tmp_path):
     rows += [(f"bbbbbbbbb{k:02d}", 10, ("cello", "flute")[k % 2], "train") for k in range(20)]
     (tmp_path / "v.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
     own = read_splits(tmp_path / "v.csv")
-    clips = [Clip(Path(f"audio/{label}/{key}_{start:06d}.mp3"), Path("f"), 9, key) for key, start, label, _ in rows]
+    clips = [
+        Clip(Path(f"audio/{label}/{key}_{start:06d}.mp3"), Path("f"), 9, key)
+        for key, start, label, _ in rows
+    ]
     train, val, test = split(clips, 0.2, 0.0, 0, own=own)
     assert {c.id for c in test} == {"aaaaaaaaaa1_000000", "aaaaaaaaaa2_000007"}
-    assert len(train) == 16 and len(val) == 4 and not {c.video for c in train + val} & {c.video for c in test}
+    assert (
+        len(train) == 16
+        and len(val) == 4
+        and not {c.video for c in train + val} & {c.video for c in test}
+    )
     (tmp_path / "w.csv").write_text("a,1,x,test\na,1,y,train\n")
     with pytest.raises(SopError, match="w.csv: a_000001 is in train, and in test before"):
         read_splits(tmp_path / "w.csv")
     for text in ("a,1,x\n", "a,b,x,test\n", "a,1,x,dev\n"):
         (tmp_path / "w.csv").write_text(text)
-        with pytest.raises(SopError, match="w.csv row 1: .* expected youtube_id|a_000001 is in 'dev', expected"):
+        with pytest.raises(
+            SopError, match="w.csv row 1: .* expected youtube_id|a_000001 is in 'dev', expected"
+        ):
             read_splits(tmp_path / "w.csv")
     data = make_data(tmp_path / "data", [("cello", "x", 3), ("cello", "y", 3)])
     with pytest.raises(SopError, match="names none of the 2 clips"):
@@ -164,17 +203,28 @@ def test_a_folder_of_nothing_but_labels_of_two_words_says_so(tmp_path):
 
 
 def test_a_duet_whose_partner_has_no_clips_is_still_one(tmp_path):
-    data = make_data(tmp_path / "data", [("cello", f"c{i}", 3) for i in range(4)] + [("cello tuba", "d", 3)])
-    with pytest.warns(UserWarning, match=r"'cello tuba' \(1 clip\(s\)\) is taken for a duet, since it is two words"):
+    data = make_data(
+        tmp_path / "data", [("cello", f"c{i}", 3) for i in range(4)] + [("cello tuba", "d", 3)]
+    )
+    with pytest.warns(
+        UserWarning,
+        match=r"'cello tuba' \(1 clip\(s\)\) is taken for a duet, since it is two words",
+    ):
         paths = build_index(data, test_ratio=0.0)
     assert [c.label for c in read_index(paths["test"])] == ["cello tuba"]
-    (data / "preprocess_report.csv").write_text("id,label,status\nx,tuba,failed\n")  # all the tubas were broken
+    (data / "preprocess_report.csv").write_text(
+        "id,label,status\nx,tuba,failed\n"
+    )  # all the tubas were broken
     with warnings.catch_warnings(action="error"):
         build_index(data, test_ratio=0.0)
 
 
 def test_what_the_list_calls_training_is_no_duet_for_testing():
-    clips = labelled(thunder=range(3), rain=range(3, 6), thunder__rain=["aaaaaaaaaa1_000001", "aaaaaaaaaa2_000001"])
+    clips = labelled(
+        thunder=range(3),
+        rain=range(3, 6),
+        thunder__rain=["aaaaaaaaaa1_000001", "aaaaaaaaaa2_000001"],
+    )
     own = {c.id: "train" for c in clips}
     train, val, test = split(clips, 0.0, 0.0, 0, own=own)
     assert set(train) == set(clips) and not val + test
@@ -200,7 +250,9 @@ def test_small_labels_train_first_and_validate_next(n, ratios):
 def test_a_label_whose_videos_are_shared_still_trains():
     rng = random.Random(0)
     for seed in range(200):
-        clips = [c for label in "pqrst" for c in imagined(label, set(rng.sample("uvwxyz", 2 + seed % 3)))]
+        clips = [
+            c for label in "pqrst" for c in imagined(label, set(rng.sample("uvwxyz", 2 + seed % 3)))
+        ]
         train, val, test = split(clips, 0.4, 0.4, seed)
         assert {c.label for c in train} == set("pqrst")
         assert not {c.video for c in train} & {c.video for c in val + test}
@@ -224,7 +276,9 @@ def test_building_an_index(tmp_path):
     paths = build_index(data, min_frames=2)
     assert paths == {name: data / f"{name}.csv" for name in ("train", "val", "test", "all")}
     got = {name: [(c.label, c.id) for c in read_index(path)] for name, path in paths.items()}
-    assert len(got["train"]) == 6 and len(got["val"]) == 2 and len(got["test"]) == 3  # one of each label, and the duet
+    assert (
+        len(got["train"]) == 6 and len(got["val"]) == 2 and len(got["test"]) == 3
+    )  # one of each label, and the duet
     assert ("cello flute", "d") in got["test"]
     assert sorted(got["all"]) == sorted((label, id_) for label, id_, _ in clips)
     assert paths["all"].read_text().startswith("audio/cello/c0.flac,frames/cello/c0.mp4,3\n")
@@ -233,7 +287,9 @@ def test_building_an_index(tmp_path):
     assert [path.read_bytes() for path in paths.values()] == before
     table = summary(read_index(paths["all"])).set_index("label")
     assert table.clips.to_dict() == {"cello": 5, "cello flute": 1, "flute": 5}
-    assert table.frames["cello"] == 15 and table.seconds["cello"] == pytest.approx(5 * 4130 / 11_025, abs=0.1)
+    assert table.frames["cello"] == 15 and table.seconds["cello"] == pytest.approx(
+        5 * 4130 / 11_025, abs=0.1
+    )
 
 
 def test_what_cannot_be_indexed_says_what_was_found(tmp_path):
@@ -256,6 +312,11 @@ def test_from_four_videos_on_a_label_is_tested_and_too_few_to_test_with_are_told
     for n, tested in ((2, 0), (3, 0), (4, 1), (5, 1), (12, 2), (20, 3)):
         parts = split(labelled(cello=[f"c{i}" for i in range(n)]))
         assert len(parts[2]) == tested and (n < 3 or parts[1]) and parts[0]
-    data = make_data(tmp_path / "data", [(label, f"{label}{i}", 3) for label in ("cello", "flute") for i in range(3)])
-    with pytest.warns(UserWarning, match=r"0 video\(s\) besides duets to test with, too few to mix"):
+    data = make_data(
+        tmp_path / "data",
+        [(label, f"{label}{i}", 3) for label in ("cello", "flute") for i in range(3)],
+    )
+    with pytest.warns(
+        UserWarning, match=r"0 video\(s\) besides duets to test with, too few to mix"
+    ):
         build_index(data)

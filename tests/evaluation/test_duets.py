@@ -47,7 +47,9 @@ def duet(tmp_path_factory):
     for i, stem in enumerate(stems):
         soundfile.write(truth / f"d_{i}.flac", stem, TINY.rate)
     boxes = {"red": [5, 0, 45, 60], "blue": [55, 0, 95, 60]}
-    sources = [{"label": c, "box_xyxy": b, "stem": f"d_{i}.flac"} for i, (c, b) in enumerate(boxes.items())]
+    sources = [
+        {"label": c, "box_xyxy": b, "stem": f"d_{i}.flac"} for i, (c, b) in enumerate(boxes.items())
+    ]
     (truth / "d.json").write_text(json.dumps({"frame_size": [100, 60], "sources": sources}))
     return Clip(sound, frames, 24), truth
 
@@ -69,9 +71,13 @@ def test_a_duet_is_separated_by_its_boxes_and_found_in_them(eyes, duet):
 def test_everything_is_dealt_out_between_boxes_where_masks_have_odds(eyes, duet):
     clip, truth = duet
     found = duets.score_duets(eyes, [clip], truth).scores
-    assert row(tables.table(found), "whole")["sdr"] > row(tables.table(found), "mixture")["sdr"] + 10
+    assert (
+        row(tables.table(found), "whole")["sdr"] > row(tables.table(found), "mixture")["sdr"] + 10
+    )
     others = Eyes(replace(TINY, output_activation="relu", loss="l2", share=False)).eval()
-    assert set(found.method) - set(duets.score_duets(others, [clip], truth).scores.method) == {"whole"}
+    assert set(found.method) - set(duets.score_duets(others, [clip], truth).scores.method) == {
+        "whole"
+    }
 
 
 def test_wrong_boxes_are_found_out(eyes, duet, tmp_path):
@@ -99,7 +105,10 @@ def test_truth_stays_in_its_folder_and_broken_truth_is_named(eyes, duet, tmp_pat
     (tmp_path / "d.json").write_text('{"sources": []}')
     with pytest.raises(SopError, match="d.json: expected frame_size"):
         duets.read_truth(tmp_path, "d")
-    solo = {"frame_size": [1, 1], "sources": [{"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": None}]}
+    solo = {
+        "frame_size": [1, 1],
+        "sources": [{"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": None}],
+    }
     (tmp_path / "d.json").write_text(json.dumps(solo))
     assert duets.read_truth(tmp_path, "d") is None  # what one plays alone is no duet
     (tmp_path / "d.json").unlink()
@@ -162,13 +171,20 @@ def test_pictures_claim_their_own_sounds_and_no_silence(eyes, duet, tmp_path):
     for label in ("red", "blue"):
         assert claimed[label, "own"] > 0.9
         assert claimed[label, "silence"] < 1e-5
-    low_band = claimed["red", "noise"]  # below some 1.5 of 5.5 kHz, or above: each picture shows both colours
+    low_band = claimed[
+        "red", "noise"
+    ]  # below some 1.5 of 5.5 kHz, or above: each picture shows both colours
     assert 0.5 < low_band < 0.9 and claimed["blue", "noise"] == pytest.approx(low_band, abs=0.02)
-    rows = {r["sound"]: r for r in tables.claims(duets.score_duets(eyes, [clip], truth).claimed, duets.CLAIM)}
+    rows = {
+        r["sound"]: r
+        for r in tables.claims(duets.score_duets(eyes, [clip], truth).claimed, duets.CLAIM)
+    }
     assert rows["own"]["over"] == 1 and rows["silence"]["over"] == 0 and "absent" not in rows
 
 
-def test_an_instrument_that_is_not_there_comes_from_another_duet_as_loud(eyes, duet, tmp_path, monkeypatch):
+def test_an_instrument_that_is_not_there_comes_from_another_duet_as_loud(
+    eyes, duet, tmp_path, monkeypatch
+):
     clip, truth = duet
     told = json.loads((truth / "d.json").read_text())
     told["sources"][0]["label"] = "green"
@@ -181,13 +197,22 @@ def test_an_instrument_that_is_not_there_comes_from_another_duet_as_loud(eyes, d
     (tmp_path / "e.json").write_text(json.dumps(told))
     heard = []
     hearing = duets.Scene.hearing
-    monkeypatch.setattr(duets.Scene, "hearing", lambda scene, sound: (heard.append(sound), hearing(scene, sound))[1])
+    monkeypatch.setattr(
+        duets.Scene, "hearing", lambda scene, sound: (heard.append(sound), hearing(scene, sound))[1]
+    )
     other = Clip(clip.sound.rename(clip.sound.with_name("e.flac")), clip.frames, clip.n_frames)
     clip = Clip(clip.sound.with_name("d.flac"), clip.frames, clip.n_frames)
     clip.sound.write_bytes(other.sound.read_bytes())
     found = duets.score_duets(eyes, [clip, other], tmp_path)
-    assert found.claimed.groupby("sound").size().to_dict() == {"own": 4, "absent": 4, "noise": 4, "silence": 4}
-    loudness = np.array([np.sqrt(np.mean(sound**2)) for sound in heard[:3]])  # of duet d's first: own, green, noise
+    assert found.claimed.groupby("sound").size().to_dict() == {
+        "own": 4,
+        "absent": 4,
+        "noise": 4,
+        "silence": 4,
+    }
+    loudness = np.array(
+        [np.sqrt(np.mean(sound**2)) for sound in heard[:3]]
+    )  # of duet d's first: own, green, noise
     np.testing.assert_allclose(loudness, loudness[0], rtol=0.01)
 
 
@@ -201,7 +226,11 @@ def test_a_silent_stem_is_nowhere(eyes, duet, tmp_path):
     assert found.placed.label.tolist() == ["red"] and set(found.claimed.label) == {"red"}
     assert tables.table(found.scores)[0]["n_excluded"] == 1
     where = tables.localization(found.placed)
-    assert where["n_instruments"] == 1 and where["sdr"] is None and "SDR - dB" in tables.text_localization(where)
+    assert (
+        where["n_instruments"] == 1
+        and where["sdr"] is None
+        and "SDR - dB" in tables.text_localization(where)
+    )
     soundfile.write(tmp_path / "d_0.flac", 0 * sound, rate)
     with pytest.raises(SopError, match="not one of the stems"):
         duets.score_duets(eyes, [clip], tmp_path)
@@ -213,19 +242,31 @@ def test_it_is_counted_which_pixels_of_a_box_sound_and_which_are_right(eyes, due
     frames = tmp_path / "d.mp4"
     frames.mkdir()
     picture = np.full((60, 100, 3), 100, np.uint8)
-    picture[:28, 5:45], picture[48:, 2:22], picture[:, 55:95] = (220, 30, 30), (30, 60, 220), (30, 60, 220)
+    picture[:28, 5:45], picture[48:, 2:22], picture[:, 55:95] = (
+        (220, 30, 30),
+        (30, 60, 220),
+        (30, 60, 220),
+    )
     for k in range(24):
         Image.fromarray(picture).save(frames / f"{k + 1:06d}.jpg")
-    placed = duets.score_duets(eyes, [Clip(clip.sound, frames, 24)], truth).placed.set_index("label")
+    placed = duets.score_duets(eyes, [Clip(clip.sound, frames, 24)], truth).placed.set_index(
+        "label"
+    )
     assert placed.loc["red", ["cells", "sounding", "cells_right"]].tolist() == [8, 5, 4]
     assert placed.loc["blue", ["cells", "sounding", "cells_right"]].tolist() == [8, 8, 8]
     where = tables.localization(placed)
-    assert (where["n_cells"], where["share_cells_sounding"], where["share_cells_right"]) == (16, 0.8125, 0.9231)
+    assert (where["n_cells"], where["share_cells_sounding"], where["share_cells_right"]) == (
+        16,
+        0.8125,
+        0.9231,
+    )
     told = "81 % of the 16 cells in their boxes sound, each by itself; 92 % of these more like their box's stem than another's"
     assert told in tables.text_localization(where)
 
 
-def test_a_pixel_of_two_boxes_counts_for_neither_and_none_that_sounds_is_no_share(eyes, duet, tmp_path):
+def test_a_pixel_of_two_boxes_counts_for_neither_and_none_that_sounds_is_no_share(
+    eyes, duet, tmp_path
+):
     clip, truth = duet
     told = json.loads((truth / "d.json").read_text())
     told["sources"][1]["box_xyxy"][0] = 30  # over column 1, too
@@ -236,9 +277,9 @@ def test_a_pixel_of_two_boxes_counts_for_neither_and_none_that_sounds_is_no_shar
     assert placed.cells.tolist() == [4, 8]
     where = tables.localization(placed.assign(sounding=0, cells_right=0))
     assert where["share_cells_sounding"] == 0 and where["share_cells_right"] is None
-    assert "0 % of the 12 cells" in tables.text_localization(where) and "; - of these" in tables.text_localization(
+    assert "0 % of the 12 cells" in tables.text_localization(
         where
-    )
+    ) and "; - of these" in tables.text_localization(where)
 
 
 def test_a_report_says_what_share_of_the_cells_is_right(eyes, duet, tiny_clips, tmp_path):
@@ -260,12 +301,24 @@ def test_duets_are_not_mixed_with_solos_of_the_same_index(duet, tiny_clips, tmp_
     checkpoint.start(tmp_path / "run", TINY, {"train": [], "val": tiny_clips[:2]}, False)
     checkpoint.write_model(tmp_path / "run", SoundOfPixels(TINY))
     write_index(tmp_path / "test.csv", [*tiny_clips, clip])
-    words = ["evaluate", tmp_path / "run", "--index", tmp_path / "test.csv", "--n-pairs", 9, "--device", "cpu"]
+    words = [
+        "evaluate",
+        tmp_path / "run",
+        "--index",
+        tmp_path / "test.csv",
+        "--n-pairs",
+        9,
+        "--device",
+        "cpu",
+    ]
     for more in ([], ["--duets", tmp_path / "test.csv", "--truth", truth]):
         assert main(list(map(str, [*words, *more, "--out", tmp_path / "m.json"]))) == 0
         mixed = (tmp_path / "m.pairs.csv").read_text()
         assert len(mixed.splitlines()) == 9 and clip.name not in mixed
-        assert "mixtures are drawn from 6 solos; 1 duet(s) of the index are left out" in capsys.readouterr().out
+        assert (
+            "mixtures are drawn from 6 solos; 1 duet(s) of the index are left out"
+            in capsys.readouterr().out
+        )
     assert json.loads((tmp_path / "m.json").read_text())["localization"]["n_instruments"] == 2
     one = Clip(clip.sound, clip.frames, clip.n_frames, "a section")
     assert solos([*tiny_clips, clip]) == tiny_clips and solos([one, clip]) == [one, clip]
@@ -276,12 +329,17 @@ def test_of_three_the_nearest_other_counts():
     stems = np.random.default_rng(0).standard_normal((3, 5_000))
     found = 0.5 * stems[0] + stems[1]
     placed = duets._place(0, found, stems)
-    assert not placed["right"] and placed["other"] == pytest.approx(np.corrcoef(found, stems[1])[0, 1])
+    assert not placed["right"] and placed["other"] == pytest.approx(
+        np.corrcoef(found, stems[1])[0, 1]
+    )
     assert placed["chance"] == pytest.approx(1 / 3)
 
 
 def told(folder, sources, size=(200, 100)):
-    truth = {"frame_size": size, "sources": [{"label": a, "box_xyxy": box, "stem": f"{a}.flac"} for a, box in sources]}
+    truth = {
+        "frame_size": size,
+        "sources": [{"label": a, "box_xyxy": box, "stem": f"{a}.flac"} for a, box in sources],
+    }
     (folder / "d.json").write_text(json.dumps(truth))
 
 
@@ -290,7 +348,10 @@ def test_boxes_are_shares_of_the_picture_and_may_reach_beyond_it(tmp_path):
     one, two = duets.read_truth(tmp_path, "d")
     assert (one.label, one.path, two.path) == ("a", tmp_path / "a.flac", tmp_path / "b.flac")
     assert one.box == pytest.approx((-0.05, 0.2, 0.25, 1.2)) and two.box == (0, 0, 1, 1)
-    assert duets.read_truth(str(tmp_path), "d") == [one, two] and duets.read_truth(tmp_path, "e") is None
+    assert (
+        duets.read_truth(str(tmp_path), "d") == [one, two]
+        and duets.read_truth(tmp_path, "e") is None
+    )
     told(tmp_path, [("a", [-5, 5, 5, 9]), ("b", [-5, 5, 5, 9])], (0, 100))
     with pytest.raises(SopError, match="in a picture of 0 x 100"):
         duets.read_truth(tmp_path, "d")
@@ -307,7 +368,9 @@ def test_boxes_are_shares_of_the_picture_and_may_reach_beyond_it(tmp_path):
             duets.read_truth(tmp_path, "d")
 
 
-def test_each_instruments_sound_is_heard_by_its_name_and_its_number_where_two_share_one(eyes, duet, tmp_path):
+def test_each_instruments_sound_is_heard_by_its_name_and_its_number_where_two_share_one(
+    eyes, duet, tmp_path
+):
     clip, truth = duet
     stems = [soundfile.read(truth / f"d_{i}.flac", dtype="float32")[0] for i in (0, 1)]
     scene, sounds = duets.heard(eyes, clip, truth)
@@ -323,10 +386,14 @@ def test_each_instruments_sound_is_heard_by_its_name_and_its_number_where_two_sh
     assert list(duets.heard(eyes, clip, tmp_path)[1]) == ["red 1", "red 2"]
 
 
-def test_what_a_picture_is_given_is_its_own_sound_then_one_that_is_not_there_then_noise_then_silence(tmp_path):
+def test_what_a_picture_is_given_is_its_own_sound_then_one_that_is_not_there_then_noise_then_silence(
+    tmp_path,
+):
     def source(label, hz, level, seconds=1.0):
         stem = tmp_path / f"{label}_{hz}.flac"
-        soundfile.write(stem, level * np.sin(2 * np.pi * hz * np.arange(int(seconds * 8_000)) / 8_000), 8_000)
+        soundfile.write(
+            stem, level * np.sin(2 * np.pi * hz * np.arange(int(seconds * 8_000)) / 8_000), 8_000
+        )
         return duets.Stem(label, (0, 0, 1, 1), stem)
 
     known = [
@@ -337,18 +404,31 @@ def test_what_a_picture_is_given_is_its_own_sound_then_one_that_is_not_there_the
     ]
     stems = 0.2 * np.random.default_rng(0).standard_normal((2, 8_000))
     rms = lambda x: np.sqrt(np.mean(x**2))  # noqa: E731
-    for i, hz in ((0, 600), (1, 700), (3, 400)):  # of the next duet that has another instrument, round to the first
+    for i, hz in (
+        (0, 600),
+        (1, 700),
+        (3, 400),
+    ):  # of the next duet that has another instrument, round to the first
         given = dict(duets._sounds(known, i, 1, stems, 8_000))
-        assert list(given) == ["own", "absent", "noise", "silence"] and (given["own"] == stems[1]).all()
-        assert abs(np.fft.rfft(given["absent"])).argmax() == hz  # to the end: a shorter one goes round
+        assert (
+            list(given) == ["own", "absent", "noise", "silence"]
+            and (given["own"] == stems[1]).all()
+        )
+        assert (
+            abs(np.fft.rfft(given["absent"])).argmax() == hz
+        )  # to the end: a shorter one goes round
         for kind, level in (("absent", rms(stems[1])), ("noise", rms(stems[1])), ("silence", 1e-4)):
-            assert given[kind].shape == (8_000,) and rms(given[kind]) == pytest.approx(level, rel=0.03), kind
+            assert given[kind].shape == (8_000,) and rms(given[kind]) == pytest.approx(
+                level, rel=0.03
+            ), kind
         assert abs(np.corrcoef(given["noise"], stems[1])[0, 1]) < 0.05
         white = np.abs(np.fft.rfft(given["noise"])) ** 2
         assert white[:2_000].mean() == pytest.approx(white[2_000:].mean(), rel=0.1)
         again, other = (dict(duets._sounds(known, i, n, stems, 8_000))["noise"] for n in (1, 0))
         assert (again == given["noise"]).all() and not np.allclose(other, again)
-    assert "absent" not in dict(duets._sounds(known[1:2] + known[3:4], 0, 0, stems, 8_000))  # the next one is silent
+    assert "absent" not in dict(
+        duets._sounds(known[1:2] + known[3:4], 0, 0, stems, 8_000)
+    )  # the next one is silent
 
 
 def test_a_claim_is_in_shares_of_the_energy_of_the_instruments_own_sound():
@@ -372,7 +452,9 @@ def test_a_boxs_area_is_what_of_it_lies_in_the_picture():
     energy = np.zeros((14, 14))
     energy[7, 2] = 1
     found = duets._find(energy, (-0.1, 0.2, 0.5, 1.3))
-    assert found["area"] == pytest.approx(0.5 * 0.8) and found["pointed"] and 0 < found["ciou"] < 0.1
+    assert (
+        found["area"] == pytest.approx(0.5 * 0.8) and found["pointed"] and 0 < found["ciou"] < 0.1
+    )
 
 
 def test_stems_that_end_before_their_duet_are_held_against_as_much_of_it(eyes, duet, tmp_path):
@@ -387,7 +469,9 @@ def test_stems_that_end_before_their_duet_are_held_against_as_much_of_it(eyes, d
     methods |= {f"oracle_{kind}{way}" for kind in ("binary", "ratio") for way in ("", "_unwarped")}
     assert set(found.scores.method) == methods and len(found.scores) == 2 * len(methods)
     for one, other in zip(tables.table(found.scores), tables.table(whole.scores), strict=True):
-        assert one["method"] == other["method"] and one["sdr"] == pytest.approx(other["sdr"], abs=3), one["method"]
+        assert one["method"] == other["method"] and one["sdr"] == pytest.approx(
+            other["sdr"], abs=3
+        ), one["method"]
     assert found.scores[found.scores.method == "model"].label.tolist() == ["red", "blue"]
     assert set(found.scores["clip"]) == {"red blue/d"} and set(found.scores.video) == {clip.video}
     assert set(found.placed["clip"]) == set(found.claimed["clip"]) == {"red blue/d"}
@@ -397,4 +481,6 @@ def test_stems_that_end_before_their_duet_are_held_against_as_much_of_it(eyes, d
         (label, sound) for label in ("red", "blue") for sound in ("own", "noise", "silence")
     ]
     assert (found.claimed["mean"] < found.claimed.peak).all()
-    assert found.claimed["mean"].iloc[0] == pytest.approx(found.claimed.peak.iloc[0] / 2, rel=0.2)  # half of it is red
+    assert found.claimed["mean"].iloc[0] == pytest.approx(
+        found.claimed.peak.iloc[0] / 2, rel=0.2
+    )  # half of it is red

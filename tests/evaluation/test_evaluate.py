@@ -41,7 +41,17 @@ def world(tmp_path_factory):
 
 
 def words(data, out, *more):
-    return ["evaluate", data / "one", "--index", data / "val.csv", "--out", out / "m.json", "--device", "cpu", *more]
+    return [
+        "evaluate",
+        data / "one",
+        "--index",
+        data / "val.csv",
+        "--out",
+        out / "m.json",
+        "--device",
+        "cpu",
+        *more,
+    ]
 
 
 def apart(*command):
@@ -62,7 +72,9 @@ def test_killed_half_way_and_resumed_gives_the_same_file(world, tmp_path):
     assert apart("-m", "sop_core", *words(data, tmp_path / "whole", *more)).wait() == 0
     notes = tmp_path / "killed" / "m.part" / "0.jsonl"
     process = apart("-m", "sop_core", *words(data, tmp_path / "killed", *more))
-    while process.poll() is None and not (notes.exists() and notes.read_text().count("evaluate") >= 5):
+    while process.poll() is None and not (
+        notes.exists() and notes.read_text().count("evaluate") >= 5
+    ):
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -70,7 +82,9 @@ def test_killed_half_way_and_resumed_gives_the_same_file(world, tmp_path):
     assert 5 <= done < 60 and not (tmp_path / "killed" / "m.json").exists()
     assert apart("-m", "sop_core", *words(data, tmp_path / "killed", *more)).wait() == 0
     for name in ("m.json", "m.scores.csv", "m.pairs.csv"):
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        assert (tmp_path / "killed" / name).read_bytes() == (
+            tmp_path / "whole" / name
+        ).read_bytes(), name
     assert not notes.parent.exists()
 
 
@@ -80,7 +94,15 @@ def test_two_processes_give_the_numbers_of_one(world, tmp_path):
         (tmp_path / name).mkdir()
     more = ["--n-pairs", "5"]
     assert apart("-m", "sop_core", *words(data, tmp_path / "one", *more)).wait() == 0
-    together = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "sop_core"]
+    together = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "sop_core",
+    ]
     process = apart(*together, *words(data, tmp_path / "two", *more))
     said, errors = process.communicate()
     assert process.returncode == 0, errors[-1500:]
@@ -90,7 +112,10 @@ def test_two_processes_give_the_numbers_of_one(world, tmp_path):
 
 def test_checkpoints_stand_side_by_side_on_the_same_sources(world, tmp_path, capsys):
     data, clips = world
-    assert main(list(map(str, words(data, tmp_path, "--n-pairs", "4", "--report", tmp_path / "r")))) == 0
+    assert (
+        main(list(map(str, words(data, tmp_path, "--n-pairs", "4", "--report", tmp_path / "r"))))
+        == 0
+    )
     alone = json.loads((tmp_path / "m.json").read_text())
     line = list(map(str, words(data, tmp_path, "--n-pairs", "4", "--report", tmp_path / "r")))
     assert main([*line[:2], str(data / "two"), *line[2:]]) == 0
@@ -103,7 +128,10 @@ def test_checkpoints_stand_side_by_side_on_the_same_sources(world, tmp_path, cap
     assert other["rows"] == tables.table(theirs) and other["folder"] == str(data / "two")
     assert other["protocol"]["checkpoint"] != both["protocol"]["checkpoint"]
     gained = tables.table(theirs)[0]["sdr"] - alone["rows"][0]["sdr"]
-    assert other["difference"]["sdr"] == pytest.approx(gained, abs=2e-4) and other["difference"]["n"] == 8
+    assert (
+        other["difference"]["sdr"] == pytest.approx(gained, abs=2e-4)
+        and other["difference"]["n"] == 8
+    )
     assert "(the first)" in capsys.readouterr().out
     assert str(data / "two") in (tmp_path / "r" / "index.html").read_text()
 
@@ -113,9 +141,16 @@ def test_notes_of_a_compared_checkpoint_are_none_of_its_own_evaluation(world, tm
     data, clips = world
     one, two, pairs = data / "one", data / "two", draw_pairs(clips[2:], 2, TINY)
     evaluate.evaluate(
-        checkpoint.load_model(one), one, pairs, baselines=["random"], others=[two], notes=tmp_path / "notes"
+        checkpoint.load_model(one),
+        one,
+        pairs,
+        baselines=["random"],
+        others=[two],
+        notes=tmp_path / "notes",
     )
-    alone, _ = evaluate.evaluate(checkpoint.load_model(two), two, pairs, baselines=["random"], notes=tmp_path / "notes")
+    alone, _ = evaluate.evaluate(
+        checkpoint.load_model(two), two, pairs, baselines=["random"], notes=tmp_path / "notes"
+    )
     assert "random" in {r["method"] for r in alone["rows"]}
 
 
@@ -138,7 +173,9 @@ def test_a_compared_checkpoint_is_told_of_the_same_mixtures(world, tmp_path):
     checkpoint.start(tmp_path / "three", three, {"train": [], "val": []}, False)
     checkpoint.write_model(tmp_path / "three", SoundOfPixels(three))
     pairs = [p for n in (2, 3) for p in draw_pairs(clips[2:], 2, replace(TINY, sources=n))]
-    found, _ = evaluate.evaluate(checkpoint.load_model(data / "one"), data / "one", pairs, others=[tmp_path / "three"])
+    found, _ = evaluate.evaluate(
+        checkpoint.load_model(data / "one"), data / "one", pairs, others=[tmp_path / "three"]
+    )
     for told in (found["protocol"], found["compared"][0]["protocol"]):
         assert (told["sources"], told["n_pairs"]) == (2, 2)
 
@@ -150,7 +187,9 @@ def test_models_of_other_windows_are_not_compared(world, tmp_path):
     checkpoint.write_model(tmp_path / "longer", SoundOfPixels(longer))
     pairs = draw_pairs(clips[2:], 2, TINY)
     with pytest.raises(SopError, match="only models of the same windows"):
-        evaluate.evaluate(checkpoint.load_model(data / "one"), data / "one", pairs, others=[tmp_path / "longer"])
+        evaluate.evaluate(
+            checkpoint.load_model(data / "one"), data / "one", pairs, others=[tmp_path / "longer"]
+        )
 
 
 def test_mixtures_of_2_3_and_4_have_tables_of_their_own(world, tmp_path):
@@ -158,16 +197,18 @@ def test_mixtures_of_2_3_and_4_have_tables_of_their_own(world, tmp_path):
     line = words(data, tmp_path, "--n-pairs", "3", "--sources", "4", "2", "3", "--baselines", "nmf")
     assert main(list(map(str, line))) == 0
     found = json.loads((tmp_path / "m.json").read_text())
-    assert found["by_sources"].keys() == {"2", "3", "4"} and found["rows"] == found["by_sources"]["2"]
+    assert (
+        found["by_sources"].keys() == {"2", "3", "4"} and found["rows"] == found["by_sources"]["2"]
+    )
     assert (found["protocol"]["sources"], found["protocol"]["n_pairs"]) == (2, 3)
     model = checkpoint.load_model(data / "one", "cpu")
     for n in (2, 3, 4):
         alone = methods.score_pairs(model, draw_pairs(clips[2:], 3, replace(TINY, sources=n)))
         assert len(alone) == 3 * n * len(methods.METHODS)
         rows = found["by_sources"][str(n)]
-        assert [r for r in rows if r["method"] != "nmf"] == tables.table(alone) and len(rows) == len(
-            methods.METHODS
-        ) + 1
+        assert [r for r in rows if r["method"] != "nmf"] == tables.table(alone) and len(
+            rows
+        ) == len(methods.METHODS) + 1
     again = words(data, tmp_path, "--pairs", tmp_path / "m.pairs.csv", "--baselines", "nmf")
     again[again.index("--out") + 1] = tmp_path / "again.json"
     assert main(list(map(str, again))) == 0
@@ -179,14 +220,22 @@ def test_leaks_are_refused_wherever_they_are(world, tmp_path):
     model, fair = checkpoint.load_model(data / "one"), draw_pairs(clips[2:], 2, TINY)
     planted = [*fair, (Part(clips[3], 0), Part(clips[1], 7))]
     assert evaluate.leaks(data / "one", fair) == []
-    with pytest.raises(SopError, match=r"1 of 3 mixtures hold videos .*one was trained on: row 3 \(blue/blue_0\);"):
+    with pytest.raises(
+        SopError, match=r"1 of 3 mixtures hold videos .*one was trained on: row 3 \(blue/blue_0\);"
+    ):
         evaluate.evaluate(model, data / "one", planted)
     source = {"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": "x.flac"}
-    (tmp_path / "red_0.json").write_text(json.dumps({"frame_size": [1, 1], "sources": 2 * [source]}))
-    assert not (tmp_path / "red_1.json").exists()  # no duet: whatever it was trained on, it is not measured
+    (tmp_path / "red_0.json").write_text(
+        json.dumps({"frame_size": [1, 1], "sources": 2 * [source]})
+    )
+    assert not (
+        tmp_path / "red_1.json"
+    ).exists()  # no duet: whatever it was trained on, it is not measured
     with pytest.raises(SopError, match=r"1 of 3 mixtures .*: duet 1 \(red/red_0\);"):
         evaluate.evaluate(model, data / "one", fair, clips[:1], tmp_path)
-    with pytest.raises(SopError, match=r"two was trained on: row 3"):  # by one that it is compared with
+    with pytest.raises(
+        SopError, match=r"two was trained on: row 3"
+    ):  # by one that it is compared with
         (tmp_path / "clean").mkdir()
         for path in ("config.json", "model.safetensors"):
             (tmp_path / "clean" / path).write_bytes((data / "one" / path).read_bytes())
@@ -194,7 +243,9 @@ def test_leaks_are_refused_wherever_they_are(world, tmp_path):
     found = evaluate.evaluate(model, data / "one", planted, allow_leaks=True)[0]
     assert found["protocol"]["leaked"] == 1
     assert "1 MIXTURES HOLD VIDEOS THAT IT WAS TRAINED ON" in tables.text_results(found)
-    assert evaluate.evaluate(model, tmp_path / "clean", fair)[0]["protocol"]["leaked"] is None  # nobody knows
+    assert (
+        evaluate.evaluate(model, tmp_path / "clean", fair)[0]["protocol"]["leaked"] is None
+    )  # nobody knows
 
 
 def test_another_section_of_a_video_that_was_trained_on_is_a_leak(world, tmp_path):
@@ -208,7 +259,9 @@ def test_another_section_of_a_video_that_was_trained_on_is_a_leak(world, tmp_pat
     ]
 
 
-@pytest.mark.parametrize(("val", "said"), [(slice(2, None), "these videos"), (slice(2, 3), "others")])
+@pytest.mark.parametrize(
+    ("val", "said"), [(slice(2, None), "these videos"), (slice(2, 3), "others")]
+)
 def test_an_evaluation_says_which_videos_chose_the_best_epoch(world, tmp_path, val, said):
     data, clips = world
     checkpoint.start(tmp_path / "run", TINY, {"train": clips[:2], "val": clips[val]}, False)
@@ -225,7 +278,9 @@ def test_a_video_with_itself_is_told(world, tmp_path):
     checkpoint.write_model(tmp_path / "old", SoundOfPixels(config))
     pair = (Part(clips[2], 0), Part(clips[2], 0))
     found, _ = evaluate.evaluate(checkpoint.load_model(tmp_path / "old"), tmp_path / "old", [pair])
-    assert found["protocol"]["n_same_video"] == 1 and "1 mixtures are of one video" in tables.text_results(found)
+    assert found["protocol"][
+        "n_same_video"
+    ] == 1 and "1 mixtures are of one video" in tables.text_results(found)
 
 
 def test_nothing_but_silence_is_told_without_numbers(world, tmp_path):
@@ -233,7 +288,9 @@ def test_nothing_but_silence_is_told_without_numbers(world, tmp_path):
     parts = [Part(write_clip(tmp_path, label, 8, silent=True), 0) for label in ("red", "blue")]
     found, _ = evaluate.evaluate(checkpoint.load_model(data / "one"), data / "one", [tuple(parts)])
     assert found["rows"][0]["sdr"] is None and found["per_label"] == [] and found["confusion"] == []
-    assert "left out: row 1, since red/red_8, blue/blue_8 is silent there" in tables.text_results(found)
+    assert "left out: row 1, since red/red_8, blue/blue_8 is silent there" in tables.text_results(
+        found
+    )
 
 
 def test_the_settings_of_the_tiny_world_are_the_config_of_its_models(world):
@@ -252,9 +309,12 @@ def test_a_sound_of_no_numbers_is_named_with_its_row_and_never_scored(tmp_path, 
         (Part(clips[2], 0), Part(broken, rate - 100)),
     ]
     with pytest.raises(
-        SopError, match=r"^row 2 \(red/red_1 \+ blue/blue_1\): .*blue_1\.wav: no number \(NaN or Inf\) at 1\.00 s"
+        SopError,
+        match=r"^row 2 \(red/red_1 \+ blue/blue_1\): .*blue_1\.wav: no number \(NaN or Inf\) at 1\.00 s",
     ):
         methods.score_pairs(eyes, pairs)
     item = Training([*clips[:3], broken], replace(TINY, seed=1))
     told = "".join(item[i]["skipped"] for i in range(12))
-    assert "blue_1.wav: no number" in told and all(item[i]["sounds"].isfinite().all() for i in range(12))
+    assert "blue_1.wav: no number" in told and all(
+        item[i]["sounds"].isfinite().all() for i in range(12)
+    )

@@ -37,14 +37,18 @@ def test_oracles_stand_above_the_mixture_and_the_mixture_near_zero(model, tiny_c
         assert (r["n_pairs"], r["n_excluded"]) == (6, 0)
 
 
-def test_a_model_that_sees_separates_and_exchanging_its_frames_exchanges_the_sounds(eyes, tiny_clips):
+def test_a_model_that_sees_separates_and_exchanging_its_frames_exchanges_the_sounds(
+    eyes, tiny_clips
+):
     pairs = draw_pairs(tiny_clips, 6, TINY, labels="different")
     rows = tables.table(methods.score_pairs(eyes, pairs))
     assert row(rows, "model")["sdr"] > row(rows, "mixture")["sdr"] + 10
     assert row(rows, "exchanged")["sdr"] < row(rows, "mixture")["sdr"] - 10
 
 
-def test_a_pair_with_a_silent_source_is_excluded_and_counted_never_averaged(eyes, tiny_clips, tmp_path):
+def test_a_pair_with_a_silent_source_is_excluded_and_counted_never_averaged(
+    eyes, tiny_clips, tmp_path
+):
     silent = write_clip(tmp_path, "blue", 9, silent=True)
     heard = draw_pairs(tiny_clips, 3, TINY, labels="different")
     pairs = [*heard, (heard[0][0], Part(silent, 0))]
@@ -71,10 +75,16 @@ def test_per_label_means_are_those_of_the_scores(eyes, tiny_clips):
 
 def test_same_and_different_labels_have_rows_of_their_own(eyes, tiny_clips):
     red, blue = ([c for c in tiny_clips if c.label == label] for label in ("red", "blue"))
-    pairs = [tuple(Part(c, 100) for c in pair) for pair in ((red[0], blue[1]), (blue[0], red[2]), (red[0], red[1]))]
+    pairs = [
+        tuple(Part(c, 100) for c in pair)
+        for pair in ((red[0], blue[1]), (blue[0], red[2]), (red[0], red[1]))
+    ]
     scores = methods.score_pairs(eyes, pairs)
     rows = tables.grouped(scores, "labels")
-    assert {name: row(mine, "model")["n_pairs"] for name, mine in rows.items()} == {"same": 1, "different": 2}
+    assert {name: row(mine, "model")["n_pairs"] for name, mine in rows.items()} == {
+        "same": 1,
+        "different": 2,
+    }
     assert rows["different"] == tables.table(methods.score_pairs(eyes, pairs[:2]))
     assert (
         row(rows["different"], "model")["sdr"] > row(rows["same"], "model")["sdr"] + 10
@@ -95,14 +105,27 @@ def test_an_example_is_what_the_scores_are_of(eyes, tiny_clips):
     one = methods.example(eyes, pair[0])
     scores = methods.score_pairs(eyes, pair)
     np.testing.assert_allclose(one.sdr, scores[scores.method == "model"].sdr, atol=1e-3)
-    assert one.found_masks.shape == one.true_masks.shape == one.true_mags.shape == (2, TINY.bins, TINY.stft_frames)
+    assert (
+        one.found_masks.shape
+        == one.true_masks.shape
+        == one.true_mags.shape
+        == (2, TINY.bins, TINY.stft_frames)
+    )
     assert math.isclose(float(np.abs(one.true.sum(0) - one.mixture).max()), 0, abs_tol=1e-5)
 
 
 def test_exchanged_leaves_no_source_its_own_picture(model, monkeypatch):
     shown = []
-    monkeypatch.setattr(model, "separate", lambda mixture, frames: shown.append(frames[0]) or torch.zeros(1, 3, 9_000))
+    monkeypatch.setattr(
+        model,
+        "separate",
+        lambda mixture, frames: shown.append(frames[0]) or torch.zeros(1, 3, 9_000),
+    )
     frames = torch.arange(3, dtype=torch.uint8)[:, None, None, None, None].expand(3, 1, 3, 4, 4)
     methods.estimates(model, torch.randn(3, 9_000), frames)
     own, exchanged = (seen[:, 0, 0, 0, 0].tolist() for seen in shown)
-    assert own == [0, 1, 2] and sorted(exchanged) == own and all(a != b for a, b in zip(own, exchanged, strict=True))
+    assert (
+        own == [0, 1, 2]
+        and sorted(exchanged) == own
+        and all(a != b for a, b in zip(own, exchanged, strict=True))
+    )

@@ -23,7 +23,9 @@ def sources():
         notes = [low * 2 ** (k / 12) for k in rng.integers(0, 12, 12)]
         hz = np.repeat(notes, len(t) // 12 + 1)[: len(t)]
         loud = (np.sin(2 * np.pi * rng.uniform(1, 2) * t + rng.uniform(0, 6)) + 1) / 2
-        sounds.append(0.1 * loud * sum(np.sin(2 * np.pi * p * np.cumsum(hz) / TINY.rate) for p in partials))
+        sounds.append(
+            0.1 * loud * sum(np.sin(2 * np.pi * p * np.cumsum(hz) / TINY.rate) for p in partials)
+        )
     return torch.tensor(np.stack(sounds), dtype=torch.float32)
 
 
@@ -38,7 +40,9 @@ def test_it_groups_what_sounds_alike_and_adds_up(sources):
 
 def test_silence_and_seed(sources):
     assert not baselines.nmf(torch.zeros(8_191), 2, TINY).abs().max() > 1e-6
-    torch.testing.assert_close(baselines.nmf(sources.sum(0), 2, TINY, 3), baselines.nmf(sources.sum(0), 2, TINY, 3))
+    torch.testing.assert_close(
+        baselines.nmf(sources.sum(0), 2, TINY, 3), baselines.nmf(sources.sum(0), 2, TINY, 3)
+    )
 
 
 def test_baselines_stand_in_the_table_beside_the_model(tiny_clips):
@@ -49,7 +53,10 @@ def test_baselines_stand_in_the_table_beside_the_model(tiny_clips):
     rows = {row["method"]: row for row in tables.table(scores)}
     assert set(rows) == {*methods.METHODS, *BASELINES}
     assert (
-        rows["oracle_ratio_unwarped"]["sdr"] > rows["oracle_ratio"]["sdr"] > rows["nmf"]["sdr"] > rows["mixture"]["sdr"]
+        rows["oracle_ratio_unwarped"]["sdr"]
+        > rows["oracle_ratio"]["sdr"]
+        > rows["nmf"]["sdr"]
+        > rows["mixture"]["sdr"]
     )
 
 
@@ -60,14 +67,20 @@ def test_nmf_counts_in_whichever_order_scores_best(tiny_clips):
     best, order = metrics.permuted(item, baselines.nmf(item.sum(0), 2, TINY, seed=0))
     for mixture in (pair, pair[::-1]):
         scores = methods.score_pairs(model, [mixture], ["nmf"])
-        assert scores[scores.method == "nmf"].sdr.mean() == pytest.approx(best["sdr"].mean(), abs=0.01)
+        assert scores[scores.method == "nmf"].sdr.mean() == pytest.approx(
+            best["sdr"].mean(), abs=0.01
+        )
 
 
 def test_random_is_another_model_than_the_one_that_is_measured(tiny_clips):
     pairs, found = draw_pairs(tiny_clips, 2, TINY, labels="different"), []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        scores = methods.score_pairs(SoundOfPixels(TINY).eval(), pairs, ["random"]).groupby("method").sdr.mean()
+        scores = (
+            methods.score_pairs(SoundOfPixels(TINY).eval(), pairs, ["random"])
+            .groupby("method")
+            .sdr.mean()
+        )
         found.append((scores["model"], scores["random"]))
     assert found[0][0] != pytest.approx(found[1][0], abs=1e-3)  # of another seed
     assert found[0][1] == pytest.approx(found[1][1], abs=1e-6)  # whatever is measured
@@ -80,7 +93,9 @@ def test_how_loud_a_component_is_does_not_group_it(sources, monkeypatch):
 
     told, grouped, mfcc, fit = [], [], librosa.feature.mfcc, sklearn.cluster.KMeans.fit_predict
     monkeypatch.setattr(librosa.feature, "mfcc", lambda **how: told.append(mfcc(**how)) or told[-1])
-    monkeypatch.setattr(sklearn.cluster.KMeans, "fit_predict", lambda self, x: grouped.append(x) or fit(self, x))
+    monkeypatch.setattr(
+        sklearn.cluster.KMeans, "fit_predict", lambda self, x: grouped.append(x) or fit(self, x)
+    )
     baselines.nmf(sources.sum(0), 2, TINY)
     np.testing.assert_array_equal(grouped[0], told[0][1:].T)
     assert grouped[0].shape[1] == 12

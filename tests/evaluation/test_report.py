@@ -49,7 +49,9 @@ def page(tmp_path_factory):
     results, scores = evaluate.evaluate(model, data, pairs)
     shown = report.of_evaluation(model, pairs, [], None, results, scores)
     history = [Record(1, 0.5, 1.0, 0.1, True, 10.0, 3.0), Record(2, 0.4, 2.0, 0.1, True, 10.0, 6.0)]
-    return report.write(data / "visualization", model, history=history, results=results, **shown).read_text()
+    return report.write(
+        data / "visualization", model, history=history, results=results, **shown
+    ).read_text()
 
 
 def test_it_needs_no_other_file_and_no_server(page):
@@ -59,7 +61,9 @@ def test_it_needs_no_other_file_and_no_server(page):
 
 def test_every_mixture_has_its_players_spectrograms_and_masks(page):
     parsed = Page(page)
-    assert parsed.tags.count("audio") == 4 * (1 + 2 * 2)  # a mixture; a true and a separated sound for each source
+    assert parsed.tags.count("audio") == 4 * (
+        1 + 2 * 2
+    )  # a mixture; a true and a separated sound for each source
     assert len(re.findall("predicted mask</figcaption>", page)) == 4 * 2
 
 
@@ -84,7 +88,9 @@ def test_the_table_holds_the_numbers(page):
 
 
 def test_decibels_are_relative_to_the_loudest_and_floored():
-    np.testing.assert_allclose(show.decibels(np.array([0.0, 1e-9, 0.1, 1.0]), 1.0), [0, 0, 2 / 3, 1], atol=1e-6)
+    np.testing.assert_allclose(
+        show.decibels(np.array([0.0, 1e-9, 0.1, 1.0]), 1.0), [0, 0, 2 / 3, 1], atol=1e-6
+    )
 
 
 def test_a_spectrogram_has_low_frequencies_at_the_bottom():
@@ -114,11 +120,17 @@ def test_figures_can_be_drawn(tiny_clips):
     model = SoundOfPixels(TINY).eval()
     one = methods.example(model, draw_pairs(tiny_clips, 1, TINY)[0])
     assert len(show.example(one).axes) == 2 * 6
-    assert len(show.maps({"a": one.mixture_mag, "b": one.true_mags[0]}, {"c": one.weight}).axes) == 3
-    assert show.figure_png(show.lengths({"train": tiny_clips, "val": tiny_clips[:2]}, 8.0)).startswith(b"\x89PNG")
+    assert (
+        len(show.maps({"a": one.mixture_mag, "b": one.true_mags[0]}, {"c": one.weight}).axes) == 3
+    )
+    assert show.figure_png(
+        show.lengths({"train": tiny_clips, "val": tiny_clips[:2]}, 8.0)
+    ).startswith(b"\x89PNG")
 
 
-def test_a_scale_says_what_it_is_a_share_of_and_shares_of_more_than_all_are_explained(eyes, tmp_path):
+def test_a_scale_says_what_it_is_a_share_of_and_shares_of_more_than_all_are_explained(
+    eyes, tmp_path
+):
     scene = Scene.from_video(eyes, write_film(tmp_path / "film.mp4", seconds=1.5))
     found, boxes = scene.clusters(), {"red": (scene.mixture, (0, 0, 0.5, 1))}
     for fig in (
@@ -131,7 +143,10 @@ def test_a_scale_says_what_it_is_a_share_of_and_shares_of_more_than_all_are_expl
         label = fig.axes[-1].get_ylabel()  # the colour bar's
         assert label.startswith("share of") and label.endswith("energy")
     picture, mixture, *tracks, rest = show.clusters(scene, found).axes
-    assert [ax.get_ylabel() for ax in (mixture, rest)] == ["mixture", "the rest"] and not picture.get_xlabel()
+    assert [ax.get_ylabel() for ax in (mixture, rest)] == [
+        "mixture",
+        "the rest",
+    ] and not picture.get_xlabel()
     assert all(ax.get_ylabel().endswith("% of the energy") for ax in tracks) and len(tracks) == 2
     picture = show.clusters(scene, replace(found, shares=[0.7, 0.4])).axes[0]
     assert picture.get_xlabel() == "110% together: what two of them claim counts twice"
@@ -144,8 +159,13 @@ def test_names_are_drawn_as_they_are(tiny_clips):
     fig = show.labels(rows)
     assert show.figure_png(fig).startswith(b"\x89PNG")
     (tick,) = fig.axes[0].get_yticklabels()
-    assert not tick._preprocess_math(tick.get_text())[1] and tick._preprocess_math(tick.get_text())[0] == f"{name} (1)"
-    assert show.figure_png(show.confusion([{"label": name, "other": name, "n": 1, "confused": 0.5, "gain": 0.0}]))
+    assert (
+        not tick._preprocess_math(tick.get_text())[1]
+        and tick._preprocess_math(tick.get_text())[0] == f"{name} (1)"
+    )
+    assert show.figure_png(
+        show.confusion([{"label": name, "other": name, "n": 1, "confused": 0.5, "gain": 0.0}])
+    )
     clip = type(tiny_clips[0])(f"audio/{name}/a.flac", "frames/a.mp4", 24)
     assert show.figure_png(show.lengths({"train": [clip]}, 8.0))
 
@@ -157,7 +177,16 @@ def test_metrics_json_is_plain_json(tmp_path, tiny_clips):
     results, scores = evaluate.evaluate(model, tmp_path, draw_pairs(tiny_clips, 2, TINY))
     evaluate.write_metrics(tmp_path / "metrics.json", results)
     back = json.loads((tmp_path / "metrics.json").read_text())
-    assert {"method", "n_pairs", "n_excluded", "sdr", "sir", "sar", "sdr_mixture", "sdr_ci95"} <= set(back["rows"][0])
+    assert {
+        "method",
+        "n_pairs",
+        "n_excluded",
+        "sdr",
+        "sir",
+        "sar",
+        "sdr_mixture",
+        "sdr_ci95",
+    } <= set(back["rows"][0])
     assert back["protocol"]["manifest"] and back["protocol"]["n_pairs"] == 2
     assert len(scores) == 2 * 2 * len(methods.METHODS)
 
@@ -173,6 +202,9 @@ def test_a_live_curve_hands_on_every_record_and_says_what_is_left(monkeypatch):
             said.append((words.value, bytes(curve.value)[1:4]))
 
     assert [r.epoch for r in show.live(training(), 4)] == [1, 2]
-    assert said[0] == ("epoch 1 of 4: loss 0.5000, SDR 1.00 dB, 10.0 mixtures a second, 0:01:30 left", b"PNG")
+    assert said[0] == (
+        "epoch 1 of 4: loss 0.5000, SDR 1.00 dB, 10.0 mixtures a second, 0:01:30 left",
+        b"PNG",
+    )
     assert "0:01:00 left" in said[1][0]
     assert "0x" not in repr(boxes[0]) and "PNG" not in repr(boxes[0])

@@ -18,7 +18,9 @@ def row(pair, source, label, method, sdr, sir=0.0, sources=2, video=None, labels
 @pytest.fixture
 def scores():
     rows = []
-    for pair, (one, two, gain_one, gain_two) in enumerate([("cello", "flute", 6, 2), ("flute", "tuba", -1, 5)]):
+    for pair, (one, two, gain_one, gain_two) in enumerate(
+        [("cello", "flute", 6, 2), ("flute", "tuba", -1, 5)]
+    ):
         for source, (label, gain) in enumerate([(one, gain_one), (two, gain_two)]):
             rows.append(row(pair, source, label, "model", 1.0 + gain, sir=gain - 3))
             rows.append(row(pair, source, label, "mixture", 1.0))
@@ -28,13 +30,23 @@ def scores():
 
 def test_confusion_counts_what_came_out_as_the_other(scores):
     found = {(r["label"], r["other"]): r for r in tables.confusion(scores)}
-    assert found["cello", "flute"] == {"label": "cello", "other": "flute", "n": 1, "confused": 0, "gain": 6}
+    assert found["cello", "flute"] == {
+        "label": "cello",
+        "other": "flute",
+        "n": 1,
+        "confused": 0,
+        "gain": 6,
+    }
     assert found["flute", "cello"]["confused"] == 1 and found["flute", "tuba"]["confused"] == 1
     assert found["tuba", "flute"]["gain"] == 5 and len(found) == 4
 
 
 def test_confusion_of_three_counts_each_other_source():
-    rows = [row(0, n, label, m, 3.0, 1.0, 3) for n, label in enumerate("aab") for m in ("model", "mixture")]
+    rows = [
+        row(0, n, label, m, 3.0, 1.0, 3)
+        for n, label in enumerate("aab")
+        for m in ("model", "mixture")
+    ]
     found = {(r["label"], r["other"]): r["n"] for r in tables.confusion(pd.DataFrame(rows))}
     assert found == {("a", "a"): 2, ("a", "b"): 2, ("b", "a"): 2}
 
@@ -46,7 +58,9 @@ def test_the_mixtures_stand_in_the_order_of_their_gain(scores):
 
 def test_differences_are_paired(scores):
     """Ten dB of spread between sources, and yet half a dB of difference is certain."""
-    wide = pd.DataFrame([row(p, s, "a", "model", 10.0 * (p % 2) - 3 * s) for p in range(20) for s in (0, 1)])
+    wide = pd.DataFrame(
+        [row(p, s, "a", "model", 10.0 * (p % 2) - 3 * s) for p in range(20) for s in (0, 1)]
+    )
     better = wide.assign(sdr=wide.sdr + 0.5)
     found = tables.difference(wide, better)
     assert found == {"n": 40, "sdr": 0.5, "sdr_ci95": [0.5, 0.5]}
@@ -81,24 +95,37 @@ def test_labels_tell_their_head_room(scores):
 
 
 def test_the_table_is_means_over_sources_and_counts_of_mixtures(scores):
-    scores.loc[(scores.pair == 1) & (scores.method == "model"), ["sdr", "sir", "sar", "si_sdr"]] = None
+    scores.loc[(scores.pair == 1) & (scores.method == "model"), ["sdr", "sir", "sar", "si_sdr"]] = (
+        None
+    )
     scores.loc[0, ["sdr", "sir", "sar", "si_sdr"]] = [4.00006, -2.0, 8.0, 1.0]
     model, mixture, oracle = tables.table(scores)
     assert model == {
         "method": "model", "n_pairs": 1, "n_excluded": 1, "n_failed": 0, "sdr": 3.5, "sir": -1.5, "sar": 4.5, "si_sdr": 2.0,
         "sdr_ci95": None, "sdr_mixture": 1.0,
     }  # fmt: skip
-    assert (mixture["n_pairs"], mixture["n_excluded"], oracle["sdr"], oracle["sdr_mixture"]) == (2, 0, 15.0, 1.0)
+    assert (mixture["n_pairs"], mixture["n_excluded"], oracle["sdr"], oracle["sdr_mixture"]) == (
+        2,
+        0,
+        15.0,
+        1.0,
+    )
     (alone,) = tables.table(scores[scores.method == "model"])
     assert alone["sdr_mixture"] is None
     nothing = tables.table(scores[(scores.method == "model") & (scores.pair == 1)])[0]
     assert (
-        nothing["sdr"] is None and nothing["sdr_ci95"] is None and (nothing["n_pairs"], nothing["n_excluded"]) == (0, 1)
+        nothing["sdr"] is None
+        and nothing["sdr_ci95"] is None
+        and (nothing["n_pairs"], nothing["n_excluded"]) == (0, 1)
     )
 
 
 def test_the_interval_is_over_the_videos_of_each_mixture():
-    rows = [row(p, s, "a", "model", float(p + s), video=f"v{p if s else p + 1}") for p in range(8) for s in (0, 1)]
+    rows = [
+        row(p, s, "a", "model", float(p + s), video=f"v{p if s else p + 1}")
+        for p in range(8)
+        for s in (0, 1)
+    ]
     scores = pd.DataFrame(rows)
     groups = [{f"v{p}", f"v{p + 1}"} for p in range(8) for _ in (0, 1)]
     expected = metrics.bootstrap(scores.sdr.to_numpy(), groups)
@@ -126,12 +153,17 @@ def test_confusion_is_a_share_and_a_mean_with_four_decimals():
             rows.append(row(pair, source, label, "model", 3.0 + gain, sir))
             rows.append(row(pair, source, label, "mixture", 3.0, -9.0))
     assert tables.confusion(pd.DataFrame(rows)) == [
-        {"label": a, "other": b, "n": 3, "confused": 0.3333, "gain": 1.6667} for a, b in ("ab", "ba")
+        {"label": a, "other": b, "n": 3, "confused": 0.3333, "gain": 1.6667}
+        for a, b in ("ab", "ba")
     ]
 
 
 def test_mixtures_of_one_gain_stay_in_their_order():
-    rows = [row(p, 0, "a", m, s) for p, g in enumerate([1, 2] * 20) for m, s in (("model", 1.0 + g), ("mixture", 1.0))]
+    rows = [
+        row(p, 0, "a", m, s)
+        for p, g in enumerate([1, 2] * 20)
+        for m, s in (("model", 1.0 + g), ("mixture", 1.0))
+    ]
     assert tables.gains(pd.DataFrame(rows)).index.tolist() == [*range(1, 40, 2), *range(0, 40, 2)]
 
 
@@ -166,16 +198,27 @@ def test_localization_is_shares_of_instruments_and_of_cells(placed):
     # Thresholds 0, 0.05 .. 1: the curve is 1 to 0.1, 2/3 from 0.15 to 0.3, 1/3 from 0.35 to 0.5, then 0; by trapezes.
     assert where["auc"] == pytest.approx(0.05 * (0.5 + 2 + 4 * 2 / 3 + 4 / 3), abs=5e-5)
     nothing = tables.localization(placed.assign(cells=0, sounding=0, cells_right=0, sdr=None))
-    assert (nothing["share_cells_sounding"], nothing["share_cells_right"], nothing["sdr"]) == (0, None, None)
-    one = tables.localization(placed.assign(cells=[1, 0, 0], sounding=[1, 0, 0], cells_right=[1, 0, 0]))
+    assert (nothing["share_cells_sounding"], nothing["share_cells_right"], nothing["sdr"]) == (
+        0,
+        None,
+        None,
+    )
+    one = tables.localization(
+        placed.assign(cells=[1, 0, 0], sounding=[1, 0, 0], cells_right=[1, 0, 0])
+    )
     assert (one["share_cells_sounding"], one["share_cells_right"]) == (1, 1)
     lines = [" ".join(line.split()) for line in tables.text_localization(where).splitlines()]
     assert lines[0] == "localization of 3 instruments:" and len(lines) == 5
     assert lines[1].startswith("67 % sound") and lines[1].endswith("(by chance 42 %; SDR 6.00 dB)")
     assert lines[2].startswith("33 % have the peak") and lines[2].endswith("(by chance 20 %)")
-    assert lines[3] == "cIoU 0.30 (of the whole picture 0.20): 67 % reach 0.3, 33 % reach 0.5; AUC 0.33"
+    assert (
+        lines[3]
+        == "cIoU 0.30 (of the whole picture 0.20): 67 % reach 0.3, 33 % reach 0.5; AUC 0.33"
+    )
     assert lines[4].startswith("48 % of the 33 cells") and "; 69 % of these" in lines[4]
-    assert "; SDR - dB)" in tables.text_localization(nothing) and "; - of these" in tables.text_localization(nothing)
+    assert "; SDR - dB)" in tables.text_localization(
+        nothing
+    ) and "; - of these" in tables.text_localization(nothing)
 
 
 def test_claims_are_means_and_the_share_that_reaches_the_threshold():
@@ -217,9 +260,14 @@ def test_rows_stand_in_columns_under_their_names():
         ["mixture", "-", "12.35", "-", "-1.00", "-", "7", "2", "1"],
     ]
     for name, value in (("SDR", "5.00"), ("SIR", "12.35"), ("SI-SDR", "-1.00")):
-        assert head.index(f" {name}") + len(name) == lines[0].index(f" {value}") + len(value)  # both end in one column
+        assert head.index(f" {name}") + len(name) == lines[0].index(f" {value}") + len(
+            value
+        )  # both end in one column
     for name, value in (("pairs", "7"), ("excluded", "2"), ("failed", "1")):
-        ends = {head.index(name) + len(name), *(line.rindex(f" {value} ") + 2 for line in (f"{x} " for x in lines))}
+        ends = {
+            head.index(name) + len(name),
+            *(line.rindex(f" {value} ") + 2 for line in (f"{x} " for x in lines)),
+        }
         assert len(ends) == 1, name
 
 
@@ -282,9 +330,13 @@ def test_checkpoints_stand_below_each_other_with_their_difference_from_the_first
     ]
 
 
-@pytest.mark.parametrize(("leaked", "said"), [(None, "not known"), (0, "none of these"), (3, "3 MIXTURES HOLD VIDEOS")])
+@pytest.mark.parametrize(
+    ("leaked", "said"), [(None, "not known"), (0, "none of these"), (3, "3 MIXTURES HOLD VIDEOS")]
+)
 def test_the_protocol_says_what_was_measured_on_what(leaked, said):
-    first, second, chosen, metric, versions = tables.text_protocol(PROTOCOL | {"leaked": leaked}).splitlines()
+    first, second, chosen, metric, versions = tables.text_protocol(
+        PROTOCOL | {"leaked": leaked}
+    ).splitlines()
     assert first.startswith("profile default, binary mask, checkpoint abc; ") and said in first
     assert second == "manifest 0123456789: 9 mixtures of 2 sources, 5.94 s"
     assert chosen == "best epoch chosen on: not known" and metric == "BSS Eval"
@@ -301,7 +353,10 @@ def test_all_that_was_found_is_told_in_paragraphs(placed):
     table, protocol = tables.text_table([model]), tables.text_protocol(PROTOCOL)
     assert tables.text_results(results) == f"{table}\n\n{protocol}"
     same, three, duets = (numbers(m, 1.0, None) for m in ("same", "three", "duets"))
-    where, other = tables.localization(placed), {"folder": "b", "rows": [model], "difference": model}
+    where, other = (
+        tables.localization(placed),
+        {"folder": "b", "rows": [model], "difference": model},
+    )
     told = PROTOCOL | {"n_same_video": 4}
     results |= {
         "protocol": told, "by_sources": {"2": [model], "3": [three]}, "by_labels": {"different": [model], "same": [same]},

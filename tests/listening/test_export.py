@@ -31,17 +31,23 @@ def scene(eyes, video):
 
 def shares(sound, rate):
     """Of each tone of the film, the share of a sound's energy that is near it."""
-    power, hertz = np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2, np.fft.rfftfreq(len(sound), 1 / rate)
+    power, hertz = (
+        np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2,
+        np.fft.rfftfreq(len(sound), 1 / rate),
+    )
     return {name: power[np.abs(hertz - f) < 30].sum() / power.sum() for name, f in TONES.items()}
 
 
 @pytest.mark.parametrize(
-    ("options", "rate"), [({}, 11_025), ({"source_rate": True}, 44_100), ({"full_band": True}, 44_100)]
+    ("options", "rate"),
+    [({}, 11_025), ({"source_rate": True}, 44_100), ({"full_band": True}, 44_100)],
 )
 def test_a_wav_of_a_region_at_the_models_rate_or_the_videos(scene, video, tmp_path, options, rate):
     share = separate.write(scene, video, LEFT, tmp_path / "a.wav", **options)
     sound, found = soundfile.read(tmp_path / "a.wav")
-    assert found == rate and len(sound) / rate == pytest.approx(len(scene.mixture) / scene.rate, abs=0.01)
+    assert found == rate and len(sound) / rate == pytest.approx(
+        len(scene.mixture) / scene.rate, abs=0.01
+    )
     assert shares(sound, rate)["red"] > 0.98 and share == pytest.approx(0.5, abs=0.03)
     at_models = scene.sound(LEFT)
     assert np.sqrt((sound**2).mean()) == pytest.approx(np.sqrt((at_models**2).mean()), rel=0.02)
@@ -51,7 +57,9 @@ def test_an_mp4_has_the_sound_and_the_picture_with_the_region_outlined(scene, vi
     separate.write(scene, video, RIGHT, tmp_path / "a.mp4")
     frames, sound = read_video(tmp_path / "a.mp4", 25, 44_100, max_side=None)
     assert shares(sound, 44_100)["blue"] > 0.98
-    assert frames.shape[1:] == (60, 80, 3) and len(frames) == pytest.approx(25 * len(scene.mixture) / scene.rate, abs=2)
+    assert frames.shape[1:] == (60, 80, 3) and len(frames) == pytest.approx(
+        25 * len(scene.mixture) / scene.rate, abs=2
+    )
     # Rows 1 and 2 of 4, column 3 of 4: from (15, 60) to (45, 80); its line is white within and black without.
     picture = frames[20].astype(int)
     assert picture[25:35, 60].min() > 180 and picture[25:35, 58:60].min() < 60
@@ -87,7 +95,8 @@ def test_a_share_is_said_with_what_the_model_learned_from(tmp_path):
     assert separate.told(0.009) == "under 1 % of the sound by this model"
     known = run_of(tmp_path, "tuba", "silence", "cello", "tuba")
     assert (
-        separate.told(0.5143, learned_from(known)) == "51 % of the sound by this model, which learned from: cello, tuba"
+        separate.told(0.5143, learned_from(known))
+        == "51 % of the sound by this model, which learned from: cello, tuba"
     )
     assert (
         separate.told(0.0, learned_from(known))
@@ -100,14 +109,20 @@ def test_a_share_is_said_with_what_the_model_learned_from(tmp_path):
 
 def test_where_nothing_is_found_it_is_said_what_the_model_learned_from(eyes, tmp_path):
     grey = np.full((48, 60, 80, 3), 90, np.uint8)
-    write_video(tmp_path / "wall.mp4", grey, 8, np.float32(0.1 * np.sin(np.arange(66_150) / 5)), 11_025)
+    write_video(
+        tmp_path / "wall.mp4", grey, 8, np.float32(0.1 * np.sin(np.arange(66_150) / 5)), 11_025
+    )
     scene, why = (
         Scene.from_video(eyes, tmp_path / "wall.mp4"),
         "no pixel's own sound has 1 % of the energy by this model",
     )
     with pytest.raises(SopError, match=f"wall.mp4: {why}, which learned from: cello$"):
         separate.write_all(
-            scene, tmp_path / "wall.mp4", None, tmp_path / "all", learned=learned_from(run_of(tmp_path, "cello"))
+            scene,
+            tmp_path / "wall.mp4",
+            None,
+            tmp_path / "all",
+            learned=learned_from(run_of(tmp_path, "cello")),
         )
 
 
@@ -119,7 +134,11 @@ def test_tracks_count_the_cells_of_the_grid_at_whatever_time(scene, video, eyes,
         found = one.clusters(2)
         labels = found.labels  # picture by picture, as the player shows them
         seen = [int((labels == k).any(0).sum()) for k in (0, 1)]
-        assert len(one.channels.windows) > 1 and table.cells.tolist() == [*seen, 0] and max(seen) <= most
+        assert (
+            len(one.channels.windows) > 1
+            and table.cells.tolist() == [*seen, 0]
+            and max(seen) <= most
+        )
 
 
 def test_all_sources_are_a_folder_of_tracks_that_add_up_with_maps(scene, video, tmp_path):
@@ -134,20 +153,24 @@ def test_all_sources_are_a_folder_of_tracks_that_add_up_with_maps(scene, video, 
     for name, sound, share in zip(table.name, sounds, table.share, strict=True):
         assert share == pytest.approx((sound**2).sum() / (scene.mixture**2).sum(), abs=0.01)
         if name != "rest":
-            assert max(shares(sound, 11_025).values()) > 0.98 and share == pytest.approx(0.5, abs=0.03)
+            assert max(shares(sound, 11_025).values()) > 0.98 and share == pytest.approx(
+                0.5, abs=0.03
+            )
     assert min(Image.open(tmp_path / "all" / f"{table.name[0]}.png").size) > 200
 
 
-def test_a_folder_that_is_there_is_not_touched_and_too_many_sources_are_told(scene, video, tmp_path):
+def test_a_folder_that_is_there_is_not_touched_and_too_many_sources_are_told(
+    scene, video, tmp_path
+):
     (tmp_path / "all").mkdir()
     (tmp_path / "all" / "mine.txt").write_text("keep")
     with pytest.raises(SopError, match="there already; give the name of a new folder"):
         separate.write_all(scene, video, 2, tmp_path / "all")
     with pytest.raises(SopError, match="asked for 99; ask for fewer"):
         separate.write_all(scene, video, 99, tmp_path / "new")
-    assert [p.name for p in tmp_path.iterdir()] == ["all"] and [p.name for p in (tmp_path / "all").iterdir()] == [
-        "mine.txt"
-    ]
+    assert [p.name for p in tmp_path.iterdir()] == ["all"] and [
+        p.name for p in (tmp_path / "all").iterdir()
+    ] == ["mine.txt"]
 
 
 def test_an_outline_is_at_the_pictures_edge_too_and_leaves_the_original_alone():
@@ -161,22 +184,29 @@ def test_an_outline_is_at_the_pictures_edge_too_and_leaves_the_original_alone():
 def test_the_toy_is_called_one(tmp_path):
     """What the shipped weights learned from are drawn instruments, with the names of real ones."""
     said = separate.told(0.5, learned_from(DEMO_WEIGHTS))
-    assert said.startswith("50 % of the sound by this model, which learned from: accordion, cello, ") and said.endswith(
-        " (toy)"
+    assert said.startswith(
+        "50 % of the sound by this model, which learned from: accordion, cello, "
+    ) and said.endswith(" (toy)")
+    (tmp_path / "clips.csv").write_text(
+        "train,cello/cello_001,cello_001\ntrain,cello/my_own,my_own\n"
     )
-    (tmp_path / "clips.csv").write_text("train,cello/cello_001,cello_001\ntrain,cello/my_own,my_own\n")
     assert separate.told(0.5, learned_from(tmp_path)).endswith("learned from: cello")
 
 
-def test_what_is_louder_than_full_scale_is_cut_but_never_in_silence(scene, video, tmp_path, recwarn):
+def test_what_is_louder_than_full_scale_is_cut_but_never_in_silence(
+    scene, video, tmp_path, recwarn
+):
     separate.write_all(scene, video, 2, tmp_path / "quiet")
     assert not [w for w in recwarn if "full scale" in str(w.message)]
     loud = scene.hearing(scene.mixture * 0.99 / np.abs(scene.tracks([LEFT])).max() * 2)
     beyond = np.count_nonzero(np.abs(loud.tracks([LEFT])[0]) > 1)
     assert beyond > 1_000
     with pytest.warns(
-        UserWarning, match=rf"a\.wav: {beyond:,} of [\d,]+ samples are louder than full scale, and cut there"
+        UserWarning,
+        match=rf"a\.wav: {beyond:,} of [\d,]+ samples are louder than full scale, and cut there",
     ):
         separate.write(loud, video, LEFT, tmp_path / "a.wav")
-    with pytest.warns(UserWarning, match=r"all: [\d,]+ of [\d,]+ samples are louder than full scale"):
+    with pytest.warns(
+        UserWarning, match=r"all: [\d,]+ of [\d,]+ samples are louder than full scale"
+    ):
         separate.write_all(loud, video, 2, tmp_path / "all")

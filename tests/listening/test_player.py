@@ -53,18 +53,34 @@ def player(scene):
 
 
 def test_before_a_click_nothing_is_heard_and_nothing_was_computed(player, scene):
-    assert (player.pixel, player.regions, player.mixer, player.samples, player.error) == (None, [], [], None, "")
+    assert (player.pixel, player.regions, player.mixer, player.samples, player.error) == (
+        None,
+        [],
+        [],
+        None,
+        "",
+    )
     assert player.answer == {"regions": [], "tracks": []}
     assert scene.calls == []
 
 
 def test_the_scene_upright_and_in_order(player, scene):
-    assert (player.grid, player.rate, player.fps, player.seconds, player.start) == ((9, 14), 11_025, 10, 2, 0)
-    np.testing.assert_allclose(np.frombuffer(player.energy, "<f4").reshape(9, 14), scene.energy(), atol=1e-6)
+    assert (player.grid, player.rate, player.fps, player.seconds, player.start) == (
+        (9, 14),
+        11_025,
+        10,
+        2,
+        0,
+    )
+    np.testing.assert_allclose(
+        np.frombuffer(player.energy, "<f4").reshape(9, 14), scene.energy(), atol=1e-6
+    )
     moments = np.frombuffer(player.moments, np.uint8).reshape(20, 9, 14)
     np.testing.assert_allclose(moments / 255, scene.energies(), atol=0.51 / 255)
     labels = np.frombuffer(player.clusters, np.uint8).reshape(20, 9, 14)
-    np.testing.assert_array_equal(labels, np.where(scene.clusters().labels < 0, 255, scene.clusters().labels))
+    np.testing.assert_array_equal(
+        labels, np.where(scene.clusters().labels < 0, 255, scene.clusters().labels)
+    )
     assert player.legend == [{"name": "left", "share": 0.6}, {"name": "top right", "share": 0.25}]
     shown = pictures(player)
     assert len(shown) == 20 and all(picture.shape == (180, 320, 3) for picture in shown)
@@ -76,10 +92,14 @@ def test_the_scene_upright_and_in_order(player, scene):
 def test_the_mixtures_samples_and_its_spectrogram(player, scene):
     np.testing.assert_allclose(heard(player.mixture), scene.mixture, atol=step(player.mixture))
     assert player.mixture["share"] == pytest.approx(1)
-    picture = np.frombuffer(player.pictures["rows"][0]["pixels"], np.uint8).reshape(player.pictures["rows"][0]["size"])
+    picture = np.frombuffer(player.pictures["rows"][0]["pixels"], np.uint8).reshape(
+        player.pictures["rows"][0]["size"]
+    )
     mags = scene.spectrogram(scene.mixture)
     assert picture.shape == mags.shape and picture.max() == 255
-    assert (picture.argmax(0) == round(200 * 510 / scene.rate)).all()  # 200 Hz, low frequencies first
+    assert (
+        picture.argmax(0) == round(200 * 510 / scene.rate)
+    ).all()  # 200 Hz, low frequencies first
     far = 20 * np.log10(mags / mags.max()) < -DYNAMIC_RANGE
     assert far.any() and not picture[far].any()
 
@@ -98,12 +118,16 @@ def test_a_click_plays_the_sound_of_its_cell_and_mutes_the_rest(player, scene, p
     assert player.regions == [[pixel]] and scene.calls == [[[pixel]]]
     assert player.answer["regions"] == player.regions
     track, rest = player.answer["tracks"]
-    assert rest["name"] == "the rest" and "pcm" not in rest  # the page has the mixture: it makes the rest itself
+    assert (
+        rest["name"] == "the rest" and "pcm" not in rest
+    )  # the page has the mixture: it makes the rest itself
     assert pitch(heard(track), scene.rate) == pytest.approx(scene.hertz(pixel), abs=2)
     np.testing.assert_allclose(heard(track), player.samples, atol=step(track))
     assert [m["mute"] for m in player.mixer] == [False, True]
     assert [m["name"] for m in player.mixer] == ["row {}, column {}".format(*pixel), "the rest"]
-    assert track["share"] == pytest.approx(np.square(heard(track)).sum() / np.square(scene.mixture).sum(), rel=1e-3)
+    assert track["share"] == pytest.approx(
+        np.square(heard(track)).sum() / np.square(scene.mixture).sum(), rel=1e-3
+    )
 
 
 def test_a_pixel_may_be_a_list_or_numpys_and_is_kept_as_a_tuple(player):
@@ -141,7 +165,9 @@ def test_tracks_and_the_rest_add_up_to_the_mixture(player, scene):
     np.testing.assert_allclose(player.samples, scene.mixture, atol=1e-6)
     *tracks, rest = player.answer["tracks"]
     left = scene.mixture - sum(map(heard, tracks))  # as mixer.js makes it
-    assert rest["share"] == pytest.approx(np.square(left).sum() / np.square(scene.mixture).sum(), abs=1e-3)
+    assert rest["share"] == pytest.approx(
+        np.square(left).sum() / np.square(scene.mixture).sum(), abs=1e-3
+    )
 
 
 def test_a_cluster_is_a_region_with_a_name(player, scene):
@@ -171,7 +197,13 @@ def test_samples_are_what_the_mixer_plays(player, scene):
     one, two, rest = scene.tracks([[(3, 9)], [(8, 2)]])
 
     def mix(*tracks):
-        player.set_state({"mixer": [dict(zip(("name", "level", "mute", "solo"), t, strict=True)) for t in tracks]})
+        player.set_state(
+            {
+                "mixer": [
+                    dict(zip(("name", "level", "mute", "solo"), t, strict=True)) for t in tracks
+                ]
+            }
+        )
         return player.samples
 
     np.testing.assert_allclose(player.samples, one + two, atol=1e-6)
@@ -201,11 +233,15 @@ def test_what_is_there_keeps_its_name_and_level_when_another_comes_or_goes(playe
 # --- refusals and failures
 
 
-@pytest.mark.parametrize("pixel", [(9, 0), (0, 14), (-1, 0), (99, 99), (1.5, 2), (1, 2, 3), 7, "ab"])
+@pytest.mark.parametrize(
+    "pixel", [(9, 0), (0, 14), (-1, 0), (99, 99), (1.5, 2), (1, 2, 3), 7, "ab"]
+)
 def test_a_pixel_off_the_grid_is_refused_aloud_and_the_old_sound_stays(player, pixel):
     player.pixel = 3, 9
     answer = player.answer
-    with pytest.raises(SopError, match="9 rows and 14 columns.*row from 0 to 8 and column from 0 to 13") as e:
+    with pytest.raises(
+        SopError, match="9 rows and 14 columns.*row from 0 to 8 and column from 0 to 13"
+    ) as e:
         player.pixel = pixel
     assert repr(pixel) in str(e.value)
     assert player.error == str(e.value) and "\n" not in player.error
@@ -234,11 +270,14 @@ def test_a_cell_that_fails_is_told_and_can_be_tried_again(player, scene):
     player.pixel = 3, 9
     tracks, scene.tracks = scene.tracks, lambda regions: 1 / 0
     with pytest.raises(
-        SopError, match=r"row 4, column 2 can't be played \(ZeroDivisionError: division by zero\); click"
+        SopError,
+        match=r"row 4, column 2 can't be played \(ZeroDivisionError: division by zero\); click",
     ):
         player.pixel = 4, 2
     assert player.error.startswith("row 4, column 2") and player.pixel == (3, 9)
-    assert player.answer["regions"] == player.regions and len(player.mixer) == len(player.answer["tracks"])
+    assert player.answer["regions"] == player.regions and len(player.mixer) == len(
+        player.answer["tracks"]
+    )
     scene.tracks = tracks
     player.pixel = 4, 2
     assert player.answer["regions"] == [[(4, 2)]] and player.error == ""
@@ -255,7 +294,9 @@ def test_a_click_is_computed_on_one_thread_and_leaves_torch_as_it_was(player, sc
             player.pixel = 4, 2
         assert (seen, torch.get_num_threads()) == ([1], 3)
         long = ToneScene(seconds=31)  # may need the nets again, for which one thread is not enough
-        long.tracks = scene.tracks = lambda regions: seen.append(torch.get_num_threads()) or tracks(regions)
+        long.tracks = scene.tracks = lambda regions: (
+            seen.append(torch.get_num_threads()) or tracks(regions)
+        )
         with pytest.raises(SopError):  # the short scene's tracks
             PixelPlayer(long, (3, 9), seconds=31)
         assert seen == [1, 3]
@@ -268,7 +309,11 @@ def test_more_tracks_than_a_browser_mixes_are_refused_and_those_before_stay(play
     player.regions = cells[:30]
     with pytest.raises(SopError, match="31 tracks, of which a player mixes 30 at most"):
         player.regions = cells[:31]
-    assert len(player.regions) == 30 and len(player.answer["tracks"]) == 31 and "30 at most" in player.error
+    assert (
+        len(player.regions) == 30
+        and len(player.answer["tracks"]) == 31
+        and "30 at most" in player.error
+    )
 
 
 def test_the_first_click_failing_leaves_nothing_chosen(player, scene):
@@ -301,7 +346,10 @@ def test_a_click_of_the_page_that_fails_ends_in_the_same_state(player, scene):
 
 
 def test_level_is_absolute():
-    quiet, silent = PixelPlayer(ToneScene(level=0.01), pixel=(0, 0)), PixelPlayer(ToneScene(level=0), pixel=(0, 0))
+    quiet, silent = (
+        PixelPlayer(ToneScene(level=0.01), pixel=(0, 0)),
+        PixelPlayer(ToneScene(level=0), pixel=(0, 0)),
+    )
     assert np.abs(heard(quiet.answer["tracks"][0])).max() == pytest.approx(0.01, rel=0.01)
     assert not heard(silent.answer["tracks"][0]).any() and silent.answer["tracks"][0]["share"] == 0
 
@@ -309,7 +357,9 @@ def test_level_is_absolute():
 def test_a_sound_above_full_scale_is_given_whole_and_unclipped():
     player = PixelPlayer(ToneScene(level=3), pixel=(2, 3))
     track = player.answer["tracks"][0]
-    assert np.abs(heard(track)).max() == pytest.approx(3, rel=0.01)  # the page turns all of them down alike
+    assert np.abs(heard(track)).max() == pytest.approx(
+        3, rel=0.01
+    )  # the page turns all of them down alike
     spectrum = np.abs(np.fft.rfft(heard(track) * np.hanning(player.samples.size)))
     third = round(3 * ToneScene.hertz((2, 3)) * player.seconds)  # clipping makes odd partials
     assert spectrum[third - 3 : third + 4].max() < 1e-3 * spectrum.max()
@@ -342,7 +392,9 @@ def test_a_stretch_of_a_longer_scene():
     assert PixelPlayer(ToneScene(seconds=31)).seconds == 30
 
 
-@pytest.mark.parametrize(("start", "seconds"), [(-1, 1), (4, 1), (9, 1), (0, 0), (float("nan"), 1), (0, float("nan"))])
+@pytest.mark.parametrize(
+    ("start", "seconds"), [(-1, 1), (4, 1), (9, 1), (0, 0), (float("nan"), 1), (0, float("nan"))]
+)
 def test_a_stretch_out_of_the_scene_is_refused(start, seconds):
     with pytest.raises(SopError, match="expected a stretch of the scene's 4.0 s"):
         PixelPlayer(ToneScene(seconds=4), start=start, seconds=seconds)
@@ -356,13 +408,25 @@ def test_a_scene_that_does_not_fit_together_is_refused(scene):
         with pytest.raises(SopError, match=why):
             PixelPlayer(scene)
 
-    refused(r"scene.energy\(\) has shape \(14, 9\), expected \(9, 14\)", energy=lambda: np.zeros((14, 9)))
+    refused(
+        r"scene.energy\(\) has shape \(14, 9\), expected \(9, 14\)",
+        energy=lambda: np.zeros((14, 9)),
+    )
     refused(r"scene.energies\(\) has shape \(9, 14\)", energies=lambda: np.zeros((9, 14)))
-    refused(r"scene.pictures\(\) is float64 of shape .* expected uint8", pictures=lambda: scene.pictures() / 255)
-    refused(r"scene.mixture has shape \(2, 11025\), expected \(L > 0\)", mixture=scene.mixture.reshape(2, -1))
+    refused(
+        r"scene.pictures\(\) is float64 of shape .* expected uint8",
+        pictures=lambda: scene.pictures() / 255,
+    )
+    refused(
+        r"scene.mixture has shape \(2, 11025\), expected \(L > 0\)",
+        mixture=scene.mixture.reshape(2, -1),
+    )
     wrong = scene.clusters()
     wrong.labels = wrong.labels[:-1]
-    refused(r"scene.clusters\(\).labels has shape \(19, 9, 14\), expected \(20, 9, 14\)", clusters=lambda: wrong)
+    refused(
+        r"scene.clusters\(\).labels has shape \(19, 9, 14\), expected \(20, 9, 14\)",
+        clusters=lambda: wrong,
+    )
 
 
 def test_an_overlay_there_is_not_is_refused(scene):
@@ -412,12 +476,19 @@ def test_the_pages_arithmetic_under_node(name):
 
 def test_a_mixer_that_does_not_fit_is_refused_and_levels_stay_within_bounds(player):
     player.regions = [[(1, 0)], [(2, 0)]]
-    for mixer in ([], [{"name": "x"}] * 3, player.mixer[:1], [dict(m, level=float("nan")) for m in player.mixer]):
+    for mixer in (
+        [],
+        [{"name": "x"}] * 3,
+        player.mixer[:1],
+        [dict(m, level=float("nan")) for m in player.mixer],
+    ):
         with pytest.raises(SopError, match="mixer="):
             player.mixer = mixer
     assert [m["name"] for m in player.mixer] == ["row 1, column 0", "row 2, column 0", "the rest"]
     player.mixer = [dict(m, level=99, name="n" * 1000) for m in player.mixer]
-    assert {m["level"] for m in player.mixer} == {1.5} and {len(m["name"]) for m in player.mixer} == {80}
+    assert {m["level"] for m in player.mixer} == {1.5} and {
+        len(m["name"]) for m in player.mixer
+    } == {80}
 
 
 def test_a_player_of_a_part_knows_when_it_is():

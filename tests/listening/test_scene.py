@@ -68,7 +68,11 @@ def test_a_scene_that_hears_another_sound_is_as_one_made_with_it(scene):
     np.testing.assert_allclose(other.sound((1, 2)), alone.sound((1, 2)), atol=1e-6)
     np.testing.assert_allclose(other.energy(), alone.energy(), atol=1e-6)
     np.testing.assert_array_equal(scene.sound((1, 2)), before)  # the scene itself is as it was
-    assert len(scene.hearing(sound[:99]).mixture) == len(scene.hearing(np.tile(sound, 2)).mixture) == 2 * TINY.rate
+    assert (
+        len(scene.hearing(sound[:99]).mixture)
+        == len(scene.hearing(np.tile(sound, 2)).mixture)
+        == 2 * TINY.rate
+    )
 
 
 def test_each_side_of_the_picture_sounds_as_it_should(squares):
@@ -95,7 +99,9 @@ def test_energy_is_the_share_of_the_mixtures_and_lies_where_the_pixels_say(squar
     assert energy[2, 0] == pytest.approx(measured, abs=0.02)
 
 
-def test_regions_that_are_all_that_sounds_leave_no_rest_and_what_nobody_claims_is_dealt_out(squares):
+def test_regions_that_are_all_that_sounds_leave_no_rest_and_what_nobody_claims_is_dealt_out(
+    squares,
+):
     left, top = [(2, 0)], [(0, 1)]  # the top row claims nothing, nobody claims the high tone
     plain, whole = squares.tracks([left, top]), squares.tracks([left, top], partition=True)
     np.testing.assert_allclose(whole.sum(0), squares.mixture, atol=1e-5)
@@ -114,7 +120,9 @@ def test_where_none_of_the_regions_is_there_everything_is_the_rest(squares):
     second = TINY.rate
     np.testing.assert_allclose(track[:second], squares.mixture[:second], atol=1e-5)
     np.testing.assert_allclose(rest[-second:], squares.mixture[-second:], atol=1e-5)
-    flat = Scene(Squares(replace(TINY, output_activation="relu", loss="l2", share=False)), *SILENT_FILM)
+    flat = Scene(
+        Squares(replace(TINY, output_activation="relu", loss="l2", share=False)), *SILENT_FILM
+    )
     with pytest.raises(SopError, match="a partition with output_activation=relu"):
         flat.tracks([[(0, 0)]], partition=True)
 
@@ -138,12 +146,18 @@ def test_a_region_is_the_mean_of_half_its_cells_but_of_fewer_than_training_pools
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
-    scene = Scene(SoundOfPixels(replace(TINY, pool=0.5)).eval(), frames, 0.1 * rng.standard_normal(TINY.samples))
+    scene = Scene(
+        SoundOfPixels(replace(TINY, pool=0.5)).eval(),
+        frames,
+        0.1 * rng.standard_normal(TINY.samples),
+    )
     region = [(i // 4, i % 4) for i in range(cells)]
     numbers = torch.stack([scene.pixels[0, r, c] for r, c in region])  # (cells, K)
     pooled = numbers.sort(0, descending=True).values[:counted].mean(0)
     with torch.inference_mode():
-        expected = torch.sigmoid(scene.model.logits(pooled[None, None], scene.channels[0][None]))[0, 0].mT
+        expected = torch.sigmoid(scene.model.logits(pooled[None, None], scene.channels[0][None]))[
+            0, 0
+        ].mT
     torch.testing.assert_close(scene.masks([region])[0], expected)
 
 
@@ -151,7 +165,9 @@ def test_a_click_equals_that_cell_of_all_pixels_at_once(scene):
     everything = scene.masks([[(r, c)] for r in range(4) for c in range(4)])
     spec = scene.model.stft(torch.from_numpy(scene.mixture))
     for r, c in [(0, 3), (3, 0), (1, 2)]:
-        expected = scene.model.sounds(everything[4 * r + c], spec, len(scene.mixture)).detach().numpy()
+        expected = (
+            scene.model.sounds(everything[4 * r + c], spec, len(scene.mixture)).detach().numpy()
+        )
         np.testing.assert_allclose(scene.sound((r, c)), expected, atol=1e-5)
 
 
@@ -161,11 +177,17 @@ def test_a_clip_of_one_window_equals_the_models_own_separation(tiny_clips):
     from sop_core.training.windows import Part, read_window
 
     torch.manual_seed(0)
-    model = SoundOfPixels(replace(TINY, share=False)).eval()  # the region has no other to share with
+    model = SoundOfPixels(
+        replace(TINY, share=False)
+    ).eval()  # the region has no other to share with
     clip = tiny_clips[0]
     sound, frames, _ = read_window(Part(clip, 0), TINY)
-    expected = model.separate(torch.from_numpy(sound)[None], torch.from_numpy(frames)[None, None])[0, 0]
-    pictures = read_frames(clip.frames, range(6))  # as many as the window lasts: its middle is the same
+    expected = model.separate(torch.from_numpy(sound)[None], torch.from_numpy(frames)[None, None])[
+        0, 0
+    ]
+    pictures = read_frames(
+        clip.frames, range(6)
+    )  # as many as the window lasts: its middle is the same
     scene = Scene(model, pictures, sound)
     found = scene.sound([(r, c) for r in range(4) for c in range(4)])
     assert np.corrcoef(found, expected)[0, 1] > 0.99
@@ -181,8 +203,14 @@ def test_any_length_works_shorter_than_a_window_too(seconds):
 
 
 def test_cells_in_a_box_of_the_picture(scene):
-    assert scene.cells_in((0, 0, 0.5, 0.25)) == [(0, 0), (0, 1)]  # x first: half the columns, one row
-    assert scene.cells_in((0.9, 0.5, 1.0, 1.0)) == [(2, 3), (3, 3)]  # too narrow for a centre: the nearest column
+    assert scene.cells_in((0, 0, 0.5, 0.25)) == [
+        (0, 0),
+        (0, 1),
+    ]  # x first: half the columns, one row
+    assert scene.cells_in((0.9, 0.5, 1.0, 1.0)) == [
+        (2, 3),
+        (3, 3),
+    ]  # too narrow for a centre: the nearest column
     assert len(scene.cells_in((-1, -1, 2, 2))) == 16
 
 
@@ -218,7 +246,11 @@ def test_windows_count_for_every_frame_and_fade_into_one_another(length):
 def test_what_there_is_no_room_for_is_made_again_and_sounds_the_same(monkeypatch):
     torch.manual_seed(0)
     model, rng = SoundOfPixels(TINY).eval(), np.random.default_rng(0)
-    args = model, rng.integers(0, 255, (32, 30, 50, 3), dtype=np.uint8), 0.1 * rng.standard_normal(4 * TINY.rate)
+    args = (
+        model,
+        rng.integers(0, 255, (32, 30, 50, 3), dtype=np.uint8),
+        0.1 * rng.standard_normal(4 * TINY.rate),
+    )
     roomy = Scene(*args)
     monkeypatch.setattr(features, "MEMORY", 0)
     tight = Scene(*args)
@@ -233,7 +265,9 @@ def test_a_part_sounds_as_it_does_in_the_whole(scene):
     np.testing.assert_array_equal(part.mixture, scene.mixture[begin:end])
     regions = [[(1, 2)], [(0, 0), (3, 3)]]
     np.testing.assert_allclose(part.tracks(regions), scene.tracks(regions)[:, begin:end], atol=1e-6)
-    np.testing.assert_allclose(part.masks(regions), scene.masks(regions)[..., begin // hop : end // hop], atol=1e-6)
+    np.testing.assert_allclose(
+        part.masks(regions), scene.masks(regions)[..., begin // hop : end // hop], atol=1e-6
+    )
     np.testing.assert_array_equal(part.pictures(), scene.pictures()[6:13])
     other = np.float32(0.1 * np.random.default_rng(5).standard_normal(end - begin))
     np.testing.assert_array_equal(part.hearing(other).mixture, other)
@@ -248,11 +282,15 @@ def test_a_video_is_what_its_pictures_and_its_sound_are(eyes, tmp_path):
     np.testing.assert_array_equal(whole.mixture, sound)
     torch.testing.assert_close(whole.pixels, arrays.pixels)
     np.testing.assert_array_equal(whole.sound((2, 0)), arrays.sound((2, 0)))
-    assert whole.pictures().shape == (3 * len(frames), 60, 80, 3) and len(whole.energies()) == 3 * len(frames)
+    assert whole.pictures().shape == (3 * len(frames), 60, 80, 3) and len(
+        whole.energies()
+    ) == 3 * len(frames)
 
 
 def test_where_the_sound_goes_on_without_pictures_the_last_one_stays(eyes, tmp_path):
-    sound = np.float32(0.2 * np.sin(2 * np.pi * TONES["red"] * np.arange(12 * TINY.rate) / TINY.rate))
+    sound = np.float32(
+        0.2 * np.sin(2 * np.pi * TONES["red"] * np.arange(12 * TINY.rate) / TINY.rate)
+    )
     frames = np.full((2, 60, 80, 3), 90, np.uint8)
     frames[:, 15:45, 5:35] = COLOURS["red"]
     write_video(tmp_path / "cover.mp4", frames, TINY.fps, sound, TINY.rate)
@@ -265,7 +303,9 @@ def test_where_the_sound_goes_on_without_pictures_the_last_one_stays(eyes, tmp_p
 # --- kept beside the video
 
 
-def test_features_are_kept_beside_the_video_on_request_and_the_nets_need_not_run_again(eyes, tmp_path, monkeypatch):
+def test_features_are_kept_beside_the_video_on_request_and_the_nets_need_not_run_again(
+    eyes, tmp_path, monkeypatch
+):
     video = write_film(tmp_path / "film.mp4")
     plain = Scene.from_video(eyes, video)
     assert list(tmp_path.iterdir()) == [video]
@@ -282,7 +322,9 @@ def test_kept_features_of_another_model_or_another_video_do_not_count(tmp_path):
     video = write_film(tmp_path / "film.mp4")
     one, two = SoundOfPixels(TINY).eval(), SoundOfPixels(TINY).eval()
     Scene.from_video(one, video, cache=True)
-    torch.testing.assert_close(Scene.from_video(two, video, cache=True).pixels, Scene.from_video(two, video).pixels)
+    torch.testing.assert_close(
+        Scene.from_video(two, video, cache=True).pixels, Scene.from_video(two, video).pixels
+    )
     write_film(video, seconds=4.0)
     assert len(Scene.from_video(two, video, cache=True).mixture) < 4.2 * TINY.rate
     expected = Scene.from_video(two, video).masks([[(0, 0)]])
@@ -296,7 +338,9 @@ def test_kept_features_of_another_model_or_another_video_do_not_count(tmp_path):
 def test_features_that_can_not_be_kept_are_told(eyes, tmp_path):
     video = write_film(tmp_path / "film.mp4")
     features.folder(video).write_text("in the way")
-    with pytest.raises(SopError, match="film.mp4.sop: features can't be kept there .*; go on without cache"):
+    with pytest.raises(
+        SopError, match="film.mp4.sop: features can't be kept there .*; go on without cache"
+    ):
         Scene.from_video(eyes, video, cache=True)
 
 
@@ -312,9 +356,14 @@ def test_tracks_and_the_rest_add_up_to_the_mixture(scene):
 def test_regions_that_are_none_get_one_clear_sentence_and_no_region_leaves_all_to_the_rest(scene):
     np.testing.assert_array_equal(scene.tracks([]), scene.mixture[None])
     here = np.ones(scene.pixels.shape[:3], bool)
-    np.testing.assert_array_equal(scene.sound(here), scene.sound([(r, c) for r in range(4) for c in range(4)]))
+    np.testing.assert_array_equal(
+        scene.sound(here), scene.sound([(r, c) for r in range(4) for c in range(4)])
+    )
     for region in (here[0], here.astype(int), ~here):
-        with pytest.raises(SopError, match=r"expected bool \(\d+, 4, 4\) \(windows, rows, columns\), some of it True"):
+        with pytest.raises(
+            SopError,
+            match=r"expected bool \(\d+, 4, 4\) \(windows, rows, columns\), some of it True",
+        ):
             scene.sound(region)
     with pytest.raises(TypeError):
         scene.sound((1.5, 1))
@@ -325,7 +374,9 @@ def test_regions_that_are_none_get_one_clear_sentence_and_no_region_leaves_all_t
 
 def test_many_points_are_clustered_as_few_are(squares, monkeypatch):
     expected = squares.clusters()
-    monkeypatch.setattr("sop_core.listening.clusters.POINTS", 20)  # of 12 loud cells in each of a dozen windows
+    monkeypatch.setattr(
+        "sop_core.listening.clusters.POINTS", 20
+    )  # of 12 loud cells in each of a dozen windows
     np.testing.assert_array_equal(squares.clusters().labels, expected.labels)
 
 
@@ -339,7 +390,9 @@ def test_what_two_regions_claim_is_dealt_out_and_what_one_claims_is_its_own(squa
 
 def test_energies_follow_the_sound_in_time_and_silence_shows_nothing():
     t = np.arange(4 * TINY.rate) / TINY.rate
-    sound = 0.2 * np.sin(2 * np.pi * 300 * t) * (t < 2) + 0.2 * np.sin(2 * np.pi * 3_000 * t) * (t > 1) * (t < 3)
+    sound = 0.2 * np.sin(2 * np.pi * 300 * t) * (t < 2) + 0.2 * np.sin(2 * np.pi * 3_000 * t) * (
+        t > 1
+    ) * (t < 3)
     scene = Scene(Squares(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), sound)
     energies = scene.energies()
     assert energies.shape == (len(scene.pictures()), 4, 4) == (32, 4, 4)
@@ -352,14 +405,19 @@ def test_energies_follow_the_sound_in_time_and_silence_shows_nothing():
 
 def test_clusters_are_the_pixels_that_sound_alike(squares):
     found = squares.clusters()
-    assert sorted(found.names) == ["left", "right"] or sorted(found.names) == ["bottom left", "bottom right"]
+    assert sorted(found.names) == ["left", "right"] or sorted(found.names) == [
+        "bottom left",
+        "bottom right",
+    ]
     assert found.shares == pytest.approx([0.5, 0.5], abs=0.02)
     left = [k for k, name in enumerate(found.names) if "left" in name][0]
     expected = np.full((4, 4), -1)
     expected[1:, :2], expected[1:, 2:] = left, 1 - left
     assert found.labels.shape == (len(squares.pictures()), 4, 4)
     assert (found.labels == expected).all()  # the silent top row stays clear
-    np.testing.assert_allclose(squares.tracks(found.regions)[:-1].sum(0), squares.mixture, atol=0.02)
+    np.testing.assert_allclose(
+        squares.tracks(found.regions)[:-1].sum(0), squares.mixture, atol=0.02
+    )
     with pytest.raises(SopError, match="2 different sounds .* asked for 9; ask for fewer"):
         squares.clusters(9)
     assert len(squares.clusters(1).names) == 1
@@ -370,7 +428,11 @@ def test_an_instrument_keeps_its_number_where_it_moves(eyes, tmp_path):
     found = scene.clusters()
     assert len(found.names) == 2
     early, late = found.labels[len(found.labels) // 4], found.labels[3 * len(found.labels) // 4]
-    assert set(early[:, :2].ravel()) - {-1} == set(late[:, 2:].ravel()) - {-1} != set(early[:, 2:].ravel()) - {-1}
+    assert (
+        set(early[:, :2].ravel()) - {-1}
+        == set(late[:, 2:].ravel()) - {-1}
+        != set(early[:, 2:].ravel()) - {-1}
+    )
     heard = []
     for track in scene.tracks(found.regions)[:-1]:
         power = np.abs(np.fft.rfft(track)) ** 2
@@ -397,10 +459,14 @@ def test_the_full_band_goes_on_where_the_models_ends_with_what_has_the_top_of_it
     assert (source.rate, source.times) == (44_100, 4)
     red, blue, rest = np.concatenate(list(scene.pieces([[(2, 0)], [(2, 3)]], "shared", source)), 1)
     power = {
-        name: np.abs(np.fft.rfft(x[22_050:-22_050])) ** 2 for name, x in (("red", red), ("blue", blue), ("rest", rest))
+        name: np.abs(np.fft.rfft(x[22_050:-22_050])) ** 2
+        for name, x in (("red", red), ("blue", blue), ("rest", rest))
     }
     hertz = np.fft.rfftfreq(len(red) - 44_100, 1 / 44_100)
-    near = {f: {name: p[np.abs(hertz - f) < 50].sum() for name, p in power.items()} for f in (440, 1_760, 9_000)}
+    near = {
+        f: {name: p[np.abs(hertz - f) < 50].sum() for name, p in power.items()}
+        for f in (440, 1_760, 9_000)
+    }
     for f, name in ((440, "red"), (1_760, "blue"), (9_000, "blue")):
         assert near[f][name] > 0.95 * sum(near[f].values()), (f, near[f])
     _, own = read_video(video, TINY.fps, 44_100)
@@ -452,7 +518,9 @@ def test_windows_that_say_the_opposite_fade_into_one_another_without_a_step(squa
     steps = np.abs(np.diff(mask))
     assert mask.min() < 1e-6 and mask.max() > 1 - 1e-6
     over = features.fade(TINY.stft_frames)
-    smooth = np.sin((np.arange(over) + 0.5) / over * np.pi / 2) ** 2  # the fade, and from and to where
+    smooth = (
+        np.sin((np.arange(over) + 0.5) / over * np.pi / 2) ** 2
+    )  # the fade, and from and to where
     assert steps.max() == pytest.approx(np.abs(np.diff([0, *smooth, 1])).max(), abs=1e-5)
 
 
@@ -460,7 +528,9 @@ def test_a_moment_is_dimmed_by_its_level_in_decibels():
     """20 dB below the loudest moment, of 40 that are shown: half as bright."""
     t = np.arange(4 * TINY.rate) / TINY.rate
     sound = 0.2 * np.sin(2 * np.pi * 300 * t) * np.where(t < 2, 1, 0.1)
-    energies = Scene(Squares(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), sound).energies()[:, 2, 0]
+    energies = Scene(Squares(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), sound).energies()[
+        :, 2, 0
+    ]
     np.testing.assert_allclose(energies[20:28] / energies[4:12].mean(), 0.5, atol=0.03)
 
 

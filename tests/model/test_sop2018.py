@@ -43,18 +43,35 @@ def golden():
 
 def test_the_published_warp_and_its_inverse(golden):
     warp = Warp(256, 512, "grid")
-    mag = torch.from_numpy(np.abs(np.random.default_rng(1).standard_normal((1, 1, 512, 256))).astype(np.float32))
-    mask = torch.from_numpy((np.random.default_rng(2).random((1, 1, 256, 256)) > 0.5).astype(np.float32))
+    mag = torch.from_numpy(
+        np.abs(np.random.default_rng(1).standard_normal((1, 1, 512, 256))).astype(np.float32)
+    )
+    mask = torch.from_numpy(
+        (np.random.default_rng(2).random((1, 1, 256, 256)) > 0.5).astype(np.float32)
+    )
     np.testing.assert_allclose(warp(mag)[0, 0, ::4, ::4], golden["warp_align_true_sub4"], atol=1e-4)
-    np.testing.assert_allclose(warp.inverse(mask)[0, 0, ::4, ::4], golden["unwarp_mask_align_true_sub4"], atol=1e-4)
-    assert abs(int((warp.inverse(mask) > 0.5).sum()) - int(golden["unwarp_mask_align_true_gt05_count"])) <= 20
-    np.testing.assert_allclose(warp.inverse(warp(mag))[0, 0, ::4, ::4], golden["roundtrip_align_true_sub4"], atol=1e-4)
+    np.testing.assert_allclose(
+        warp.inverse(mask)[0, 0, ::4, ::4], golden["unwarp_mask_align_true_sub4"], atol=1e-4
+    )
+    assert (
+        abs(
+            int((warp.inverse(mask) > 0.5).sum()) - int(golden["unwarp_mask_align_true_gt05_count"])
+        )
+        <= 20
+    )
+    np.testing.assert_allclose(
+        warp.inverse(warp(mag))[0, 0, ::4, ::4], golden["roundtrip_align_true_sub4"], atol=1e-4
+    )
 
 
 def test_each_warp_is_another_one():
-    bank, grid, none = (Warp(n, 512, kind) for n, kind in ((256, "bank"), (256, "grid"), (512, "none")))
+    bank, grid, none = (
+        Warp(n, 512, kind) for n, kind in ((256, "bank"), (256, "grid"), (512, "none"))
+    )
     mag = torch.rand(512, 4, generator=torch.manual_seed(0))
-    assert (bank.bank.sum(0) > 0).all() and (grid.bank.sum(0) == 0).sum() > 100  # what the published one never reads
+    assert (bank.bank.sum(0) > 0).all() and (
+        grid.bank.sum(0) == 0
+    ).sum() > 100  # what the published one never reads
     assert torch.equal(none(mag), mag) and torch.equal(none.inverse(mag), mag)
     assert not torch.allclose(bank(mag), grid(mag), atol=0.01)
     with pytest.raises(SopError, match="warp=none with bins=256, expected .* 512"):
@@ -63,7 +80,9 @@ def test_each_warp_is_another_one():
 
 def test_the_ends_of_a_window_mirrored(golden):
     t = np.arange(65_535) / 11_025
-    chirp = (0.5 * np.sin(2 * np.pi * (50 * t + (4_000 - 50) / (2 * (65_535 / 11_025)) * t**2))).astype(np.float32)
+    chirp = (
+        0.5 * np.sin(2 * np.pi * (50 * t + (4_000 - 50) / (2 * (65_535 / 11_025)) * t**2))
+    ).astype(np.float32)
     mag = stft(torch.from_numpy(chirp), 1022, 256, "reflect").abs()
     for column in (0, 255):
         np.testing.assert_allclose(mag[:, column], golden[f"reflect_mag_col{column}"], atol=2e-3)
@@ -75,7 +94,9 @@ def test_the_ends_of_a_window_mirrored(golden):
 def test_losses():
     golden = json.loads((GOLDEN / "losses.json").read_text())
     rng = np.random.default_rng(3)
-    draw = lambda make: torch.from_numpy(np.stack([make() for _ in range(2)], 1)[:, :, 0].astype(np.float32))  # noqa: E731
+    draw = lambda make: torch.from_numpy(
+        np.stack([make() for _ in range(2)], 1)[:, :, 0].astype(np.float32)
+    )  # noqa: E731
     found = draw(lambda: rng.uniform(0.01, 0.99, (2, 1, 256, 256)))  # (B, N, F, T)
     binary = draw(lambda: rng.random((2, 1, 256, 256)) > 0.5)
     ratio = draw(lambda: rng.uniform(0, 5, (2, 1, 256, 256)))
@@ -84,16 +105,24 @@ def test_losses():
     for kind, target in (("bce", binary), ("l1", ratio), ("l2", ratio)):
         given = torch.logit(found) if kind == "bce" else found
         for name, w in (("weighted", weight), ("unweighted", torch.ones_like(weight))):
-            assert masks.loss(given, target, w, kind).item() == pytest.approx(golden[f"{kind}_list_{name}"], rel=1e-5)
+            assert masks.loss(given, target, w, kind).item() == pytest.approx(
+                golden[f"{kind}_list_{name}"], rel=1e-5
+            )
 
 
 def test_the_published_targets_may_overlap_or_be_empty():
     mags = torch.tensor([[[[3.0, 1.0, 2.0]], [[2.0, 1.0, 0.0]], [[2.0, 1.0, 0.0]]]])  # (1, 3, 1, 3)
-    mixture = torch.tensor([[[2.5, 3.0, 2.0]]])  # phases make it less than the sum, or more than twice each
+    mixture = torch.tensor(
+        [[[2.5, 3.0, 2.0]]]
+    )  # phases make it less than the sum, or more than twice each
     half = masks.targets(mags, "binary", mixture)[0, :, 0]
     assert half.T.tolist() == [[1, 1, 1], [0, 0, 0], [1, 0, 0]]
     assert masks.targets(mags, "binary")[0, :, 0].T.tolist() == [[1, 0, 0], [1, 1, 1], [1, 0, 0]]
-    assert masks.targets(mags, "ratio", mixture / 10)[0, 0, 0].tolist() == [5, pytest.approx(1 / 0.3), 5]
+    assert masks.targets(mags, "ratio", mixture / 10)[0, 0, 0].tolist() == [
+        5,
+        pytest.approx(1 / 0.3),
+        5,
+    ]
 
 
 def test_state_dicts_of_the_other_published_nets():
@@ -111,7 +140,9 @@ def test_state_dicts_of_the_other_published_nets():
 def test_pooling_by_the_mean_is_over_time_as_well(golden):
     frames = np.random.default_rng(0)
     frames.standard_normal((1, 1, 256, 256))
-    frames = torch.from_numpy(frames.standard_normal((1, 3, 3, 224, 224)).astype(np.float32))  # (B, 3, V, h, w)
+    frames = torch.from_numpy(
+        frames.standard_normal((1, 3, 3, 224, 224)).astype(np.float32)
+    )  # (B, 3, V, h, w)
     model = published(pool="1")
     with torch.inference_mode():
         numbers = model.pooled(frames.movedim(2, 1)[:, None])
@@ -132,7 +163,9 @@ def batch():
     mags = [np.abs(rng.standard_normal((2, 1, 512, 256))) * s for s in (1.0, 0.8)]
     frames = [rng.standard_normal((2, 3, 3, 224, 224)) for _ in range(2)]
     sources = torch.from_numpy(np.concatenate(mags, 1).astype(np.float32))  # (B, N, F_linear, T)
-    return sources, torch.from_numpy(np.stack(frames, 1).astype(np.float32)).movedim(3, 2)  # (B, N, V, 3, h, w)
+    return sources, torch.from_numpy(np.stack(frames, 1).astype(np.float32)).movedim(
+        3, 2
+    )  # (B, N, V, 3, h, w)
 
 
 def forward(model: SoundOfPixels, batch) -> torch.Tensor:
@@ -144,10 +177,16 @@ def forward(model: SoundOfPixels, batch) -> torch.Tensor:
 def test_a_whole_training_forward(golden, batch):
     model = published().eval()
     with torch.inference_mode():
-        assert forward(model, batch).item() == pytest.approx(float(golden["eval_loss_true"]), rel=1e-4)
+        assert forward(model, batch).item() == pytest.approx(
+            float(golden["eval_loss_true"]), rel=1e-4
+        )
         mixture = model.warp(batch[0].sum(1))
-        found = model.mask(model.logits(model.pooled(batch[1]), model.channels(mixture)))  # (B, N, F, T)
-        np.testing.assert_allclose(found[:, :, ::8, ::8].movedim(1, 0), golden["predmask_sub8_true"], atol=1e-4)
+        found = model.mask(
+            model.logits(model.pooled(batch[1]), model.channels(mixture))
+        )  # (B, N, F, T)
+        np.testing.assert_allclose(
+            found[:, :, ::8, ::8].movedim(1, 0), golden["predmask_sub8_true"], atol=1e-4
+        )
         weight = masks.weights(mixture, "absolute")
         np.testing.assert_allclose(weight[:, 0, ::8, ::8], golden["weight_sub8_true"], atol=1e-4)
         target = masks.targets(model.warp(batch[0]), "binary", mixture)
@@ -165,16 +204,26 @@ def test_three_training_steps(golden, batch):
         optimizer.zero_grad()
         loss.backward()
         if step == 0:
-            for name, net in (("sound", model.sound), ("frame", model.frame), ("synthesizer", model.synthesizer)):
+            for name, net in (
+                ("sound", model.sound),
+                ("frame", model.frame),
+                ("synthesizer", model.synthesizer),
+            ):
                 for key, value in net.named_parameters():
                     expected = norms[f"net_{name}.{key}"]
                     # Chips round differently, and so find another pixel the greatest now and then: 0.24 % on one with AVX2 alone.
-                    assert value.grad.norm().item() == pytest.approx(expected, rel=5e-3, abs=1e-5), key
+                    assert value.grad.norm().item() == pytest.approx(
+                        expected, rel=5e-3, abs=1e-5
+                    ), key
         for group in optimizer.param_groups:
             group["lr"] = group["base"]
         optimizer.step()
-    np.testing.assert_allclose(model.synthesizer.scale.detach(), golden["after3_scale_true"], atol=1e-4)
-    np.testing.assert_allclose(model.synthesizer.bias.detach(), golden["after3_synthbias_true"], atol=1e-4)
+    np.testing.assert_allclose(
+        model.synthesizer.scale.detach(), golden["after3_scale_true"], atol=1e-4
+    )
+    np.testing.assert_allclose(
+        model.synthesizer.bias.detach(), golden["after3_synthbias_true"], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("kind", ["none", "sigmoid", "softmax", "relu", "tanh"])
@@ -183,13 +232,21 @@ def test_activations(kind):
                     image_activation=kind)  # fmt: skip
     model = SoundOfPixels(config).eval()
     images = model.channels(torch.rand(1, 256, 256))
-    bounds = {"none": (-9e9, 9e9), "sigmoid": (0, 1), "softmax": (0, 1), "relu": (0, 9e9), "tanh": (-1, 1)}[kind]
+    bounds = {
+        "none": (-9e9, 9e9),
+        "sigmoid": (0, 1),
+        "softmax": (0, 1),
+        "relu": (0, 9e9),
+        "tanh": (-1, 1),
+    }[kind]
     assert bounds[0] <= images.min() and images.max() <= bounds[1]
     if kind == "softmax":
         torch.testing.assert_close(images.sum(1), torch.ones(1, 256, 256))
     with pytest.raises(SopError, match="only the sigmoid has odds"):
         MUSIC.override({"output_activation": "relu"})
-    assert MUSIC.override({"output_activation": "relu", "loss": "l2", "share": "false"}).loss == "l2"
+    assert (
+        MUSIC.override({"output_activation": "relu", "loss": "l2", "share": "false"}).loss == "l2"
+    )
 
 
 def test_level_is_kept_by_the_published_logarithm():
@@ -224,17 +281,25 @@ def test_the_published_loader(tiny_clips):
     pair = draw_pairs(tiny_clips, 1, config)[0]
     sound, frames, jitter = read_window(pair[0], config)
     free, _, _ = read_window(pair[0], TINY)
-    assert sound[-1] == 0 and free[-1] != 0 and np.array_equal(sound[:-1], free[:-1]) and (jitter == 1).all()
+    assert (
+        sound[-1] == 0
+        and free[-1] != 0
+        and np.array_equal(sound[:-1], free[:-1])
+        and (jitter == 1).all()
+    )
     whole = read_frames(pair[0].clip.frames, [0])[0]  # 60 x 80: the middle 60 x 60 is what is seen
     middle = resize(np.ascontiguousarray(whole[None, :, 10:70]), (32, 32))[0].transpose(2, 0, 1)
     np.testing.assert_allclose(frames[0].astype(int), middle.astype(int), atol=1)
     levels = [
-        abs(read_window(pair[0], config, np.random.default_rng(i))[0]).max() / abs(sound).max() for i in range(60)
+        abs(read_window(pair[0], config, np.random.default_rng(i))[0]).max() / abs(sound).max()
+        for i in range(60)
     ]
     assert 0.5 <= min(levels) < 0.6 and 1.4 < max(levels) <= 1.5
     loud = soundfile.read(pair[0].clip.sound)[0]
     soundfile.write(pair[0].clip.sound, 0.95 * loud / abs(loud).max(), TINY.rate)
-    heard = [abs(read_window(pair[0], config, np.random.default_rng(i))[0]).max() for i in range(20)]
+    heard = [
+        abs(read_window(pair[0], config, np.random.default_rng(i))[0]).max() for i in range(20)
+    ]
     soundfile.write(pair[0].clip.sound, loud, TINY.rate)
     assert max(heard) == 1.0  # louder than full scale is cut
 
@@ -247,12 +312,17 @@ def test_the_published_pairs_are_those_of_the_released_generator(tiny_clips):
     for index, pair in enumerate(pairs):
         random.seed(index)
         partners = [random.randint(0, 4) for _ in range(2)]  # of the five that the list was cut to
-        assert [part.clip for part in pair] == [tiny_clips[index], *(tiny_clips[i] for i in partners)]
+        assert [part.clip for part in pair] == [
+            tiny_clips[index],
+            *(tiny_clips[i] for i in partners),
+        ]
         for part in pair:
             centre_frame = part.clip.n_frames // 2
             centre = int((centre_frame - 0.5) / config.fps * config.rate)
             assert part.start == centre - config.samples // 2
-            assert frame_indices(part.start, part.clip.n_frames, config) == [centre_frame - 1]  # files count from 1
+            assert frame_indices(part.start, part.clip.n_frames, config) == [
+                centre_frame - 1
+            ]  # files count from 1
     random.setstate(state)
     assert any(repeats(pair) for pair in pairs)  # a clip may meet itself
     assert draw_pairs(tiny_clips, 99, config)[:1] and len(draw_pairs(tiny_clips, 99, config)) == 6
@@ -273,7 +343,8 @@ def test_published_windows_keep_8_s_from_the_ends_of_a_long_clip():
         samples = int(seconds * MUSIC.rate)
         config = MUSIC.override(FLAGS)
         middles = [
-            draw_window(clip, samples, config, np.random.default_rng(i)).start / 11_025 + 2.97 for i in range(200)
+            draw_window(clip, samples, config, np.random.default_rng(i)).start / 11_025 + 2.97
+            for i in range(200)
         ]
         if least:
             assert least - 0.01 < min(middles) < 10 and 90 < max(middles) < seconds - least + 0.01
@@ -283,7 +354,9 @@ def test_published_windows_keep_8_s_from_the_ends_of_a_long_clip():
 
 def test_learning_rates_fall_by_steps():
     config = MUSIC.override(FLAGS | {"lr_steps": "2,4"})
-    assert [lr_share(config, epoch, 3, 10) for epoch in (1, 2, 3, 4, 5)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    assert [lr_share(config, epoch, 3, 10) for epoch in (1, 2, 3, 4, 5)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01]
+    )
     assert lr_share(MUSIC, 1, 0, 10) < 0.02 and lr_share(MUSIC, 100, 9, 10) < 0.01
     with pytest.raises(SopError, match="lr_steps=a, expected epochs"):
         MUSIC.override({"lr_steps": "a"})
@@ -291,9 +364,15 @@ def test_learning_rates_fall_by_steps():
 
 def test_the_published_start_is_small():
     torch.manual_seed(0)
-    ours, theirs = (SoundOfPixels(MUSIC.override(o | {"pretrained": "false"})) for o in ({}, {"start": "published"}))
+    ours, theirs = (
+        SoundOfPixels(MUSIC.override(o | {"pretrained": "false"}))
+        for o in ({}, {"start": "published"})
+    )
     weight = theirs.sound.unet_block.model[0].weight
-    assert weight.std().item() == pytest.approx(0.001, rel=0.1) and ours.sound.unet_block.model[0].weight.std() > 0.01
+    assert (
+        weight.std().item() == pytest.approx(0.001, rel=0.1)
+        and ours.sound.unet_block.model[0].weight.std() > 0.01
+    )
     assert theirs.sound.bn0.bias.item() == 0 and theirs.synthesizer.scale.tolist() == [1.0] * 32
 
 

@@ -36,21 +36,30 @@ def test_istft_inverts_stft_for_any_batch_shape(sound):
 def test_the_inverse_by_pieces_is_librosas_inverse_of_the_whole(n_fft, hop):
     """Of three masks at once, one of them with silent stretches, in pieces of uneven length."""
     rng = np.random.default_rng(0)
-    spec = rng.standard_normal((50, n_fft // 2 + 1)) + 1j * rng.standard_normal((50, n_fft // 2 + 1))
+    spec = rng.standard_normal((50, n_fft // 2 + 1)) + 1j * rng.standard_normal(
+        (50, n_fft // 2 + 1)
+    )
     masks = rng.random((3, *spec.shape))
     masks[1, 5:20], masks[1, 33:] = 0, 0
-    spec, masks = torch.from_numpy(spec.astype(np.complex64)), torch.from_numpy(masks.astype(np.float32))
+    spec, masks = (
+        torch.from_numpy(spec.astype(np.complex64)),
+        torch.from_numpy(masks.astype(np.float32)),
+    )
     inverse, found, at = Inverse(n_fft, hop), [], 0
     for size in (1, 7, 20, 2, 20):
         piece = masks[:, at : at + size]
         row, frame = piece.any(-1).nonzero(as_tuple=True)
-        rows, sounds = inverse.push(piece.shape[:2], row, frame, piece[row, frame] * spec[at + frame])
+        rows, sounds = inverse.push(
+            piece.shape[:2], row, frame, piece[row, frame] * spec[at + frame]
+        )
         found.append(torch.zeros(3, sounds.shape[1]).index_copy(0, rows, sounds))
         at += size
     found = torch.cat([*found, inverse.rest()[1]], 1)[:, n_fft // 2 :].numpy()
     length = 49 * hop
     for mask, sound in zip(masks, found, strict=True):
-        expected = librosa.istft((mask * spec).T.numpy(), n_fft=n_fft, hop_length=hop, length=length)
+        expected = librosa.istft(
+            (mask * spec).T.numpy(), n_fft=n_fft, hop_length=hop, length=length
+        )
         np.testing.assert_allclose(sound[:length], expected, atol=2e-4 * np.abs(expected).max())
         if hop < n_fft:  # torch refuses windows that leave samples out
             ours = istft((mask * spec).T, hop, length)
@@ -84,7 +93,9 @@ def test_warp_puts_a_tone_where_the_published_scale_has_it():
 
 def test_warp_and_back_keeps_a_mask_that_changes_slowly():
     mask = torch.linspace(0, 1, 256, dtype=torch.float64).float()[:, None]
-    there = torch.from_numpy(np.interp(np.arange(512), log_positions(256, 512).numpy(), mask[:, 0].numpy()))
+    there = torch.from_numpy(
+        np.interp(np.arange(512), log_positions(256, 512).numpy(), mask[:, 0].numpy())
+    )
     assert (Warp(256, 512, "bank").inverse(mask)[:, 0] - there).abs().max() < 0.02
 
 
@@ -146,13 +157,21 @@ def test_magnitude_is_the_absolute_value(sound):
 
 def test_sounds_that_are_silent_all_the_while_are_not_made():
     """Sound 1 of 3 has frames; in the next piece it still rings for `over - 1` hops, then none is left."""
-    inverse, spec = Inverse(16, 4), torch.randn(2, 9, dtype=torch.complex64, generator=torch.manual_seed(0))
+    inverse, spec = (
+        Inverse(16, 4),
+        torch.randn(2, 9, dtype=torch.complex64, generator=torch.manual_seed(0)),
+    )
     rows, found = inverse.push((3, 2), torch.tensor([1, 1]), torch.tensor([0, 1]), spec)
     assert rows.tolist() == [1] and found.shape == (1, 8)
     nobody = torch.tensor([], dtype=torch.int64)
     nothing = torch.zeros(0, 9, dtype=torch.complex64)
     rows, rest = inverse.push((3, 5), nobody, nobody, nothing)
-    assert rows.tolist() == [1] and rest.shape == (1, 20) and rest[0, :12].any() and not rest[0, 12:].any()
+    assert (
+        rows.tolist() == [1]
+        and rest.shape == (1, 20)
+        and rest[0, :12].any()
+        and not rest[0, 12:].any()
+    )
     rows, rest = inverse.push((3, 2), nobody, nobody, nothing)
     assert rows.shape == (0,) and rest.shape == (0, 8)
     rows, rest = inverse.rest()
@@ -181,7 +200,9 @@ def test_a_mask_goes_back_by_the_same_triangles():
 def test_the_mel_scale_turns_where_its_two_parts_are_as_dense():
     """With 256 bins for 512 at bin 95: below, one bin a bin; above, each bin is by the same factor above the last."""
     at = mel_positions(256, 512).numpy()
-    turn = 1 / np.log(at[200] / at[199])  # at the turn a step of one bin is a factor of exp(1 / turn)
+    turn = 1 / np.log(
+        at[200] / at[199]
+    )  # at the turn a step of one bin is a factor of exp(1 / turn)
     assert 94 < turn < 96 and at[255] <= 511
     np.testing.assert_allclose(at[96:255], turn * np.exp(np.arange(96, 255) / turn - 1), rtol=1e-9)
 
@@ -195,8 +216,12 @@ def test_log_positions_are_21_to_the_power_of_equal_steps():
 
 def test_the_log_of_a_magnitude_as_published_and_of_what_is_nearly_silent():
     mag = torch.tensor([[[0.0, 1.0], [1e-10, 5.0]]], dtype=torch.float64)
-    np.testing.assert_allclose(log_magnitude(mag, "absolute").numpy(), np.log(mag.numpy() + 1e-10), rtol=1e-12)
-    quiet = torch.full((1, 4, 4), 1e-9, dtype=torch.float64)  # 0.1 of what counts as a mean at least
+    np.testing.assert_allclose(
+        log_magnitude(mag, "absolute").numpy(), np.log(mag.numpy() + 1e-10), rtol=1e-12
+    )
+    quiet = torch.full(
+        (1, 4, 4), 1e-9, dtype=torch.float64
+    )  # 0.1 of what counts as a mean at least
     np.testing.assert_allclose(log_magnitude(quiet).numpy(), np.log(0.1 + 1e-3), rtol=1e-9)
 
 

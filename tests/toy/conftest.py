@@ -25,7 +25,9 @@ def duet(small):
     """The truth of its duet, with the decoded file and the stems."""
     truth = json.loads((small / "truth" / "duet_000.json").read_text())
     stems = [soundfile.read(small / "truth" / s["stem"])[0] for s in truth["sources"]]
-    return SimpleNamespace(truth=truth, stems=np.stack(stems), decoded=decode(small / truth["video"]))
+    return SimpleNamespace(
+        truth=truth, stems=np.stack(stems), decoded=decode(small / truth["video"])
+    )
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,25 @@ from PIL import Image, ImageChops
 
 from sop_core.toy import render
 from sop_core.toy.instruments import Figure, draw_pose
-from sop_core.toy.music import FPS, FRAMES_PER_PICTURE, INSTRUMENTS, LABELS, RATE, Melody, loudness, make_music
+from sop_core.toy.music import (
+    FPS,
+    FRAMES_PER_PICTURE,
+    INSTRUMENTS,
+    LABELS,
+    RATE,
+    Melody,
+    loudness,
+    make_music,
+)
 from sop_core.toy.players import Look, poses
 from sop_core.toy.stage import draw_figures, place_figures
 
 
 def test_all_that_moves_is_in_the_boxes(clip):
     pictures = np.stack(list(clip.takes[0].pictures())).astype(int)  # (V / 2, 240, 320, 3)
-    empty = np.asarray(ImageChops.multiply(clip.takes[0].background, clip.takes[0].light)).astype(int)
+    empty = np.asarray(ImageChops.multiply(clip.takes[0].background, clip.takes[0].light)).astype(
+        int
+    )
     drawn = (pictures != empty).any((0, 3))
     moving = (pictures != pictures[0]).any((0, 3))
     inside = np.zeros((240, 320), bool)
@@ -84,13 +95,17 @@ def test_every_pair_fits(clip):
     orders, tall = set(), []
     for a, b in itertools.combinations(LABELS, 2):
         rng = np.random.default_rng(LABELS.index(a) * 8 + LABELS.index(b))
-        melody = Melody(np.array([0.1, 0.3]), np.array([0.1, 0.2]), np.array([60.0, 72.0]), np.ones(2))
+        melody = Melody(
+            np.array([0.1, 0.3]), np.array([0.1, 0.2]), np.array([60.0, 72.0]), np.ones(2)
+        )
         loud = np.array([0.1, 0.1, 1, 1])
         moves = [list(poses(INSTRUMENTS[label], melody, loud)) for label in (a, b)]
         figures = draw_figures((a, b), moves, rng)
         for _ in range(20):
             feet = place_figures(figures, rng)
-            (a0, b0, a1, b1), (c0, d0, c1, d1) = (f.box() + np.r_[p, p] for f, p in zip(figures, feet, strict=True))
+            (a0, b0, a1, b1), (c0, d0, c1, d1) = (
+                f.box() + np.r_[p, p] for f, p in zip(figures, feet, strict=True)
+            )
             assert a1 <= c0 or c1 <= a0
             assert min(a0, b0, c0, d0) >= 0 and max(a1, c1) <= 320 and max(b1, d1) <= 240
             orders.add(a1 <= c0)

@@ -25,7 +25,10 @@ def test_the_environment_names_a_device(monkeypatch):
     monkeypatch.setenv("SOP_DEVICE", "cpu")
     assert engine.device_of() == torch.device("cpu") == engine.device_of("cpu")
     monkeypatch.setenv("SOP_DEVICE", "mps")
-    with pytest.raises(SopError, match="SOP_DEVICE=mps: nothing here was tried on mps; expected cpu, cuda, or cuda:N"):
+    with pytest.raises(
+        SopError,
+        match="SOP_DEVICE=mps: nothing here was tried on mps; expected cpu, cuda, or cuda:N",
+    ):
         engine.device_of()
     assert engine.device_of("cpu").type == "cpu"  # what is named counts
     monkeypatch.delenv("SOP_DEVICE")
@@ -35,7 +38,9 @@ def test_the_environment_names_a_device(monkeypatch):
 @gpu
 def test_a_scene_sounds_the_same(run, tmp_path):  # noqa: F811
     film = write_film(tmp_path / "film.mp4")
-    here, there = (Scene.from_video(checkpoint.load_model(run[0], device), film) for device in ("cpu", "cuda"))
+    here, there = (
+        Scene.from_video(checkpoint.load_model(run[0], device), film) for device in ("cpu", "cuda")
+    )
     np.testing.assert_allclose(there.energy(), here.energy(), atol=0.01)
     cells = [[(0, 0)], here.cells_in((0.5, 0, 1, 1))]
     for a, b in zip(here.tracks(cells), there.tracks(cells), strict=True):
@@ -46,7 +51,9 @@ def test_a_scene_sounds_the_same(run, tmp_path):  # noqa: F811
 @gpu
 def test_a_training_learns_the_same(tiny_clips, tmp_path):
     config = replace(FP32, lr_sound=1e-3)
-    one, two = (list(fit(config, tiny_clips, tiny_clips, tmp_path / d, device=d)) for d in ("cpu", "cuda"))
+    one, two = (
+        list(fit(config, tiny_clips, tiny_clips, tmp_path / d, device=d)) for d in ("cpu", "cuda")
+    )
     for a, b in zip(one, two, strict=True):
         assert b.loss == pytest.approx(a.loss, rel=0.02) and b.val_sdr_mixture == pytest.approx(
             a.val_sdr_mixture, abs=0.01
@@ -76,8 +83,12 @@ def test_an_evaluation_finds_the_same_numbers(run, tiny_clips):  # noqa: F811
 @gpu
 def test_scores_and_ideal_masks_are_the_same(run, tiny_clips):  # noqa: F811
     sounds = Listed(draw_pairs(tiny_clips, 1, TINY), TINY)[0]["sounds"]
-    here, there = (methods.oracles(checkpoint.load_model(run[0], d), sounds.to(d)) for d in ("cpu", "cuda"))
+    here, there = (
+        methods.oracles(checkpoint.load_model(run[0], d), sounds.to(d)) for d in ("cpu", "cuda")
+    )
     for name, sound in here.items():
         torch.testing.assert_close(there[name].cpu(), sound, rtol=1e-3, atol=1e-4)
         one, two = metrics.bss(sounds, sound), metrics.bss(sounds.cuda(), there[name])
-        assert [*two["sdr"].flatten().tolist()] == pytest.approx([*one["sdr"].flatten().tolist()], abs=0.05)
+        assert [*two["sdr"].flatten().tolist()] == pytest.approx(
+            [*one["sdr"].flatten().tolist()], abs=0.05
+        )

@@ -46,15 +46,22 @@ def looked(clips, model, motor, config=SEEING) -> Training:
     return data
 
 
-def test_they_are_what_the_backbone_sees_of_the_pictures_that_the_same_seed_draws(clips, model, motor):
+def test_they_are_what_the_backbone_sees_of_the_pictures_that_the_same_seed_draws(
+    clips, model, motor
+):
     data = looked(clips, model, motor)
     for clip in (0, 3):
         rng = data.of_look(clip, 2, False)
         frames, light = window_frames(data.part(clips[clip], rng), SEEING, rng)
-        lit = apply_jitter(torch.from_numpy(frames)[None, None], torch.from_numpy(light)[None, None])
+        lit = apply_jitter(
+            torch.from_numpy(frames)[None, None], torch.from_numpy(light)[None, None]
+        )
         expected = model.look(lit[0].floor())[0, 0]
         torch.testing.assert_close(
-            torch.from_numpy(data.looked.alone(clip, 2).copy()).float(), expected, atol=0.02, rtol=0.02
+            torch.from_numpy(data.looked.alone(clip, 2).copy()).float(),
+            expected,
+            atol=0.02,
+            rtol=0.02,
         )
     rng = data.of_look(1, 1)
     parts = data.mixture(1, rng)
@@ -62,7 +69,10 @@ def test_they_are_what_the_backbone_sees_of_the_pictures_that_the_same_seed_draw
     one = side_by_side([window_frames(part, SEEING, rng) for part in parts], SEEING)
     expected = model.look(torch.from_numpy(one)[None])[0, 0]
     torch.testing.assert_close(
-        torch.from_numpy(data.looked.side_by_side(1, 1).copy()).float(), expected, atol=0.02, rtol=0.02
+        torch.from_numpy(data.looked.side_by_side(1, 1).copy()).float(),
+        expected,
+        atol=0.02,
+        rtol=0.02,
     )
 
 
@@ -88,10 +98,15 @@ def test_each_source_is_asked_for_in_its_own_cells(model):
     cells = torch.ones(3, 2, 4, 4, dtype=torch.bool)
     cells[1] = torch.from_numpy(shares(2, (4, 4)))
     with torch.inference_mode():
-        found, numbers = model.pooled_seen(seen, cells), model.numbers(seen.flatten(0, 1)).unflatten(0, (3, 2))
+        found, numbers = (
+            model.pooled_seen(seen, cells),
+            model.numbers(seen.flatten(0, 1)).unflatten(0, (3, 2)),
+        )
         for b in range(3):
             for n in range(2):
-                mine = numbers[b, n][cells[b, n]].sort(0).values  # of 16 cells a quarter, of 8 as well
+                mine = (
+                    numbers[b, n][cells[b, n]].sort(0).values
+                )  # of 16 cells a quarter, of 8 as well
                 expected = mine[-round(0.25 * len(mine)) :].mean(0)
                 torch.testing.assert_close(found[b, n], expected)
         pooled = torch.stack([model.pool(x.flatten(1, 2)) for x in numbers.unbind(1)], 1)
@@ -102,18 +117,27 @@ def test_a_batch_that_was_looked_at_asks_for_what_its_frames_ask_for(model):
     """In their light; where every cell is asked for, as for pictures that nobody cuts into parts."""
     generator = torch.manual_seed(0)
     frames = torch.randint(0, 256, (2, 2, 1, 3, 64, 64), dtype=torch.uint8, generator=generator)
-    light, cells = torch.rand(2, 2, 3, generator=generator), torch.rand(2, 2, 4, 4, generator=generator) < 0.5
+    light, cells = (
+        torch.rand(2, 2, 3, generator=generator),
+        torch.rand(2, 2, 4, 4, generator=generator) < 0.5,
+    )
     with torch.inference_mode():
         seen = model.look((frames * light[:, :, None, :, None, None]).clamp(max=255))
         asked = objective.pictures(model, {"seen": seen, "cells": cells})
         torch.testing.assert_close(
-            objective.pictures(model, {"frames": frames, "jitter": light, "cells": cells}), asked, atol=1e-5, rtol=1e-4
+            objective.pictures(model, {"frames": frames, "jitter": light, "cells": cells}),
+            asked,
+            atol=1e-5,
+            rtol=1e-4,
         )
         torch.testing.assert_close(asked, model.pooled_seen(seen, cells))
         whole = objective.pictures(model, {"seen": seen, "cells": torch.ones_like(cells)})
         assert not torch.allclose(whole, asked, atol=1e-2)
         torch.testing.assert_close(
-            objective.pictures(model, {"frames": frames, "jitter": light}), whole, atol=1e-5, rtol=1e-4
+            objective.pictures(model, {"frames": frames, "jitter": light}),
+            whole,
+            atol=1e-5,
+            rtol=1e-4,
         )
 
 
@@ -141,7 +165,9 @@ def test_training_shows_the_looks_at_the_clips_that_it_lets_sound(tiny_clips, em
         assert item["seen"].shape == (2, 2, 2, 4, 4) and item["seen"].dtype == torch.float16
         if draw.together:
             assert (item["seen"] == 100 + 10 * clips[0] + draw.look).all()
-            assert partner.setdefault((clips[0], draw.look), clips[1]) == clips[1]  # who stands there sounds, too
+            assert (
+                partner.setdefault((clips[0], draw.look), clips[1]) == clips[1]
+            )  # who stands there sounds, too
             assert np.array_equal(item["cells"], shares(2, SEEING.grid))
             side.add(draw.look)
         else:
@@ -177,7 +203,9 @@ def test_killed_it_goes_on_where_it_was(clips, model, motor, monkeypatch):
     part.rename(part.with_name(part.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-")))
     looked(clips, model, motor)
     assert (
-        whole.read_bytes() == expected and not list(whole.parent.glob(".part-*")) and len(times) == 3 + 2
+        whole.read_bytes() == expected
+        and not list(whole.parent.glob(".part-*"))
+        and len(times) == 3 + 2
     )  # two of four clips were left
     looked(clips, model, motor)
     assert len(times) == 5
@@ -192,37 +220,50 @@ def test_other_pictures_are_looked_at_anew_and_the_old_looks_go(clips, model, mo
     assert looked(clips, model, motor, replace(SEEING, crop=0.9)).looked.path != second
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_its_mixtures_are_drawn_anew(clips, model, motor):
+def test_a_picture_that_cannot_be_read_is_named_and_its_mixtures_are_drawn_anew(
+    clips, model, motor
+):
     for frame in clips[0].frames.iterdir():
         frame.write_bytes(b"no picture")
     data = looked(clips, model, motor, replace(SEEING, epoch_size=40))
     items = [data[i] for i in range(40)]
     assert not any(item["seen"].isnan().any() for item in items)
-    assert any(f"{clips[0].name}" in item["skipped"] and "could not be read" in item["skipped"] for item in items)
+    assert any(
+        f"{clips[0].name}" in item["skipped"] and "could not be read" in item["skipped"]
+        for item in items
+    )
 
 
 def test_a_disk_without_room_gets_one_line(clips, model, motor, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(
-        SopError, match=r"looks: what the backbone sees can't be kept there \(it needs 0.3 MB, 0.0 are free\).*looks=0"
+        SopError,
+        match=r"looks: what the backbone sees can't be kept there \(it needs 0.3 MB, 0.0 are free\).*looks=0",
     ):
         looked(clips, model, motor)
     assert not list((clips[0].frames.parents[2] / "looks").glob("[!.]*.npy"))
 
 
-def test_training_from_looks_resumes_and_its_checkpoint_leaves_the_backbone_out(clips, model, tmp_path):
+def test_training_from_looks_resumes_and_its_checkpoint_leaves_the_backbone_out(
+    clips, model, tmp_path
+):
     config = replace(SEEING, workers=1)
     first = next(iter(fit(config, clips, clips, tmp_path / "halves")))
     rest = list(fit(config, clips, clips, tmp_path / "halves", resume=True))
     whole = list(fit(replace(config, workers=0), clips, clips, tmp_path / "whole"))
     for a, b in zip([first, *rest], whole, strict=True):
-        assert a.loss == pytest.approx(b.loss, rel=1e-5) and a.val_sdr == pytest.approx(b.val_sdr, abs=1e-3)
+        assert a.loss == pytest.approx(b.loss, rel=1e-5) and a.val_sdr == pytest.approx(
+            b.val_sdr, abs=1e-3
+        )
     kept = checkpoint.load_model(tmp_path / "whole")
     size = (tmp_path / "whole" / "model.safetensors").stat().st_size
     assert size < 4.2 * sum(v.numel() for v in kept.learned().values()) + 20_000
     assert not any(key.startswith("frame.features") for key in kept.learned())
     assert kept.frame.digest == model.frame.digest
-    sound, frames = torch.randn(1, 8191), torch.randint(0, 255, (1, 2, 1, 3, 64, 64), dtype=torch.uint8)
+    sound, frames = (
+        torch.randn(1, 8191),
+        torch.randint(0, 255, (1, 2, 1, 3, 64, 64), dtype=torch.uint8),
+    )
     again = checkpoint.load_model(tmp_path / "whole")
     assert torch.equal(kept.separate(sound, frames), again.separate(sound, frames))
 
@@ -247,7 +288,9 @@ def test_what_learns_of_the_backbone_is_in_the_checkpoint(clips, tmp_path):
     kept = [key for key in learned.learned() if key.startswith("frame.features")]
     assert kept and len(kept) < len(learned.frame.features.state_dict())
     changed = [
-        k for k, v in before.state_dict().items() if "features" in k and not torch.equal(v, learned.state_dict()[k])
+        k
+        for k, v in before.state_dict().items()
+        if "features" in k and not torch.equal(v, learned.state_dict()[k])
     ]
     assert changed and set(changed) <= set(kept)
 
@@ -257,7 +300,9 @@ def test_a_training_and_its_evaluation_need_no_network(clips, tmp_path, monkeypa
     connect, asked = socket.socket.connect, []
 
     def local(self, address):
-        if isinstance(address, tuple) and not str(address[0]).startswith(("127.", "::1", "localhost")):
+        if isinstance(address, tuple) and not str(address[0]).startswith(
+            ("127.", "::1", "localhost")
+        ):
             asked.append(address)
             raise ConnectionRefusedError("no network in this test")
         return connect(self, address)
@@ -294,13 +339,23 @@ def test_two_processes_look_once_and_learn_what_one_does(clips, tmp_path):
     script = tmp_path / "train.py"
     script.write_text(TOGETHER)
     here = os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
-    environment = os.environ | {"PYTHONPATH": here, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment = os.environ | {
+        "PYTHONPATH": here,
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+    }
     histories = []
     for name, launcher in (
         ("two", ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]),
         ("one", []),
     ):
-        command = [sys.executable, *launcher, str(script), str(tmp_path / "all.csv"), str(tmp_path / name)]
+        command = [
+            sys.executable,
+            *launcher,
+            str(script),
+            str(tmp_path / "all.csv"),
+            str(tmp_path / name),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr[-1500:]
         histories.append(checkpoint.read_history(tmp_path / name))

@@ -49,7 +49,9 @@ def test_records_history_and_checkpoint_agree(run, tiny_clips):
     best = max(records, key=lambda r: r.val_sdr)
     assert best.best
     pairs = draw_pairs(tiny_clips, TINY.val_pairs, TINY)
-    assert validate(checkpoint.load_model(folder), pairs, TINY) == pytest.approx(best.val_sdr, abs=1e-3)
+    assert validate(checkpoint.load_model(folder), pairs, TINY) == pytest.approx(
+        best.val_sdr, abs=1e-3
+    )
 
 
 def test_a_run_in_two_halves_equals_one(run, tiny_clips, tmp_path):
@@ -74,7 +76,9 @@ def test_a_run_is_never_overwritten_nor_resumed_with_another_config(run, tiny_cl
 
 def test_a_loss_that_is_no_number_stops_with_the_step(tiny_clips, tmp_path):
     config = replace(TINY, lr_sound=1e30, lr_frame=1e30, optimizer="sgd", epochs=5)
-    with pytest.raises(SopError, match=r"epoch . step . \((red|blue)/.* \+ .*\): the loss is .* state"):
+    with pytest.raises(
+        SopError, match=r"epoch . step . \((red|blue)/.* \+ .*\): the loss is .* state"
+    ):
         list(fit(config, tiny_clips, tiny_clips, tmp_path / "run"))
 
 
@@ -147,9 +151,19 @@ def train_apart(index, ckpt, name, *program, own_group=False, **more):
         "--device",
         "cpu",
     ]
-    command = [sys.executable, *program, *words, "--set", *(f"{k}={v}" for k, v in (SETTINGS | more).items())]
+    command = [
+        sys.executable,
+        *program,
+        *words,
+        "--set",
+        *(f"{k}={v}" for k, v in (SETTINGS | more).items()),
+    ]
     return subprocess.run(
-        list(map(str, command)), env=ENVIRONMENT, capture_output=True, text=True, start_new_session=own_group
+        list(map(str, command)),
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        start_new_session=own_group,
     )
 
 
@@ -169,12 +183,15 @@ def test_a_run_stopped_anywhere_ends_as_one_that_was_not(undisturbed, tmp_path, 
     index, folder = undisturbed
     fit_apart(where, index, tmp_path / "run")
     if where in ("Ctrl-C in step 1", STOPS[-1]):  # the first of an epoch's two steps was saved
-        assert torch.load(tmp_path / "run" / "state" / "last.pt", weights_only=True)["at"]["step"] == 1
+        assert (
+            torch.load(tmp_path / "run" / "state" / "last.pt", weights_only=True)["at"]["step"] == 1
+        )
     fit_apart("resume", index, tmp_path / "run")
     again, before = (load_file(f / "model.safetensors") for f in (tmp_path / "run", folder))
     assert again.keys() == before.keys() and all(torch.equal(again[k], before[k]) for k in before)
     rows = [
-        [(r.epoch, r.loss, r.val_sdr, r.best) for r in checkpoint.read_history(f)] for f in (tmp_path / "run", folder)
+        [(r.epoch, r.loss, r.val_sdr, r.best) for r in checkpoint.read_history(f)]
+        for f in (tmp_path / "run", folder)
     ]
     assert rows[0] == rows[1]
     assert not list((tmp_path / "run").rglob(".part-*"))
@@ -182,7 +199,9 @@ def test_a_run_stopped_anywhere_ends_as_one_that_was_not(undisturbed, tmp_path, 
 
 def test_the_loss_curve_is_the_same_at_any_number_of_workers(run, tiny_clips, tmp_path):
     for workers in (1, 4):
-        records = list(fit(replace(TINY, workers=workers), tiny_clips, tiny_clips, tmp_path / str(workers)))
+        records = list(
+            fit(replace(TINY, workers=workers), tiny_clips, tiny_clips, tmp_path / str(workers))
+        )
         assert [r.loss for r in records] == [r.loss for r in run[1]]
 
 
@@ -191,14 +210,18 @@ def test_a_batch_in_parts_takes_as_many_steps_of_the_optimizer(tiny_clips, tmp_p
     folder = tmp_path / "run"
     assert len(list(fit(config, tiny_clips, tiny_clips, folder))) == 1
     state = torch.load(folder / "state" / "last.pt", weights_only=True)
-    assert {float(s["step"]) for s in state["optimizer"]["state"].values()} == {config.epoch_size / config.batch}
+    assert {float(s["step"]) for s in state["optimizer"]["state"].values()} == {
+        config.epoch_size / config.batch
+    }
     with pytest.raises(SopError, match="batch=4 on 1 process.*multiple of 6"):
         next(fit(replace(config, accumulate=6), tiny_clips, tiny_clips, tmp_path / "other"))
 
 
 def test_gradients_of_a_batch_in_parts_are_their_mean(tiny_clips):
     """Each half weighs its own bins; with batch statistics kept out of it, halves are halves."""
-    config = replace(TINY, accumulate=2, weighted=False, optimizer="sgd", weight_decay=0.0, lr_sound=1.0)
+    config = replace(
+        TINY, accumulate=2, weighted=False, optimizer="sgd", weight_decay=0.0, lr_sound=1.0
+    )
     batch = torch.utils.data.default_collate([Training(tiny_clips, config)[i] for i in range(4)])
     torch.manual_seed(0)
     model = SoundOfPixels(config).eval()
@@ -206,9 +229,13 @@ def test_gradients_of_a_batch_in_parts_are_their_mean(tiny_clips):
     for parts in ([slice(0, 4)], [slice(0, 2), slice(2, 4)]):
         model.zero_grad()
         for part in parts:
-            loss = objective.batch_loss(model, {k: batch[k][part] for k in ("sounds", "frames", "jitter")})
+            loss = objective.batch_loss(
+                model, {k: batch[k][part] for k in ("sounds", "frames", "jitter")}
+            )
             (loss / len(parts)).backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+        gradients.append(
+            torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        )
     torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-3)
 
 
@@ -223,9 +250,15 @@ def test_bf16_is_for_the_nets_alone(tiny_clips, tmp_path):
         close = objective.batch_loss(model, batch)
     assert seen == {"reads": torch.float32, "says": torch.bfloat16} and close.dtype == torch.float32
     assert exact.item() != close.item() == pytest.approx(exact.item(), rel=0.02)
-    records = list(fit(replace(TINY, precision="bf16", epochs=1), tiny_clips, tiny_clips, tmp_path / "run"))
-    fp32 = list(fit(replace(TINY, precision="fp32", epochs=1), tiny_clips, tiny_clips, tmp_path / "fp32"))
-    assert records[0].loss != fp32[0].loss and records[0].loss == pytest.approx(fp32[0].loss, rel=0.02)
+    records = list(
+        fit(replace(TINY, precision="bf16", epochs=1), tiny_clips, tiny_clips, tmp_path / "run")
+    )
+    fp32 = list(
+        fit(replace(TINY, precision="fp32", epochs=1), tiny_clips, tiny_clips, tmp_path / "fp32")
+    )
+    assert records[0].loss != fp32[0].loss and records[0].loss == pytest.approx(
+        fp32[0].loss, rel=0.02
+    )
 
 
 def test_a_loud_window_counts_more_only_where_bins_do(tiny_clips):
@@ -235,7 +268,9 @@ def test_a_loud_window_counts_more_only_where_bins_do(tiny_clips):
     mags = torch.rand(2, 2, config.bins, config.stft_frames)
     pictures = torch.randn(2, 2, config.channels)
     logits = model.logits(pictures, model.channels(mags.sum(1)))
-    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks.targets(mags, "binary"), reduction="none")
+    each = torch.nn.functional.binary_cross_entropy_with_logits(
+        logits, masks.targets(mags, "binary"), reduction="none"
+    )
     weight = masks.weights(mags.sum(1), "absolute").expand_as(each)
     assert objective.mask_loss(model, mags.sum(1), mags, pictures).item() == pytest.approx(
         ((each * weight).sum() / weight.sum()).item(), rel=1e-5
@@ -249,23 +284,34 @@ def test_a_loud_window_counts_more_only_where_bins_do(tiny_clips):
 @pytest.mark.parametrize("loss", ["bce", "l1", "l2"])
 def test_the_loss_is_of_each_mask_alone_and_among_those_of_its_mixture(loss):
     """Three sources sound, of which two have pictures; among them is asked of logits that have odds alone."""
-    config = replace(TINY, loss=loss, output_activation="sigmoid", among=0.3, loss_mean="bins", share=False)
+    config = replace(
+        TINY, loss=loss, output_activation="sigmoid", among=0.3, loss_mean="bins", share=False
+    )
     torch.manual_seed(0)
     model = SoundOfPixels(config).eval()
-    mags, pictures = torch.rand(2, 3, config.bins, config.stft_frames), torch.randn(2, 2, config.channels)
+    mags, pictures = (
+        torch.rand(2, 3, config.bins, config.stft_frames),
+        torch.randn(2, 2, config.channels),
+    )
     mixture = mags.sum(1)
     logits = model.logits(pictures, model.channels(mixture))
     loudest = mags.argmax(1)
     target = torch.stack([(loudest == n).float() for n in (0, 1)], 1)
     weight = torch.log1p(mixture / mixture.mean((1, 2), keepdim=True)).clamp(1e-3, 10)[:, None]
     if loss == "bce":
-        each = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        among = torch.nn.functional.cross_entropy(logits, loudest.where(loudest < 2, -100), reduction="none")[:, None]
+        each = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, target, reduction="none"
+        )
+        among = torch.nn.functional.cross_entropy(
+            logits, loudest.where(loudest < 2, -100), reduction="none"
+        )[:, None]
         expected = (each * weight).mean() + 0.3 * (among * weight).mean()
     else:
         off = (logits.sigmoid() - target).abs()
         expected = (weight * (off if loss == "l1" else off**2)).mean()
-    assert objective.mask_loss(model, mixture, mags, pictures).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert objective.mask_loss(model, mixture, mags, pictures).item() == pytest.approx(
+        expected.item(), rel=1e-5
+    )
 
 
 def test_a_gradient_that_is_no_number_is_never_applied(tiny_clips, tmp_path, monkeypatch):
@@ -279,7 +325,8 @@ def test_a_gradient_that_is_no_number_is_never_applied(tiny_clips, tmp_path, mon
     monkeypatch.setattr(objective, "batch_loss", steep)
     monkeypatch.setattr("sop_core.training.loop.SAVE_EVERY", 0)
     with pytest.raises(
-        SopError, match=r"epoch 2 step 2 \((.* \+ .*, ){3}.* \+ .*\): the gradient is not finite; the last good"
+        SopError,
+        match=r"epoch 2 step 2 \((.* \+ .*, ){3}.* \+ .*\): the gradient is not finite; the last good",
     ):
         list(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
     state = torch.load(tmp_path / "run" / "state" / "last.pt", weights_only=True)
@@ -292,7 +339,10 @@ def test_a_run_does_not_go_on_with_other_clips(run, tiny_clips, tmp_path):
         next(fit(TINY, tiny_clips[::-1], tiny_clips, tmp_path / "run", resume=True))
     with pytest.raises(SopError, match=r"other clips in val \(1: red/red_0\)"):
         next(fit(TINY, tiny_clips, tiny_clips[1:], tmp_path / "run", resume=True))
-    assert list(fit(replace(TINY, workers=1), tiny_clips, tiny_clips, tmp_path / "run", resume=True)) == []
+    assert (
+        list(fit(replace(TINY, workers=1), tiny_clips, tiny_clips, tmp_path / "run", resume=True))
+        == []
+    )
 
 
 def test_weights_lost_in_a_cut_come_back_from_the_state(run, tiny_clips, tmp_path):
@@ -327,7 +377,9 @@ def test_too_little_memory_is_said_in_one_line(tiny_clips, tmp_path, monkeypatch
         raise error
 
     monkeypatch.setattr(objective, "batch_loss", full)
-    with pytest.raises(SopError, match="epoch 1 step 1: out of memory; .* lower --set batch, or accumulate=2, and"):
+    with pytest.raises(
+        SopError, match="epoch 1 step 1: out of memory; .* lower --set batch, or accumulate=2, and"
+    ):
         next(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
 
 
@@ -346,13 +398,23 @@ def test_two_processes_learn_what_one_does(undisturbed, tmp_path):
     for where in ("Ctrl-C in step 1", "resume"):
         command = [sys.executable, *TWICE, script, where, index, tmp_path / "again"]
         environment = ENVIRONMENT | {"ACCELERATE_USE_CPU": "true"}
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, env=environment
+        )
         assert (done.returncode == 0) == (where == "resume"), done.stderr[-1500:]
-    assert torch.load(tmp_path / "again" / "state" / "last.pt", weights_only=True)["at"]["step"] == 0
-    one, two, again = (checkpoint.read_history(f) for f in (folder, tmp_path / "two", tmp_path / "again"))
+    assert (
+        torch.load(tmp_path / "again" / "state" / "last.pt", weights_only=True)["at"]["step"] == 0
+    )
+    one, two, again = (
+        checkpoint.read_history(f) for f in (folder, tmp_path / "two", tmp_path / "again")
+    )
     for a, b, c in zip(one, two, again, strict=True):
-        assert b.loss == pytest.approx(a.loss, rel=1e-4) and c.loss == pytest.approx(b.loss, rel=1e-6)
-        assert b.val_sdr == pytest.approx(a.val_sdr, abs=0.05) and c.val_sdr == pytest.approx(b.val_sdr, abs=1e-3)
+        assert b.loss == pytest.approx(a.loss, rel=1e-4) and c.loss == pytest.approx(
+            b.loss, rel=1e-6
+        )
+        assert b.val_sdr == pytest.approx(a.val_sdr, abs=0.05) and c.val_sdr == pytest.approx(
+            b.val_sdr, abs=1e-3
+        )
     one, two = (load_file(f / "model.safetensors") for f in (folder, tmp_path / "two"))
     for key in one:
         torch.testing.assert_close(one[key].float(), two[key].float(), rtol=0.02, atol=2e-3)
@@ -387,7 +449,9 @@ def test_a_notebook_can_use_several_devices(undisturbed, tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900)
     assert done.returncode == 0 and "[1, 2]" in done.stdout, done.stderr[-1500:]
     assert "training on 2 " in done.stdout
-    for a, b in zip(checkpoint.read_history(folder), checkpoint.read_history(tmp_path / "run"), strict=True):
+    for a, b in zip(
+        checkpoint.read_history(folder), checkpoint.read_history(tmp_path / "run"), strict=True
+    ):
         assert b.loss == pytest.approx(a.loss, rel=1e-4)
 
 
@@ -402,7 +466,9 @@ def test_files_that_cannot_be_read_are_named_once_and_counted(tmp_path, workers)
     assert names and len(names) == len(set(names)) and all("red_0.mp4" in n for n in names)
     assert [r.skipped > 0 for r in records] == [True, True]
     assert checkpoint.read_history(tmp_path / "run") == records
-    with pytest.raises(SopError, match=r"^1\d* mixtures in a row could not be read; the last: [^\n]*no such file$"):
+    with pytest.raises(
+        SopError, match=r"^1\d* mixtures in a row could not be read; the last: [^\n]*no such file$"
+    ):
         batches = DataLoader(Broken(), 2, num_workers=workers)
         list(_read(batches))
 
@@ -432,7 +498,9 @@ class Dying(Dataset):
         os.kill(os.getpid(), self.how)
 
 
-SHARED_MEMORY = "unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left on device (28)"
+SHARED_MEMORY = (
+    "unable to allocate shared memory(shm) for file </torch_7_1_0>: No space left on device (28)"
+)
 
 
 @pytest.mark.parametrize(
@@ -442,8 +510,14 @@ SHARED_MEMORY = "unable to allocate shared memory(shm) for file </torch_7_1_0>: 
             signal.SIGKILL,
             r"^epoch 3: a process that reads clips was killed.* state is kept: .* --resume --set workers=0",
         ),
-        (signal.SIGBUS, r"^epoch 3: .*shared memory.* --shm-size=2g"),  # memory with no page behind it
-        (SHARED_MEMORY, r"^epoch 3: too little shared memory .* --resume --set workers=0 .* --shm-size=2g$"),
+        (
+            signal.SIGBUS,
+            r"^epoch 3: .*shared memory.* --shm-size=2g",
+        ),  # memory with no page behind it
+        (
+            SHARED_MEMORY,
+            r"^epoch 3: too little shared memory .* --resume --set workers=0 .* --shm-size=2g$",
+        ),
     ],
 )
 def test_a_loader_that_dies_gets_one_clear_sentence(how, said):
@@ -453,12 +527,16 @@ def test_a_loader_that_dies_gets_one_clear_sentence(how, said):
         raise RuntimeError("another")
 
 
-def test_sigterm_in_validation_waits_for_one_mixture_and_costs_no_step(run, tiny_clips, tmp_path, monkeypatch):
+def test_sigterm_in_validation_waits_for_one_mixture_and_costs_no_step(
+    run, tiny_clips, tmp_path, monkeypatch
+):
     scored, score = [], metrics.bss
 
     def counted(*args):
         scored.append(1)
-        if len(scored) == TINY.val_pairs + 1:  # the first of the model's own, after those of doing nothing
+        if (
+            len(scored) == TINY.val_pairs + 1
+        ):  # the first of the model's own, after those of doing nothing
             os.kill(os.getpid(), signal.SIGTERM)
         return score(*args)
 
@@ -506,10 +584,15 @@ def test_a_run_that_had_learned_nothing_does_not_block_the_next(tiny_clips, tmp_
         ("config.json", "not a config that can be read"),
         ("clips.csv", "not a run's list of clips"),
         ("history.csv", "not the history of a training; remove it"),
-        ("state/last.pt", "not a state that can be read .*remove it, and --resume starts the run over"),
+        (
+            "state/last.pt",
+            "not a state that can be read .*remove it, and --resume starts the run over",
+        ),
     ],
 )
-def test_a_file_of_a_run_that_is_something_else_gets_one_clear_sentence(run, tiny_clips, tmp_path, name, said):
+def test_a_file_of_a_run_that_is_something_else_gets_one_clear_sentence(
+    run, tiny_clips, tmp_path, name, said
+):
     shutil.copytree(run[0], tmp_path / "run")
     (tmp_path / "run" / name).write_bytes(b"\xff\xfe\x00 no text, \x80 nor a state")
     readers = [checkpoint.read_history] if name == "history.csv" else [
@@ -568,7 +651,10 @@ def test_sigterm_saves_as_ctrl_c_does(undisturbed, tmp_path):
     assert done.stderr.splitlines()[-1] == "sop train: stopped; what was finished is kept"
     assert torch.load(tmp_path / "run" / "state" / "last.pt", weights_only=True)["at"]["step"] == 1
     fit_apart("resume", index, tmp_path / "run")
-    rows = [[(r.epoch, r.loss, r.val_sdr) for r in checkpoint.read_history(f)] for f in (tmp_path / "run", folder)]
+    rows = [
+        [(r.epoch, r.loss, r.val_sdr) for r in checkpoint.read_history(f)]
+        for f in (tmp_path / "run", folder)
+    ]
     assert rows[0] == rows[1]
 
 
@@ -608,7 +694,9 @@ def test_noise_is_heard_in_the_mixtures_that_have_it(noisy):
     model = SoundOfPixels(TINY).eval()
     sounds, noise = torch.randn(3, 2, TINY.samples), torch.zeros(3, TINY.samples)
     noise[list(noisy)] = torch.randn(len(noisy), TINY.samples)
-    seen = {"frames": torch.randint(0, 256, (3, 2, 1, 3, TINY.image, TINY.image), dtype=torch.uint8)}
+    seen = {
+        "frames": torch.randint(0, 256, (3, 2, 1, 3, TINY.image, TINY.image), dtype=torch.uint8)
+    }
     batch = {"sounds": sounds, "noise": noise, "jitter": torch.ones(3, 2, 3), **seen}
     heard = model.magnitudes(model.stft(torch.cat([sounds, noise[:, None]], 1)))
     mixture = model.magnitudes(model.stft(sounds.sum(1) + noise))
@@ -634,7 +722,10 @@ def test_training_learns_which_square_sounds_how(tiny_clips, empty_rooms):
     assert validate(model, pairs, TINY) > validate(None, pairs, TINY) + 5
     wall, square = (read_frames(clip.frames, [0]) for clip in (empty_rooms[0], tiny_clips[0]))
     sound = read_sound(tiny_clips[0].sound)
-    assert Scene(model.eval(), wall, sound).energy().max() < 0.1 and Scene(model, square, sound).energy().max() > 0.5
+    assert (
+        Scene(model.eval(), wall, sound).energy().max() < 0.1
+        and Scene(model, square, sound).energy().max() > 0.5
+    )
 
 
 def test_schedule_rises_then_falls_to_nothing():
@@ -680,8 +771,17 @@ def test_validation_evaluates_a_model_that_was_training(tiny_clips):
 def test_each_part_learns_at_its_own_rate():
     model = SoundOfPixels(replace(TINY, lr_sound=1.0, lr_frame=2.0, lr_fc=3.0))
     _, optimizer = trainable(model, engine.accelerator(TINY, "cpu"))
-    rate = {parameter: group["base"] for group in optimizer.param_groups for parameter in group["params"]}
-    for part, expected in (("sound", 1.0), ("synthesizer", 1.0), ("frame.features", 2.0), ("frame.fc", 3.0)):
+    rate = {
+        parameter: group["base"]
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    for part, expected in (
+        ("sound", 1.0),
+        ("synthesizer", 1.0),
+        ("frame.features", 2.0),
+        ("frame.fc", 3.0),
+    ):
         parameters = list(model.get_submodule(part).parameters())
         assert parameters and {rate.pop(parameter) for parameter in parameters} == {expected}, part
     assert not rate

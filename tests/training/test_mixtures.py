@@ -13,7 +13,14 @@ from torch.utils.data import DataLoader
 from sop_core.config import SILENCE_LABEL
 from sop_core.data.clips import Clip
 from sop_core.errors import SopError
-from sop_core.training.mixtures import Listed, Training, apply_jitter, draw_mixture, draw_noise, shares
+from sop_core.training.mixtures import (
+    Listed,
+    Training,
+    apply_jitter,
+    draw_mixture,
+    draw_noise,
+    shares,
+)
 from sop_core.training.pairs import draw_pairs
 from sop_core.training.windows import Part, frame_indices, window_sound
 
@@ -61,7 +68,9 @@ def test_workers_may_be_spawned_where_a_system_does_not_fork(tiny_clips):
     data = Training(tiny_clips, TINY)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         item = pool.apply(data.__getitem__, (3,))
-    assert torch.equal(item["sounds"], data[3]["sounds"]) and torch.equal(item["jitter"], data[3]["jitter"])
+    assert torch.equal(item["sounds"], data[3]["sounds"]) and torch.equal(
+        item["jitter"], data[3]["jitter"]
+    )
 
 
 def test_colour_jitter_multiplies_colours_and_ends_at_white():
@@ -88,7 +97,9 @@ def test_broken_files_are_skipped_named_and_counted_but_never_silence(tmp_path):
     assert [item["skipped"] for item in items] == [
         Training(clips[:2] + clips[3:], TINY)[i]["skipped"] for i in range(16)
     ]
-    with pytest.raises(SopError, match="not a (picture|sound file)"):  # an evaluation's mixtures are what they are
+    with pytest.raises(
+        SopError, match="not a (picture|sound file)"
+    ):  # an evaluation's mixtures are what they are
         Listed([(Part(clips[0], 0), Part(clips[1], 20_000))], TINY)[0]
     for clip in clips[3:]:
         clip.sound.write_bytes(b"")
@@ -104,13 +115,17 @@ def test_training_goes_through_all_clips_and_changes_what_it_shows(tiny_clips):
     assert not torch.equal(data[0]["frames"][0], data[again]["frames"][0])  # cropped and lit anew
 
 
-def test_a_share_of_trainings_mixtures_has_one_silent_scene_and_an_evaluation_none(tiny_clips, empty_rooms):
+def test_a_share_of_trainings_mixtures_has_one_silent_scene_and_an_evaluation_none(
+    tiny_clips, empty_rooms
+):
     clips = [*empty_rooms, *tiny_clips]
     data = Training(clips, TINY.override({"silence": "0.25", "epoch_size": "400"}))
     silent = [[part.clip.label == SILENCE_LABEL for part in data.draw(i)[0]] for i in range(400)]
     assert not any(first for first, _ in silent)
     assert 0.2 < np.mean([last for _, last in silent]) < 0.3
-    assert not any(p.clip.label == SILENCE_LABEL for pair in draw_pairs(clips, 50, TINY) for p in pair)
+    assert not any(
+        p.clip.label == SILENCE_LABEL for pair in draw_pairs(clips, 50, TINY) for p in pair
+    )
     with pytest.raises(SopError, match="1 video.s. that sound"):
         Training([*empty_rooms, tiny_clips[0]], TINY)
 
@@ -126,7 +141,9 @@ def test_three_sources(tiny_clips):
 
 def test_sections_of_one_video_are_never_mixed_in_training(tmp_path, tiny_clips):
     sections = [Clip(c.sound, c.frames, c.n_frames, "one") for c in tiny_clips[:3]]
-    data = Training([*sections, *tiny_clips[3:]], TINY.override({"together": "0.5", "epoch_size": "200"}))
+    data = Training(
+        [*sections, *tiny_clips[3:]], TINY.override({"together": "0.5", "epoch_size": "200"})
+    )
     for i in range(200):
         first, second = data.draw(i).mixture
         assert first.clip.video != second.clip.video
@@ -143,9 +160,19 @@ def test_noise_lies_between_white_and_brown_and_from_15_db_below_the_sources_to_
         levels.append(20 * np.log10(np.sqrt((noise**2).mean() / (sounds**2).mean())))
         spectrum = np.fft.rfft(noise)[200:]
         powers.append(np.polyfit(np.log(frequency), np.log(abs(spectrum)), 1)[0])
-        turned.append(np.log(spectrum.real[:-1] ** 2).mean() - np.log(spectrum.imag[:-1] ** 2).mean())
-    assert -15 - 1e-3 <= min(levels) < -14 and 11 < max(levels) <= 12 + 1e-3 and abs(np.mean(levels) + 1.5) < 1.5
-    assert -1.25 < min(powers) < -1.1 and -0.1 < max(powers) < 0.05 and abs(np.mean(powers) + 0.6) < 0.1
+        turned.append(
+            np.log(spectrum.real[:-1] ** 2).mean() - np.log(spectrum.imag[:-1] ** 2).mean()
+        )
+    assert (
+        -15 - 1e-3 <= min(levels) < -14
+        and 11 < max(levels) <= 12 + 1e-3
+        and abs(np.mean(levels) + 1.5) < 1.5
+    )
+    assert (
+        -1.25 < min(powers) < -1.1
+        and -0.1 < max(powers) < 0.05
+        and abs(np.mean(powers) + 0.6) < 0.1
+    )
     assert abs(np.mean(turned)) < 0.05
 
 
@@ -176,22 +203,43 @@ def test_what_stands_side_by_side_is_changed_in_training_as_well_and_shown_to_ea
     data, gains, pictures = Training(tiny_clips, replace(TINY, together=1.0, epoch_size=30)), [], {}
     for i in range(30):
         draw, item = data.draw(i), data[i]
-        assert draw.together and item["jitter"].shape == (2, 3) and (item["jitter"] == 1).all()  # lit where it was made
-        assert torch.equal(item["frames"][0], item["frames"][1]) and item["frames"].shape == (2, 1, 3, 32, 32)
+        assert (
+            draw.together and item["jitter"].shape == (2, 3) and (item["jitter"] == 1).all()
+        )  # lit where it was made
+        assert torch.equal(item["frames"][0], item["frames"][1]) and item["frames"].shape == (
+            2,
+            1,
+            3,
+            32,
+            32,
+        )
         assert np.array_equal(item["cells"], shares(2, TINY.grid))
         for part, sound in zip(draw.mixture, item["sounds"], strict=True):
             gains.append((sound.abs().max() / np.abs(window_sound(part, TINY)).max()).item())
-        pictures.setdefault(tuple(part.clip.name for part in draw.mixture), []).append(item["frames"][0])
-    assert len(set(np.round(gains, 4))) == 60 and 1 / TINY.gain <= min(gains) < 0.7 and 1.4 < max(gains) <= TINY.gain
+        pictures.setdefault(tuple(part.clip.name for part in draw.mixture), []).append(
+            item["frames"][0]
+        )
+    assert (
+        len(set(np.round(gains, 4))) == 60
+        and 1 / TINY.gain <= min(gains) < 0.7
+        and 1.4 < max(gains) <= TINY.gain
+    )
     twice = [found for found in pictures.values() if len(found) > 1]
     assert twice and not any(torch.equal(*found[:2]) for found in twice)
 
 
 def test_the_few_that_fit_are_found_among_many_that_do_not(tiny_clips):
     """A thousand draws may miss them all: then they are looked for one by one, and each of them may be the one."""
-    one, *fitting = (Clip(c.sound, c.frames, c.n_frames, v) for c, v in zip(tiny_clips, "abc", strict=False))
+    one, *fitting = (
+        Clip(c.sound, c.frames, c.n_frames, v) for c, v in zip(tiny_clips, "abc", strict=False)
+    )
     many, lengths = [one] * 30_000 + fitting, dict.fromkeys([one, *fitting], 20_000)
-    found = [draw_mixture(many, lengths, TINY, np.random.default_rng(i), 0)[1].clip for i in range(12)]
+    found = [
+        draw_mixture(many, lengths, TINY, np.random.default_rng(i), 0)[1].clip for i in range(12)
+    ]
     assert set(found) == set(fitting)
     three = replace(TINY, sources=3)
-    assert {p.clip for p in draw_mixture(many, lengths, three, np.random.default_rng(0), 0)} == {one, *fitting}
+    assert {p.clip for p in draw_mixture(many, lengths, three, np.random.default_rng(0), 0)} == {
+        one,
+        *fitting,
+    }

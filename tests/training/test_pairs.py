@@ -30,7 +30,11 @@ def test_a_clip_that_nothing_can_be_mixed_with_says_so(tmp_path, tiny_clips):
     other = write_clip(tmp_path, "red", 5)
     with pytest.raises(SopError, match="part_0: no clip of another video and another label"):
         draw_pairs([section[0], section[1], other], 3, TINY, labels="different")
-    many = [section[0], *[Clip(c.sound, c.frames, c.n_frames, c.video) for c in section[1:] * 400], tiny_clips[1]]
+    many = [
+        section[0],
+        *[Clip(c.sound, c.frames, c.n_frames, c.video) for c in section[1:] * 400],
+        tiny_clips[1],
+    ]
     assert draw_pairs(many, 1, TINY)  # the one that fits is found among the many that don't
 
 
@@ -45,11 +49,20 @@ def test_a_manifest_comes_back_as_it_was(tmp_path, tiny_clips):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("red/red_0,0,blue/blue_1,x\n", "row 1: expected clip,start or AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES twice"),
-        ("red/red_0,0,blue/blue_1,5\nred/red_0,0,green/g,5\n", "row 2: 'green/g' is not in the index"),
+        (
+            "red/red_0,0,blue/blue_1,x\n",
+            "row 1: expected clip,start or AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES twice",
+        ),
+        (
+            "red/red_0,0,blue/blue_1,5\nred/red_0,0,green/g,5\n",
+            "row 2: 'green/g' is not in the index",
+        ),
         ("", "no pairs"),
         ("red/red_0,0\n", "row 1: expected clip,start or"),
-        ("red/red_0,0,blue/blue_1,5\nred/red_0,0,red/red_0,900\n", "row 2: red/red_0 .* red/red_0 are of one video"),
+        (
+            "red/red_0,0,blue/blue_1,5\nred/red_0,0,red/red_0,900\n",
+            "row 2: red/red_0 .* red/red_0 are of one video",
+        ),
         ("x/red/red_0.mp3,f,24,x/green/g.mp3,f,24\n", "row 1: 'green/g' is not in the index"),
         ("red/red_0,999999,blue/blue_1,5\n", "row 1.*red_0.*3.00 s of sound"),
     ],
@@ -61,7 +74,9 @@ def test_a_broken_manifest_gets_one_clear_sentence(tmp_path, tiny_clips, text, s
 
 
 def test_a_manifest_may_hold_mixtures_of_two_three_and_four(tmp_path, tiny_clips):
-    pairs = [pair for n in (2, 3, 4) for pair in draw_pairs(tiny_clips, 2, replace(TINY, sources=n))]
+    pairs = [
+        pair for n in (2, 3, 4) for pair in draw_pairs(tiny_clips, 2, replace(TINY, sources=n))
+    ]
     write_pairs(tmp_path / "pairs.csv", pairs)
     assert read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY) == pairs
     assert [len(item["sounds"]) for item in Listed(pairs, TINY)] == [2, 2, 3, 3, 4, 4]
@@ -90,27 +105,38 @@ def test_a_published_list_is_read_by_the_ends_of_its_paths(tmp_path, tiny_clips)
     names = [[part.clip.name for part in pair] for pair in pairs]
     assert names == [["red/red_0", "blue/blue_2"], ["blue/blue_0", "red/red_1", "red/red_2"]]
     for part in pairs[0]:  # 3 s of sound: the window's middle is a frame's middle beside 1.5 s
-        assert (part.start + TINY.samples / 2) / TINY.rate == pytest.approx(1.5, abs=0.5 / TINY.fps + 1e-3)
+        assert (part.start + TINY.samples / 2) / TINY.rate == pytest.approx(
+            1.5, abs=0.5 / TINY.fps + 1e-3
+        )
 
 
 def test_a_window_may_end_a_codec_frame_beyond_its_sound(tmp_path, tiny_clips):
     """Decoders differ by so much: a manifest made with one is read with another, and silence is what is missing."""
     samples, missing = 33_075, 700  # of a clip of 3 s; less than 0.1 s
-    (tmp_path / "pairs.csv").write_text(f"red/red_0,{samples + missing - TINY.samples},blue/blue_1,0\n")
+    (tmp_path / "pairs.csv").write_text(
+        f"red/red_0,{samples + missing - TINY.samples},blue/blue_1,0\n"
+    )
     item = Listed(read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY), TINY)[0]
     assert item["sounds"].shape == (2, TINY.samples)
-    assert not item["sounds"][0, -missing:].any() and item["sounds"][0, -missing - 20 : -missing].any()
+    assert (
+        not item["sounds"][0, -missing:].any() and item["sounds"][0, -missing - 20 : -missing].any()
+    )
     whole = soundfile.read(tiny_clips[0].sound, dtype="float32")[0]
     assert np.array_equal(item["sounds"][0, :-missing].numpy(), whole[missing - TINY.samples :])
     latest = samples + 1_102 - TINY.samples  # 0.1 s of 11,025 Hz, cut to whole samples
     (tmp_path / "pairs.csv").write_text(f"red/red_0,{latest},blue/blue_1,0\n")
     assert read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY)[0][0].start == latest
     (tmp_path / "pairs.csv").write_text(f"red/red_0,{latest + 1},blue/blue_1,0\n")
-    with pytest.raises(SopError, match=r"row 1 \(red/red_0\): 3.00 s of sound, the window ends at 3.10 s"):
+    with pytest.raises(
+        SopError, match=r"row 1 \(red/red_0\): 3.00 s of sound, the window ends at 3.10 s"
+    ):
         read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY)
     short = write_clip(tmp_path, "red", 8, seconds=(TINY.samples - missing) / TINY.rate)
     assert {
-        p.start for i in range(20) for p in Training([short, tiny_clips[1]], TINY).draw(i)[0] if p.clip == short
+        p.start
+        for i in range(20)
+        for p in Training([short, tiny_clips[1]], TINY).draw(i)[0]
+        if p.clip == short
     } == {0}
 
 
@@ -121,7 +147,10 @@ def test_a_manifest_is_no_formula_to_a_spreadsheet(tmp_path, tiny_clips):
     clips = [Clip(sound, tiny_clips[0].frames, tiny_clips[0].n_frames), tiny_clips[1]]
     pairs = draw_pairs(clips, 3, TINY)
     write_pairs(tmp_path / "pairs.csv", pairs)
-    assert not any(cell.startswith("=") for cell in (tmp_path / "pairs.csv").read_text().replace("\n", ",").split(","))
+    assert not any(
+        cell.startswith("=")
+        for cell in (tmp_path / "pairs.csv").read_text().replace("\n", ",").split(",")
+    )
     assert read_pairs(tmp_path / "pairs.csv", clips, TINY) == pairs
 
 
@@ -149,9 +178,14 @@ def test_a_manifest_keeps_names_that_are_no_utf8(tmp_path, tiny_clips):
     assert pairs_hash(pairs) == digest[:10]  # by hand, so that no other version gives another name
 
 
-def test_an_evaluations_mixtures_go_round_all_clips_and_do_not_depend_on_how_many_are_drawn(tiny_clips):
+def test_an_evaluations_mixtures_go_round_all_clips_and_do_not_depend_on_how_many_are_drawn(
+    tiny_clips,
+):
     pairs = draw_pairs(tiny_clips, 13, TINY)
     firsts = [pair[0].clip for pair in pairs]
-    assert all(set(firsts[i : i + 6]) == set(tiny_clips) for i in (0, 6)) and firsts[:6] != firsts[6:12]
+    assert (
+        all(set(firsts[i : i + 6]) == set(tiny_clips) for i in (0, 6))
+        and firsts[:6] != firsts[6:12]
+    )
     assert draw_pairs(tiny_clips, 5, TINY) == pairs[:5]
     assert draw_pairs(tiny_clips, 5, replace(TINY, seed=1)) != pairs[:5]

@@ -39,7 +39,11 @@ def site(released):
 
 def test_files_of_a_server_become_a_checkpoint(released, site, tmp_path):
     model = load_model(weights.fetch(tmp_path / "sop", site))
-    assert (model.config.profile, model.config.sound_depth, model.config.channels) == ("sop2018", 5, 32)
+    assert (model.config.profile, model.config.sound_depth, model.config.channels) == (
+        "sop2018",
+        5,
+        32,
+    )
     for part, net in released[1].items():
         for key, value in net.state_dict().items():
             assert torch.equal(getattr(model, part).state_dict()[key], value), key
@@ -63,7 +67,9 @@ def test_what_is_there_is_not_fetched_again_and_must_stay_the_same(released, sit
     other.mkdir()
     for path in released[0].glob("*.pth"):
         state = torch.load(path, weights_only=True)
-        torch.save({k: v + 1 if v.is_floating_point() else v for k, v in state.items()}, other / path.name)
+        torch.save(
+            {k: v + 1 if v.is_floating_point() else v for k, v in state.items()}, other / path.name
+        )
     with pytest.raises(SopError, match="not the file that was there the first time"):
         weights.fetch(tmp_path / "sop", str(other))
 
@@ -76,7 +82,9 @@ def test_a_page_in_place_of_the_files_is_not_kept(released, site, tmp_path):
         (page / path.name).write_text("<html>log in</html>")
     with pytest.raises(SopError, match="not weights"):
         weights.fetch(tmp_path / "sop", str(page))
-    assert not list((tmp_path / "sop").rglob("*.pth")) and not list((tmp_path / "sop").rglob("*.json"))
+    assert not list((tmp_path / "sop").rglob("*.pth")) and not list(
+        (tmp_path / "sop").rglob("*.json")
+    )
     assert load_model(weights.fetch(tmp_path / "sop", site)).config.profile == "sop2018"
 
 
@@ -109,7 +117,9 @@ def test_what_cannot_be_had_gets_one_clear_sentence(released, site, tmp_path, ca
 
 def test_the_verb(released, tmp_path, capsys):
     assert main(["weights", "--url", str(released[0]), "--out", str(tmp_path / "sop")]) == 0
-    assert "sop2018" in capsys.readouterr().out and load_model(tmp_path / "sop").config.warp == "grid"
+    assert (
+        "sop2018" in capsys.readouterr().out and load_model(tmp_path / "sop").config.warp == "grid"
+    )
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
     assert main(["weights", "--url", str(released[0]), "--out", str(tmp_path / "run")]) == 2

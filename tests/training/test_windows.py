@@ -13,7 +13,14 @@ from sop_core.listening.scene import Scene
 from sop_core.model.model import SoundOfPixels
 from sop_core.training.mixtures import Training
 from sop_core.training.pairs import draw_pairs, read_pairs, write_pairs
-from sop_core.training.windows import Part, draw_window, frame_indices, same_fps, window_frames, window_sound
+from sop_core.training.windows import (
+    Part,
+    draw_window,
+    frame_indices,
+    same_fps,
+    window_frames,
+    window_sound,
+)
 
 
 def test_frames_stand_round_the_middle_of_the_window():
@@ -30,7 +37,8 @@ def test_frames_stand_round_the_middle_of_the_window():
 def test_short_clips_too_few_videos_and_another_rate_are_refused(tmp_path, tiny_clips):
     short = write_clip(tmp_path, "red", 7, seconds=0.5)
     with pytest.raises(
-        SopError, match=r"row 7 \(red/red_7\): 0.50 s of sound, needs 0.74 s \(8,191 .* --min-frames 6$"
+        SopError,
+        match=r"row 7 \(red/red_7\): 0.50 s of sound, needs 0.74 s \(8,191 .* --min-frames 6$",
     ):
         Training([*tiny_clips, short], TINY)
     with pytest.raises(SopError, match="1 video"):
@@ -58,7 +66,9 @@ def test_frames_at_another_rate_are_refused_wherever_clips_are_read(tmp_path):
     same_fps(clips, replace(TINY, fps=29.97))
     (tmp_path / "preprocess.json").write_text(json.dumps({"fps": 1.0}))
     for road in roads.values():
-        with pytest.raises(SopError, match=r"its frames are 1 a second .* expects 8; preprocess with --fps 8, or"):
+        with pytest.raises(
+            SopError, match=r"its frames are 1 a second .* expects 8; preprocess with --fps 8, or"
+        ):
             road()
 
 
@@ -76,7 +86,10 @@ def map_clip(tmp_path_factory):
 
 def test_training_crops_anywhere_keeps_what_it_must_and_mirrors_half(map_clip):
     config = TINY.override({"crop": "0.4", "image": "64"})
-    seen = [window_frames(Part(map_clip, 0), config, np.random.default_rng(i))[0][0] / 250.0 for i in range(300)]
+    seen = [
+        window_frames(Part(map_clip, 0), config, np.random.default_rng(i))[0][0] / 250.0
+        for i in range(300)
+    ]
     left, right = (np.array([s[0, :, column].mean() for s in seen]) for column in (0, -1))
     top, bottom = (np.array([s[1, row].mean() for s in seen]) for row in (0, -1))
     width, height = np.abs(right - left), bottom - top
@@ -86,23 +99,34 @@ def test_training_crops_anywhere_keeps_what_it_must_and_mirrors_half(map_clip):
     for low, size in ((np.minimum(left, right), width), (top, height)):
         place = low / (1 - size).clip(1e-6)
         free = 1 - size > 0.2
-        assert free.sum() > 50 and np.histogram(place[free], 4, (0, 1))[0].min() > 0.1 * free.sum()  # anywhere
+        assert (
+            free.sum() > 50 and np.histogram(place[free], 4, (0, 1))[0].min() > 0.1 * free.sum()
+        )  # anywhere
 
 
 def test_training_changes_colours_and_loudness_within_their_bounds(map_clip):
     part, config = Part(map_clip, 0), TINY
     light = np.array([window_frames(part, config, np.random.default_rng(i))[1] for i in range(300)])
     bright = light.prod(1) ** (1 / 3)
-    assert 0.7 * 0.85 <= light.min() < 0.7 and 1.3 < light.max() <= 1.3 * 1.15 and bright.std() > 0.1
+    assert (
+        0.7 * 0.85 <= light.min() < 0.7 and 1.3 < light.max() <= 1.3 * 1.15 and bright.std() > 0.1
+    )
     assert (light.max(1) / light.min(1)).mean() > 1.08  # a tint, not brightness alone
     plain = np.abs(window_sound(part, config)).max()
-    gains = np.array([np.abs(window_sound(part, config, np.random.default_rng(i))).max() / plain for i in range(300)])
+    gains = np.array(
+        [
+            np.abs(window_sound(part, config, np.random.default_rng(i))).max() / plain
+            for i in range(300)
+        ]
+    )
     up = np.log(gains) / np.log(config.gain)  # from -1 to 1, evenly
     assert -1 <= up.min() < -0.95 and 0.95 < up.max() <= 1 + 1e-6 and abs(up.mean()) < 0.15
     assert np.all(window_frames(part, config)[1] == 1)  # an evaluation changes nothing
 
 
-def test_windows_begin_anywhere_from_the_first_sample_to_the_last_that_leaves_a_whole_one(tiny_clips):
+def test_windows_begin_anywhere_from_the_first_sample_to_the_last_that_leaves_a_whole_one(
+    tiny_clips,
+):
     def start(more, seed):
         clip = tiny_clips[0]
         return draw_window(clip, TINY.samples + more, TINY, np.random.default_rng(seed)).start

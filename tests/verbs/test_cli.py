@@ -42,7 +42,16 @@ def data(tmp_path_factory):
 def run(data):
     """A run made by the command line alone."""
     assert main(["index", str(data), "--val-ratio", "0.5"]) == 0
-    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run", "--ckpt", f"{data}/ckpt"]
+    words = [
+        "--train",
+        f"{data}/train.csv",
+        "--val",
+        f"{data}/val.csv",
+        "--id",
+        "run",
+        "--ckpt",
+        f"{data}/ckpt",
+    ]
     assert main(["train", "--preset", "demo", *words, "--tensorboard", "--set", *SMALL]) == 0
     return data / "ckpt" / "run"
 
@@ -61,7 +70,13 @@ def test_videos_that_were_trained_on_are_not_evaluated_unless_told(run, data, tm
     write_index(tmp_path / "mixed.csv", [*clips, trained])
     rows = [f"{clips[0].name},0,{clips[1].name},0", f"{clips[1].name},0,{trained.name},100"]
     (tmp_path / "pairs.csv").write_text("\n".join(rows))
-    words = [str(run), "--index", str(tmp_path / "mixed.csv"), "--pairs", str(tmp_path / "pairs.csv")]
+    words = [
+        str(run),
+        "--index",
+        str(tmp_path / "mixed.csv"),
+        "--pairs",
+        str(tmp_path / "pairs.csv"),
+    ]
     assert main(["evaluate", *words, "--out", str(tmp_path / "m.json")]) == 2
     said = capsys.readouterr().err
     assert f"1 of 2 mixtures hold videos that {run} was trained on: row 2 ({trained.name});" in said
@@ -96,7 +111,16 @@ BAD = [
 
 @pytest.mark.parametrize("setting", BAD)
 def test_a_setting_that_cannot_work_is_named(data, tmp_path, capsys, setting):
-    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "bad", "--ckpt", str(tmp_path)]
+    words = [
+        "--train",
+        f"{data}/train.csv",
+        "--val",
+        f"{data}/val.csv",
+        "--id",
+        "bad",
+        "--ckpt",
+        str(tmp_path),
+    ]
     assert main(["train", "--preset", "demo", *words, "--set", *SMALL, setting]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"{setting.partition('=')[0]}=" in said and "expected" in said
@@ -104,17 +128,39 @@ def test_a_setting_that_cannot_work_is_named(data, tmp_path, capsys, setting):
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense", "mps", "meta"])
-def test_a_device_that_is_not_there_gets_one_line_and_no_folder(run, data, tmp_path, capsys, device):
-    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "new", "--ckpt", str(tmp_path)]
+def test_a_device_that_is_not_there_gets_one_line_and_no_folder(
+    run, data, tmp_path, capsys, device
+):
+    words = [
+        "--train",
+        f"{data}/train.csv",
+        "--val",
+        f"{data}/val.csv",
+        "--id",
+        "new",
+        "--ckpt",
+        str(tmp_path),
+    ]
     assert main(["train", "--preset", "demo", *words, "--device", device, "--set", *SMALL]) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and f"--device {device}" in said and not (tmp_path / "new").exists()
+    assert (
+        said.count("\n") == 1 and f"--device {device}" in said and not (tmp_path / "new").exists()
+    )
     assert main(["evaluate", str(run), "--index", f"{data}/val.csv", "--device", device]) == 2
 
 
 def test_a_run_that_is_refused_is_left_as_it_was(run, data, capsys):
     before = sorted(p.name for p in run.rglob("*"))
-    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run", "--ckpt", f"{data}/ckpt"]
+    words = [
+        "--train",
+        f"{data}/train.csv",
+        "--val",
+        f"{data}/val.csv",
+        "--id",
+        "run",
+        "--ckpt",
+        f"{data}/ckpt",
+    ]
     assert main(["train", "--preset", "demo", *words, "--tensorboard", "--set", *SMALL]) == 2
     assert sorted(p.name for p in run.rglob("*")) == before
 
@@ -124,14 +170,32 @@ def test_index_train_evaluate_leave_the_files_of_a_run(run, data):
     assert {"config.json", "model.safetensors", "history.csv", "visualization/index.html"} <= names
     assert any(n.startswith("state/") for n in names)
     out = data / "metrics.json"
-    words = [str(run), "--index", f"{data}/val.csv", "--out", str(out), "--report", f"{data}/report", "--n-pairs", "3"]
+    words = [
+        str(run),
+        "--index",
+        f"{data}/val.csv",
+        "--out",
+        str(out),
+        "--report",
+        f"{data}/report",
+        "--n-pairs",
+        "3",
+    ]
     assert main(["evaluate", *words]) == 0
     rows = {r["method"]: r for r in json.loads(out.read_text())["rows"]}
     assert {"model", "mixture", "oracle_binary", "oracle_ratio"} <= set(rows)
     assert (data / "report" / "index.html").stat().st_size > 10_000
     # The manifest that was written gives the same numbers again.
     again = data / "again.json"
-    words = [str(run), "--index", f"{data}/val.csv", "--pairs", f"{data}/metrics.pairs.csv", "--out", str(again)]
+    words = [
+        str(run),
+        "--index",
+        f"{data}/val.csv",
+        "--pairs",
+        f"{data}/metrics.pairs.csv",
+        "--out",
+        str(again),
+    ]
     assert main(["evaluate", *words]) == 0
     a, b = json.loads(out.read_text()), json.loads(again.read_text())
     assert a["protocol"]["manifest"] == b["protocol"]["manifest"]
@@ -158,13 +222,21 @@ def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_
     monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
     film = write_film(tmp_path / "film.mp4", rate=44_100)
     words = ["separate", "any", str(film), "--out"]
-    assert main([*words, str(tmp_path / "all"), "--all-sources", "auto", "--rate", "source", "--cache"]) == 0
+    assert (
+        main(
+            [*words, str(tmp_path / "all"), "--all-sources", "auto", "--rate", "source", "--cache"]
+        )
+        == 0
+    )
     told = capsys.readouterr().out
     assert (tmp_path / "film.mp4.sop").is_dir() and len(list((tmp_path / "all").glob("*.wav"))) == 3
     assert "1_left" in told.replace("right", "left") and "rest" in told and "50" in told
     assert {soundfile.info(p).samplerate for p in (tmp_path / "all").glob("*.wav")} == {44_100}
     assert main([*words, str(tmp_path / "box.wav"), "--box", "0,0,20,14"]) == 0
-    assert ".wav: 6.0 s, under 1 % of the sound by this model; so the file is silent\n" in capsys.readouterr().out
+    assert (
+        ".wav: 6.0 s, under 1 % of the sound by this model; so the file is silent\n"
+        in capsys.readouterr().out
+    )
     assert main([*words, str(tmp_path / "dealt"), "--all-sources", "2", "--whole"]) == 0
     assert np.abs(soundfile.read(tmp_path / "dealt" / "rest.wav")[0]).max() < 1e-3
     capsys.readouterr()
@@ -200,11 +272,26 @@ def test_separate_says_what_is_wrong_before_the_nets_look_at_an_hour_of_video(
 def test_a_box_of_the_shortest_video(eyes, tmp_path, monkeypatch):
     monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
     film = write_film(tmp_path / "film.mp4", seconds=0.4)
-    assert main(["separate", "any", str(film), "--box", "5,15,35,45", "--out", str(tmp_path / "a.wav")]) == 0
+    assert (
+        main(
+            ["separate", "any", str(film), "--box", "5,15,35,45", "--out", str(tmp_path / "a.wav")]
+        )
+        == 0
+    )
 
 
 def test_training_again_resumes_only_when_told(run, data, capsys):
-    words = ["train", "--preset", "demo", "--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run"]
+    words = [
+        "train",
+        "--preset",
+        "demo",
+        "--train",
+        f"{data}/train.csv",
+        "--val",
+        f"{data}/val.csv",
+        "--id",
+        "run",
+    ]
     words += ["--ckpt", f"{data}/ckpt", "--set", *SMALL]
     assert main(words) == 2
     assert "holds a run already" in capsys.readouterr().err
@@ -258,7 +345,9 @@ def texts(tmp_path, _):
                              "--set", "epochs=many"], "a whole number from 1"),
     ],
 )  # fmt: skip
-def test_bad_input_gets_exit_2_and_one_clear_line(words, sentence, tmp_path, data, run, video, capfd):
+def test_bad_input_gets_exit_2_and_one_clear_line(
+    words, sentence, tmp_path, data, run, video, capfd
+):
     assert main([str(w) for w in words(tmp_path, data, run, video)]) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("sop ")]
     assert len(lines) == 1 and sentence in lines[0]
@@ -280,16 +369,28 @@ def test_a_pixel_that_is_none_gets_exit_2(pixel, run, video, tmp_path, capsys):
         ("tran --id x", "sop: Unknown command"),
         ("--nonsense", "sop: Unknown command"),
         ("train", "sop train: expected a value for --preset"),
-        ("train --preset musi", 'sop train: Invalid value "musi" for --preset. Choose from: "music"'),
+        (
+            "train --preset musi",
+            'sop train: Invalid value "musi" for --preset. Choose from: "music"',
+        ),
         ("weights --out", "sop weights: expected a value for --out"),
         ("weights --out a --out-put b", "sop weights: Unknown option: --out-put"),
         ("weights more --out a", "sop weights: Unused Tokens: ['more']"),
         ("preprocess v --out o --jobs 2.5", "'2.5': expected a whole number"),
         ("preprocess v --out o --no-progress", "Unknown option: --no-progress"),
         ("evaluate run --index i --sources", "expected a value for --sources"),
-        ("evaluate run --index i --sources 2 x", 'sop evaluate: Invalid value for --sources: unable to convert "x"'),
-        ("separate r v --out a.wav", "Exactly 1 of {--pixel, --box, --all-sources} must be specified"),
-        ("separate r v --out a.wav --pixel 1,1 --box 1,1,2,2", "Received 2 arguments: {--pixel, --box}"),
+        (
+            "evaluate run --index i --sources 2 x",
+            'sop evaluate: Invalid value for --sources: unable to convert "x"',
+        ),
+        (
+            "separate r v --out a.wav",
+            "Exactly 1 of {--pixel, --box, --all-sources} must be specified",
+        ),
+        (
+            "separate r v --out a.wav --pixel 1,1 --box 1,1,2,2",
+            "Received 2 arguments: {--pixel, --box}",
+        ),
         ("train --preset a\x1b[2J", r'Invalid value "a\x1b[2J" for --preset'),
     ],
 )
@@ -309,14 +410,30 @@ def test_parse_binds_the_words_and_runs_nothing(tmp_path):
     assert run.__module__ == "sop_core.verbs.train"
     assert given.kwargs["set"] == ("epochs=1", "batch=2") and given.kwargs["resume"]
     run, given = parse(
-        ["evaluate", "one", "two", "--sources", "2", "3", "--index", "a", "--baselines", "nmf", "random"]
+        [
+            "evaluate",
+            "one",
+            "two",
+            "--sources",
+            "2",
+            "3",
+            "--index",
+            "a",
+            "--baselines",
+            "nmf",
+            "random",
+        ]
     )
     assert [p.name for p in given.args[0]] == ["one", "two"]
     assert given.kwargs["sources"] == (2, 3) and given.kwargs["baselines"] == ("nmf", "random")
     run, given = parse(["separate", "--out", "a", "--box=-1,0,9,9", "r", "v"])
     assert [p.name for p in given.args] == ["r", "v"] and given.kwargs["box"] == (-1, 0, 9, 9)
-    run, given = parse(["collect", "music", "[1].json", "b", "--out", str(tmp_path / "o"), "--rate-limit", "500K"])
-    assert [p.name for p in given.args[1]] == ["[1].json", "b"] and given.kwargs["rate_limit"] == 512_000
+    run, given = parse(
+        ["collect", "music", "[1].json", "b", "--out", str(tmp_path / "o"), "--rate-limit", "500K"]
+    )
+    assert [p.name for p in given.args[1]] == ["[1].json", "b"] and given.kwargs[
+        "rate_limit"
+    ] == 512_000
     assert not (tmp_path / "o").exists()
 
 
@@ -340,7 +457,9 @@ def test_help_and_version_start_without_the_packages_that_take_seconds():
         "[main([verb, '--help']) for verb in VERBS];"
         "print(*({'torch', 'pandas', 'numpy', 'av'} & {*sys.modules}))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     lines = told.splitlines()
     assert lines[lines.index(__version__) + 1] == "" and lines[-1] == ""
 
@@ -353,7 +472,9 @@ def test_each_step_of_the_demo_is_a_command_that_the_user_can_type(tmp_path, cap
         run.append(parse(words)[0].__name__)
         return (lambda: None), inspect.signature(lambda: None).bind()
 
-    monkeypatch.setattr("sop_core.toy.render.render_dataset", lambda folder, seed: folder / "videos")
+    monkeypatch.setattr(
+        "sop_core.toy.render.render_dataset", lambda folder, seed: folder / "videos"
+    )
     monkeypatch.setattr("sop_core.__main__.parse", noted)
     demo(*given.args, **given.kwargs)
     typed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("$ sop ")]
@@ -370,7 +491,9 @@ def test_the_module_runs_as_a_program():
 def test_index_goes_where_it_is_told(data, tmp_path):
     assert main(["index", str(data), "--out", str(tmp_path)]) == 0
     assert main(["index", str(data), "mine"]) == 0
-    assert len(read_index(tmp_path / "train.csv")) == len(read_index(data / "mine" / "train.csv")) == 4
+    assert (
+        len(read_index(tmp_path / "train.csv")) == len(read_index(data / "mine" / "train.csv")) == 4
+    )
 
 
 def test_the_command_line_checks_an_index(tmp_path, capsys):
@@ -389,7 +512,10 @@ def test_the_command_line_checks_an_index(tmp_path, capsys):
     assert main(["index", str(data / "all.csv"), "--check", "--window", "1"]) == 0
     assert "missing: 1 clip(s)\n  red/red_1: no sound" in capsys.readouterr().out
     rows = list(csv.DictReader((data / "index_check.csv").open()))
-    assert [(r["problem"], r["clip"]) for r in rows] == [("missing", "red/red_1"), ("invalid", "blue/blue_0")]
+    assert [(r["problem"], r["clip"]) for r in rows] == [
+        ("missing", "red/red_1"),
+        ("invalid", "blue/blue_0"),
+    ]
     assert main(["index", str(data / "all.csv")]) == 2
     assert "or --check with an index" in capsys.readouterr().err
 
@@ -403,9 +529,16 @@ def test_the_command_line_passes_its_options_on(tmp_path, capsys):
     words += ["--short-side", "0", "--fps", "4", "--rate", "8000", "--out", str(tmp_path / "d")]
     assert main([*words, "--duration", "2"]) == 0
     clip = find_clips(tmp_path / "d")[0]
-    assert clip.sound.suffix == ".wav" and sound_length(clip.sound) == (16_000, 8_000) and clip.n_frames == 8
+    assert (
+        clip.sound.suffix == ".wav"
+        and sound_length(clip.sound) == (16_000, 8_000)
+        and clip.n_frames == 8
+    )
     assert frame_size(clip.frames) == (400, 300)
-    assert main([*words, "--duration", "3"]) == 2 and "duration=2.0, now duration=3.0" in capsys.readouterr().err
+    assert (
+        main([*words, "--duration", "3"]) == 2
+        and "duration=2.0, now duration=3.0" in capsys.readouterr().err
+    )
     assert (
         main([*words, "--duration", "2", "--cluster", "nowhere"]) == 2
         and "expected dask://HOST:PORT" in capsys.readouterr().err
@@ -420,12 +553,18 @@ def test_the_command_line_passes_its_options_on(tmp_path, capsys):
 @pytest.mark.parametrize("code", ["ENOSPC", "EACCES"])
 def test_a_full_or_closed_disk_gets_one_line(tmp_path, capsys, monkeypatch, code):
     def full(*_, **__):
-        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)), str(tmp_path / "there"))
+        raise OSError(
+            getattr(errno, code), os.strerror(getattr(errno, code)), str(tmp_path / "there")
+        )
 
     monkeypatch.setattr(splits, "build_index", full)
     assert main(["index", str(tmp_path)]) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and f"{tmp_path / 'there'}: " in said and "choose another folder" in said
+    assert (
+        said.count("\n") == 1
+        and f"{tmp_path / 'there'}: " in said
+        and "choose another folder" in said
+    )
 
 
 def test_a_check_is_told_where_it_cannot_be_written(tmp_path, capsys):
@@ -436,10 +575,17 @@ def test_a_check_is_told_where_it_cannot_be_written(tmp_path, capsys):
     bad.sound.unlink()
     soundfile.write(bad.sound.with_suffix(".wav"), sound, rate, subtype="FLOAT")
     (tmp_path / "file").write_text("no folder")
-    assert main(["index", str(tmp_path), "--check", "--window", "1", "--out", str(tmp_path / "file")]) == 0
+    assert (
+        main(["index", str(tmp_path), "--check", "--window", "1", "--out", str(tmp_path / "file")])
+        == 0
+    )
     told = capsys.readouterr()
-    assert "invalid: 1 clip(s)\n  red/red_1: no number (NaN or Inf) at 1.00 s of its sound" in told.out
-    assert told.err.splitlines()[-1].startswith(f"sop index: {tmp_path / 'file' / 'index_check.csv'}: not written (")
+    assert (
+        "invalid: 1 clip(s)\n  red/red_1: no number (NaN or Inf) at 1.00 s of its sound" in told.out
+    )
+    assert told.err.splitlines()[-1].startswith(
+        f"sop index: {tmp_path / 'file' / 'index_check.csv'}: not written ("
+    )
 
 
 def test_what_a_message_quotes_does_nothing_to_the_terminal(tmp_path, capsys):
@@ -454,7 +600,16 @@ def test_a_report_that_cannot_be_made_stops_no_training(run, data, tmp_path, cap
         raise SopError("a.mp4/000001.jpg: cut short\x1b[2J")
 
     monkeypatch.setattr(report, "write", broken)
-    words = ["--train", f"{data}/train.csv", "--val", f"{data}/val.csv", "--id", "run", "--ckpt", str(tmp_path)]
+    words = [
+        "--train",
+        f"{data}/train.csv",
+        "--val",
+        f"{data}/val.csv",
+        "--id",
+        "run",
+        "--ckpt",
+        str(tmp_path),
+    ]
     assert main(["train", "--preset", "demo", *words, "--set", *SMALL, "epochs=1"]) == 0
     told = capsys.readouterr()
     assert r"note: no report of this epoch: a.mp4/000001.jpg: cut short\x1b[2J" in told.err
