@@ -108,7 +108,7 @@ def road(name: str, args) -> dict:
         parts = {
             "STFT, warp": spectrograms,
             "pictures": lambda: pictures(model, batch),
-            "sound net": lambda: model.channels(mixture),
+            "sound net": lambda: model.feature_maps(mixture),
             "forward, all": lambda: objective(batch),
         }
         found["parts"] = {part: seconds(work, device, args.steps) for part, work in parts.items()}

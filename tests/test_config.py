@@ -49,7 +49,7 @@ def test_a_picture_that_is_no_multiple_of_a_cell_can_be_clicked():
     )
     assert (
         scene.grid == (5, 5)
-        and scene.pixels.shape[1:3] == (5, 5)
+        and scene.visual_features.shape[1:3] == (5, 5)
         and scene.energy().shape == (5, 5)
     )
     assert scene.clusters().labels.shape[1:] == (5, 5)

@@ -63,7 +63,7 @@ def write_clip(
 class Eyes(SoundOfPixels):
     """A model whose answer is known: red lets low bins through, blue high ones."""
 
-    def pixels(self, frames):
+    def visual_features(self, frames):
         colour = frames.float().amax(1)  # (B, 3, h, w)
         pooled = torch.nn.functional.adaptive_max_pool2d(
             colour[:, [0, 2]] - colour[:, [2, 0]], (4, 4)
@@ -72,7 +72,7 @@ class Eyes(SoundOfPixels):
         grid[..., :2] = pooled.movedim(1, -1) / 5 - 15
         return grid
 
-    def channels(self, spec):
+    def feature_maps(self, spec):
         images = torch.zeros(len(spec), self.config.channels, self.config.bins, spec.shape[-1])
         cut = 20  # between 1 320 and 1 760 Hz, on TINY's 32 log-frequency bins
         images[:, 0, :cut], images[:, 0, cut:], images[:, 1, :cut], images[:, 1, cut:] = (

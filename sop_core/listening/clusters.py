@@ -55,7 +55,7 @@ def find(scene: "Scene", count: int | None) -> Clusters:
     loud = _loud(scene)  # bool (W, H, W)
     numbers = np.full(loud.shape, -1)
     if loud.any():
-        features = scene.pixels[torch.from_numpy(loud).to(scene.pixels.device)]
+        features = scene.visual_features[torch.from_numpy(loud).to(scene.visual_features.device)]
         numbers[loud] = _cluster(scene, features, count)
     found = numbers.max() + 1
     if count is not None and found < count:
@@ -69,7 +69,7 @@ def find(scene: "Scene", count: int | None) -> Clusters:
     order = [k for k in loudest if count or shares[k] > SILENT_SHARE]
     regions = [regions[k] for k in order]
     # A picture shows the window whose middle part it lies in.
-    edges = [(a.last + b.first) / 2 for a, b in pairwise(scene.channels.windows)]
+    edges = [(a.last + b.first) / 2 for a, b in pairwise(scene.feature_maps.windows)]
     frames = scene.first + scene.instants() * scene.rate / scene.config.hop
     window = np.searchsorted(edges, frames, "right")
     labels = np.full((len(frames), *scene.grid), -1, np.int16)
@@ -83,7 +83,7 @@ def _loud(scene: "Scene") -> np.ndarray:
 
     Shape: bool (W, H, W)
     """
-    powers, windows = scene.powers, scene.channels.windows
+    powers, windows = scene.powers, scene.feature_maps.windows
     found = np.zeros((len(windows), *scene.grid), bool)
     least = 1e-4 * powers[-1].mean()
     for i, w in enumerate(windows):
@@ -101,14 +101,14 @@ def _draw_bins(scene: "Scene") -> Tensor:
     frames = rng.choice(len(energy), BINS, p=energy / energy.sum())
     frames = scene.first + np.sort(frames)
     drawn, done = [], scene.first
-    for i, w in scene.channels.across(scene.first, scene.last):
+    for i, w in scene.feature_maps.across(scene.first, scene.last):
         here = frames[(frames >= done) & (frames < w.last)] - w.first
         done = max(done, w.last)
         if len(here):
-            mags = scene.model.warp(scene.channels.spec(w.first, w.last).abs().T)[:, here]
+            mags = scene.model.warp(scene.feature_maps.spec(w.first, w.last).abs().T)[:, here]
             weights = mags.double().square().T.cpu().numpy() + 1e-20  # (frames, F)
             bins = [rng.choice(len(p), p=p / p.sum()) for p in weights]
-            drawn.append(scene.channels[i][:, here, bins])  # (K, frames)
+            drawn.append(scene.feature_maps[i][:, here, bins])  # (K, frames)
     return torch.cat(drawn, 1)[None, :, None]
 
 

@@ -79,13 +79,13 @@ def look(model: SoundOfPixels, film: Film, spans: list[Window], seconds: float) 
         batch.append(resize(picture[None], size))
         if len(batch) == 8 or k == len(wanted):
             stack = torch.from_numpy(np.concatenate(batch)).to(device)
-            grids.append(model.pixels(stack.movedim(-1, 1)[:, None]))  # (8, H, W, K)
+            grids.append(model.visual_features(stack.movedim(-1, 1)[:, None]))  # (8, H, W, K)
             batch = []
     grids = torch.cat(grids)
     return torch.stack([model.over_time(grids[np.searchsorted(wanted, look)]) for look in looks])
 
 
-class Channels:
+class FeatureMaps:
     """The feature maps of a sound: `channels[i]` is (K, T, F), of window i's frames that count.
 
     Attributes:
@@ -115,7 +115,7 @@ class Channels:
         # `spec`'s last arguments and answer: every click in a player asks for the same.
         self.last: tuple = (None, None)
 
-    def copy(self) -> "Channels":
+    def copy(self) -> "FeatureMaps":
         """A copy with memory of its own, which is freed with the copy."""
         other = copy(self)
         other.kept, other.room = dict(self.kept), MEMORY
@@ -156,7 +156,7 @@ class Channels:
         size = self.model.config.stft_frames
         spec = self.spec(w.start, min(self.length, w.start + size)).T
         mags = torch.nn.functional.pad(self.model.magnitudes(spec), (0, size - spec.shape[-1]))
-        maps = self.model.channels(mags[None])[0]  # (K, F, T)
+        maps = self.model.feature_maps(mags[None])[0]  # (K, F, T)
         return maps[..., w.first - w.start : w.last - w.start].mT.contiguous()
 
     def across(self, first: int, last: int) -> Iterator[tuple[int, Window]]:
@@ -187,7 +187,7 @@ def key(model: SoundOfPixels, video: AnyPath) -> str:
     return digest.hexdigest()
 
 
-def save(video: AnyPath, key: str, sound: np.ndarray, pixels: Tensor, channels: Channels) -> None:
+def save(video: AnyPath, key: str, sound: np.ndarray, pixels: Tensor, channels: FeatureMaps) -> None:
     """Keep a video's features in `folder`; feature maps as float16.
 
     Raises SopError if the folder can't be written.

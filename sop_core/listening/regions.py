@@ -122,11 +122,11 @@ def soft_masks(
     Yields a stretch's first frame, and (P, T, F).
     Raises SopError for an empty region, a cell off the grid, or an array that doesn't fit.
     """
-    model, channels, over = scene.model, scene.channels, fade(scene.config.stft_frames)
+    model, channels, over = scene.model, scene.feature_maps, fade(scene.config.stft_frames)
     if mode == "partition":
         check_partition(scene.config)
     # Visual features (W, P, K), and which regions have a cell in which window (W, P).
-    found = [_visual_feature(model, scene.pixels, region) for region in regions]
+    found = [_visual_feature(model, scene.visual_features, region) for region in regions]
     features, present = (torch.stack(each, 1) for each in zip(*found, strict=True))
     begin, end = max(0, scene.first - margin), min(channels.length, scene.last + margin)
     steps = (torch.arange(over, device=scene.device) + 0.5) / max(1, over)

@@ -23,7 +23,7 @@ from ..model.model import SoundOfPixels
 from ..model.spectrogram import Inverse
 from ..training.windows import same_fps
 from . import clusters, features
-from .features import Channels
+from .features import FeatureMaps
 from .film import Film, Frames, Stills, VideoFilm
 from .fullband import FullBandAudio, extended
 from .regions import BLOCK, Cell, Mode, Region, cells_in, joined, soft_masks, take
@@ -69,11 +69,11 @@ class Scene:
             film = Stills(film, model.config.fps)
         self.model, self.config, self.film = model, model.config, film
         self.rate, self.grid, self.fps = model.config.rate, model.config.grid, film.fps
-        channels = Channels(model, sound, stored)
+        channels = FeatureMaps(model, sound, stored)
         self._listen_to(channels, 0, channels.length)
         if pixels is None:
             pixels = features.look(model, film, channels.windows, self.seconds)
-        self.pixels = pixels.to(self.device)
+        self.visual_features = pixels.to(self.device)
 
     @classmethod
     def from_video(cls, model: SoundOfPixels, path: AnyPath, cache: bool = False) -> "Scene":
@@ -92,7 +92,7 @@ class Scene:
             return cls(model, film, *kept)
         scene = cls(model, film, np.concatenate(list(stream_sound(path, model.config.rate))))
         if key:
-            features.save(path, key, scene.mixture, scene.pixels, scene.channels)
+            features.save(path, key, scene.mixture, scene.visual_features, scene.feature_maps)
             return cls.from_video(model, path, cache)  # from float16, as it will be the next time
         return scene
 
@@ -107,10 +107,10 @@ class Scene:
 
         Shape: (L,)
         """
-        samples = np.zeros_like(self.channels.samples)
+        samples = np.zeros_like(self.feature_maps.samples)
         sound = np.float32(sound[: len(self.mixture)])
         samples[self.first * self.config.hop :][: len(sound)] = sound
-        return self._copy(Channels(self.model, samples), self.first, self.last)
+        return self._copy(FeatureMaps(self.model, samples), self.first, self.last)
 
     def part(self, start: float, end: float) -> "Scene":
         """A stretch of the scene in seconds, rounded to STFT frames. It sounds as in the whole.
@@ -120,21 +120,21 @@ class Scene:
         hop = self.config.hop
         frames = np.rint(np.clip([start, end], 0, self.seconds + 1) * self.rate / hop)
         first, last = (int(t) for t in (self.first + frames).clip(self.first, self.last))
-        if not first * hop < min(last * hop, len(self.channels.samples)):
+        if not first * hop < min(last * hop, len(self.feature_maps.samples)):
             stretch = f"a stretch of the scene's {self.seconds:.1f} s"
             raise SopError(f"part {start} to {end} s: expected {stretch}")
-        return self._copy(self.channels.copy(), first, last)
+        return self._copy(self.feature_maps.copy(), first, last)
 
-    def _copy(self, channels: Channels, first: int, last: int) -> "Scene":
+    def _copy(self, channels: FeatureMaps, first: int, last: int) -> "Scene":
         other = copy(self)
         for name in ("powers", "frame"):  # what was computed for this scene
             other.__dict__.pop(name, None)
         other._listen_to(channels, first, last)
         return other
 
-    def _listen_to(self, channels: Channels, first: int, last: int) -> None:
+    def _listen_to(self, channels: FeatureMaps, first: int, last: int) -> None:
         hop = self.config.hop
-        self.channels, self.device = channels, channels.device
+        self.feature_maps, self.device = channels, channels.device
         self.first, self.last = first, last
         self.mixture = channels.samples[first * hop : last * hop]
         self.start = first * hop / self.rate
@@ -234,7 +234,7 @@ class Scene:
 
         Rows are numbers of regions that aren't silent, and of the rest. Shape: -> (A,), (A, l)
         """
-        audio = audio or self.channels
+        audio = audio or self.feature_maps
         begin = self.first * audio.hop
         end = begin + len(self.mixture) * audio.times
         clips = mode == "alone" and self.config.clips == "published"  # tracks must add up
@@ -248,7 +248,7 @@ class Scene:
             yield max(0, at - begin), rows.cpu().numpy(), sounds.cpu().numpy()
 
     def _inverted(
-        self, regions: list[Region], mode: Mode, audio: FullBandAudio | Channels
+        self, regions: list[Region], mode: Mode, audio: FullBandAudio | FeatureMaps
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Masks times the STFT, inverted; some samples before and after the scene come with it.
 
@@ -262,8 +262,8 @@ class Scene:
             last = first + masks.shape[1]
             region, frame, weights = take(self.model, masks, mode)  # (n,), (n,), (n, F_linear)
             spec = audio.spec(first, last)  # (T, F_linear)
-            if audio is not self.channels:
-                heard = self.channels.spec(first, last)
+            if audio is not self.feature_maps:
+                heard = self.feature_maps.spec(first, last)
                 weights = extended(weights, heard[frame], spec.shape[-1])
             taken = spec.index_select(0, frame).mul_(weights)
             yield first * hop - n_fft // 2, *inverse.push(masks.shape[:2], region, frame, taken)
@@ -294,7 +294,7 @@ class Scene:
         """
         found = []
         for first, masks in soft_masks(self, regions):
-            spec = self.channels.spec(first, first + masks.shape[1])
+            spec = self.feature_maps.spec(first, first + masks.shape[1])
             power = spec.abs().square()  # (T, F_linear)
             energy = masks.new_zeros(len(masks) + 1, masks.shape[1])
             energy[-1] = power.sum(-1)

@@ -118,7 +118,7 @@ class SoundOfPixels(nn.Module):
         """
         return self.warp(magnitude(spec))
 
-    def channels(self, mags: Tensor) -> Tensor:
+    def feature_maps(self, mags: Tensor) -> Tensor:
         """The K feature maps of a mixture.
 
         With the softmax a map can only add to a mask, and the mask of an empty region is empty.
@@ -139,14 +139,14 @@ class SoundOfPixels(nn.Module):
         """
         return self.frame.look(frames.flatten(0, -4)).unflatten(0, frames.shape[:-3])
 
-    def pixels(self, frames: Tensor) -> Tensor:
+    def visual_features(self, frames: Tensor) -> Tensor:
         """The visual feature of each cell, before the sigmoid; one for all frames (`over_time`).
 
         Shape: uint8 (B, V, 3, h, w) -> (B, H, W, K)
         """
-        return self.numbers(self.look(frames))
+        return self.project(self.look(frames))
 
-    def numbers(self, seen: Tensor) -> Tensor:
+    def project(self, seen: Tensor) -> Tensor:
         """As `pixels`, from the output of `look`.
 
         Shape: (B, V, C, H, W) -> (B, H, W, K)
@@ -179,25 +179,25 @@ class SoundOfPixels(nn.Module):
             count = self.config.pool * features.shape[-2]
         return features.topk(max(1, round(count)), -2).values.mean(-2)
 
-    def pooled(self, frames: Tensor) -> Tensor:
+    def source_features(self, frames: Tensor) -> Tensor:
         """The visual feature of each source's whole picture.
 
         Shape: uint8 (B, N, V, 3, h, w) -> (B, N, K)
         """
         if self.config.frames_apart:
-            sources = [self.pixels(one).flatten(1, 2) for one in frames.unbind(1)]
+            sources = [self.visual_features(one).flatten(1, 2) for one in frames.unbind(1)]
             return torch.stack([self.pool(features) for features in sources], 1)
-        features = self.pixels(frames.flatten(0, 1)).flatten(1, 2)  # (B N, H W, K)
+        features = self.visual_features(frames.flatten(0, 1)).flatten(1, 2)  # (B N, H W, K)
         return self.pool(features).unflatten(0, frames.shape[:2])
 
-    def pooled_seen(self, seen: Tensor, cells: Tensor) -> Tensor:
+    def region_features(self, seen: Tensor, cells: Tensor) -> Tensor:
         """As `pooled`, from the output of `look`, over each source's `cells` only.
 
         The mean is over the same share of these cells as `pool` takes of a whole picture.
 
         Shape: (B, N, V, C, H, W), bool (B, N, H, W) -> (B, N, K)
         """
-        features = self.numbers(seen.flatten(0, 1)).flatten(1, 2)  # (B N, H W, K)
+        features = self.project(seen.flatten(0, 1)).flatten(1, 2)  # (B N, H W, K)
         cells = cells.flatten(0, 1).flatten(1)[..., None]  # (B N, H W, 1)
         # Sort as many as the largest region needs; of these, each region counts its own share.
         most = max(1, round(self.config.pool * cells.shape[1]))
@@ -247,7 +247,7 @@ class SoundOfPixels(nn.Module):
 
         Shape: complex (B, F_linear, T), uint8 (B, N, V, 3, h, w) -> (B, N, F, T)
         """
-        return self.logits(self.pooled(frames), self.channels(self.magnitudes(mixture)))
+        return self.logits(self.source_features(frames), self.feature_maps(self.magnitudes(mixture)))
 
     def masks(self, mixture: Tensor, frames: Tensor) -> Tensor:
         """The masks of a mixture's sources, 0 to 1.

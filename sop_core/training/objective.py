@@ -60,13 +60,13 @@ def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     That is frames, or what the backbone saw of them (`seen`). Shape: -> (B, N, K)
     """
     if "cells" not in batch:
-        return model.pooled(apply_jitter(batch["frames"], batch["jitter"]))
+        return model.source_features(apply_jitter(batch["frames"], batch["jitter"]))
     seen = (
         batch["seen"]
         if "seen" in batch
         else model.look(apply_jitter(batch["frames"], batch["jitter"]))
     )
-    return model.pooled_seen(seen, batch["cells"])
+    return model.region_features(seen, batch["cells"])
 
 
 def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: 
     pooled visual features (B, N, K)
     """
     config = model.config
-    logits = model.logits(pictures, model.channels(mixture)).float()  # (B, N, F, T)
+    logits = model.logits(pictures, model.feature_maps(mixture)).float()  # (B, N, F, T)
     target = model.target(sources, mixture)[:, : pictures.shape[1]]
     weight = model.weight(mixture)  # (B, 1, F, T)
     if config.loss_mean == "weights":

@@ -135,7 +135,7 @@ def test_tracks_count_the_cells_of_the_grid_at_whatever_time(scene, video, eyes,
         labels = found.labels  # picture by picture, as the player shows them
         seen = [int((labels == k).any(0).sum()) for k in (0, 1)]
         assert (
-            len(one.channels.windows) > 1
+            len(one.feature_maps.windows) > 1
             and table.cells.tolist() == [*seen, 0]
             and max(seen) <= most
         )

@@ -28,14 +28,14 @@ def scene():
 class Squares(SoundOfPixels):
     """A model whose answer is known: left pixels let low bins through, right pixels high ones, the top row nothing."""
 
-    def pixels(self, frames):
+    def visual_features(self, frames):
         grid = torch.zeros(len(frames), 4, 4, self.config.channels)
         grid[..., 0], grid[..., 1] = -9.0, -9.0
         grid[:, 1:, :2, 0] = 9.0
         grid[:, 1:, 2:, 1] = 9.0
         return grid
 
-    def channels(self, spec):
+    def feature_maps(self, spec):
         images = torch.zeros(len(spec), self.config.channels, self.config.bins, spec.shape[-1])
         images[:, 0, :16], images[:, 1, 16:] = 20.0, 20.0
         images[:, 2:] = -5.0  # where no pixel says otherwise: shut (its number is 0.5 everywhere)
@@ -86,7 +86,7 @@ def test_a_masked_clip_has_no_seams_where_windows_meet(squares):
     """The low tone passes whole: what comes out is that tone, in every window and between them."""
     t = np.arange(4 * TINY.rate) / TINY.rate
     error = squares.sound((2, 0)) - 0.2 * np.sin(2 * np.pi * 300 * t)
-    assert len(squares.channels.windows) > 5
+    assert len(squares.feature_maps.windows) > 5
     assert np.abs(error[1_000:-1_000]).max() < 0.01
 
 
@@ -114,7 +114,7 @@ def test_regions_that_are_all_that_sounds_leave_no_rest_and_what_nobody_claims_i
 
 
 def test_where_none_of_the_regions_is_there_everything_is_the_rest(squares):
-    region = np.zeros(squares.pixels.shape[:3], bool)
+    region = np.zeros(squares.visual_features.shape[:3], bool)
     region[: len(region) // 2, 2, 0] = True
     track, rest = squares.tracks([region], partition=True)
     second = TINY.rate
@@ -152,10 +152,10 @@ def test_a_region_is_the_mean_of_half_its_cells_but_of_fewer_than_training_pools
         0.1 * rng.standard_normal(TINY.samples),
     )
     region = [(i // 4, i % 4) for i in range(cells)]
-    numbers = torch.stack([scene.pixels[0, r, c] for r, c in region])  # (cells, K)
+    numbers = torch.stack([scene.visual_features[0, r, c] for r, c in region])  # (cells, K)
     pooled = numbers.sort(0, descending=True).values[:counted].mean(0)
     with torch.inference_mode():
-        expected = torch.sigmoid(scene.model.logits(pooled[None, None], scene.channels[0][None]))[
+        expected = torch.sigmoid(scene.model.logits(pooled[None, None], scene.feature_maps[0][None]))[
             0, 0
         ].mT
     torch.testing.assert_close(scene.masks([region])[0], expected)
@@ -255,7 +255,7 @@ def test_what_there_is_no_room_for_is_made_again_and_sounds_the_same(monkeypatch
     monkeypatch.setattr(features, "MEMORY", 0)
     tight = Scene(*args)
     np.testing.assert_array_equal(tight.sound((1, 2)), roomy.sound((1, 2)))
-    assert len(roomy.channels.kept) == len(roomy.channels.windows) > 5 and not tight.channels.kept
+    assert len(roomy.feature_maps.kept) == len(roomy.feature_maps.windows) > 5 and not tight.feature_maps.kept
 
 
 def test_a_part_sounds_as_it_does_in_the_whole(scene):
@@ -280,7 +280,7 @@ def test_a_video_is_what_its_pictures_and_its_sound_are(eyes, tmp_path):
     frames, sound = read_video(video, TINY.fps, TINY.rate)
     whole, arrays = Scene.from_video(eyes, video), Scene(eyes, frames, sound)
     np.testing.assert_array_equal(whole.mixture, sound)
-    torch.testing.assert_close(whole.pixels, arrays.pixels)
+    torch.testing.assert_close(whole.visual_features, arrays.visual_features)
     np.testing.assert_array_equal(whole.sound((2, 0)), arrays.sound((2, 0)))
     assert whole.pictures().shape == (3 * len(frames), 60, 80, 3) and len(
         whole.energies()
@@ -311,7 +311,7 @@ def test_features_are_kept_beside_the_video_on_request_and_the_nets_need_not_run
     assert list(tmp_path.iterdir()) == [video]
     first = Scene.from_video(eyes, video, cache=True)
     with monkeypatch.context() as blind:
-        blind.setattr(type(eyes), "pixels", None), blind.setattr(type(eyes), "channels", None)
+        blind.setattr(type(eyes), "visual_features", None), blind.setattr(type(eyes), "feature_maps", None)
         again = Scene.from_video(eyes, video, cache=True)
         np.testing.assert_array_equal(again.sound((2, 0)), first.sound((2, 0)))
     np.testing.assert_allclose(first.sound((2, 0)), plain.sound((2, 0)), atol=1e-3)  # float16
@@ -323,7 +323,7 @@ def test_kept_features_of_another_model_or_another_video_do_not_count(tmp_path):
     one, two = SoundOfPixels(TINY).eval(), SoundOfPixels(TINY).eval()
     Scene.from_video(one, video, cache=True)
     torch.testing.assert_close(
-        Scene.from_video(two, video, cache=True).pixels, Scene.from_video(two, video).pixels
+        Scene.from_video(two, video, cache=True).visual_features, Scene.from_video(two, video).visual_features
     )
     write_film(video, seconds=4.0)
     assert len(Scene.from_video(two, video, cache=True).mixture) < 4.2 * TINY.rate
@@ -355,7 +355,7 @@ def test_tracks_and_the_rest_add_up_to_the_mixture(scene):
 
 def test_regions_that_are_none_get_one_clear_sentence_and_no_region_leaves_all_to_the_rest(scene):
     np.testing.assert_array_equal(scene.tracks([]), scene.mixture[None])
-    here = np.ones(scene.pixels.shape[:3], bool)
+    here = np.ones(scene.visual_features.shape[:3], bool)
     np.testing.assert_array_equal(
         scene.sound(here), scene.sound([(r, c) for r in range(4) for c in range(4)])
     )
@@ -482,8 +482,8 @@ class Told(Squares):
 
     claims = (0.9, 0.6)
 
-    def pixels(self, frames):
-        grid = super().pixels(frames)
+    def visual_features(self, frames):
+        grid = super().visual_features(frames)
         grid[:, 0, : len(self.claims), 0] = torch.logit(torch.tensor(self.claims))
         return grid
 
@@ -504,9 +504,9 @@ class InTurns(Told):
 
     count = 0
 
-    def channels(self, spec):
+    def feature_maps(self, spec):
         self.count += 1
-        return torch.full_like(super().channels(spec), 20.0 * (-1) ** self.count)
+        return torch.full_like(super().feature_maps(spec), 20.0 * (-1) ** self.count)
 
     def logits(self, pixels, channels):
         return channels[:, :1].expand(-1, pixels.shape[1], -1, -1)
@@ -548,6 +548,6 @@ def test_features_of_another_version_do_not_count(eyes, tmp_path, monkeypatch):
     video = write_film(tmp_path / "film.mp4")
     Scene.from_video(eyes, video, cache=True)
     monkeypatch.setattr(features, "__version__", "0.0.0")
-    monkeypatch.setattr(type(eyes), "pixels", None)
+    monkeypatch.setattr(type(eyes), "visual_features", None)
     with pytest.raises(TypeError):  # it must look again
         Scene.from_video(eyes, video, cache=True)

@@ -77,7 +77,7 @@ def test_model_shapes_and_grid(config):
     with torch.inference_mode():
         assert spec.shape == (1, 512, config.stft_frames)
         assert (
-            model.pixels(frames[:, 0]).shape
+            model.visual_features(frames[:, 0]).shape
             == (1, *config.grid, config.channels)
             == (1, 14, 14, config.channels)
         )
@@ -90,10 +90,10 @@ def test_a_pixel_with_all_the_maxima_gives_the_whole_pictures_mask():
     frames = torch.randint(0, 255, (1, 2, 3, 3, 112, 112), dtype=torch.uint8)
     spec = model.stft(torch.randn(1, DEMO.samples))
     with torch.inference_mode():
-        region = model.pixels(frames[:, 1]).flatten(1, 2).amax(1)[:, None]
+        region = model.visual_features(frames[:, 1]).flatten(1, 2).amax(1)[:, None]
         expected = model(spec, frames)[:, 1:]
         torch.testing.assert_close(
-            model.logits(region, model.channels(model.magnitudes(spec))),
+            model.logits(region, model.feature_maps(model.magnitudes(spec))),
             expected,
             atol=1e-4,
             rtol=1e-4,
@@ -126,7 +126,7 @@ def test_shared_sounds_add_up_to_the_mixture_and_masks_cut_alone_do_not():
 
 def test_with_the_softmax_a_pixel_can_only_add():
     model = SoundOfPixels(replace(TINY, sound_activation="softmax")).eval()
-    channels = model.channels(torch.rand(1, TINY.bins, TINY.stft_frames))
+    channels = model.feature_maps(torch.rand(1, TINY.bins, TINY.stft_frames))
     low, high = (torch.full((1, 1, TINY.channels), v) for v in (-9.0, 9.0))
     assert torch.allclose(channels.sum(1), torch.ones(()), atol=1e-5) and (channels >= 0).all()
     assert (model.logits(low, channels) < 0).all() and (model.logits(high, channels) > 0).all()

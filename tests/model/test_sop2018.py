@@ -145,7 +145,7 @@ def test_pooling_by_the_mean_is_over_time_as_well(golden):
     )  # (B, 3, V, h, w)
     model = published(pool="1")
     with torch.inference_mode():
-        numbers = model.pooled(frames.movedim(2, 1)[:, None])
+        numbers = model.source_features(frames.movedim(2, 1)[:, None])
     np.testing.assert_allclose(numbers[0], golden["resnet18dilated_avgpool"], atol=1e-4)
 
 
@@ -171,7 +171,7 @@ def batch():
 def forward(model: SoundOfPixels, batch) -> torch.Tensor:
     sources, frames = batch
     mixture = model.warp(sources.sum(1) + 1e-10)
-    return mask_loss(model, mixture, model.warp(sources), model.pooled(frames))
+    return mask_loss(model, mixture, model.warp(sources), model.source_features(frames))
 
 
 def test_a_whole_training_forward(golden, batch):
@@ -182,7 +182,7 @@ def test_a_whole_training_forward(golden, batch):
         )
         mixture = model.warp(batch[0].sum(1))
         found = model.mask(
-            model.logits(model.pooled(batch[1]), model.channels(mixture))
+            model.logits(model.source_features(batch[1]), model.feature_maps(mixture))
         )  # (B, N, F, T)
         np.testing.assert_allclose(
             found[:, :, ::8, ::8].movedim(1, 0), golden["predmask_sub8_true"], atol=1e-4
@@ -231,7 +231,7 @@ def test_activations(kind):
     config = Config(sound_depth=5, sound_width=4, frame_width=8, channels=4, pretrained=False, sound_activation=kind,
                     image_activation=kind)  # fmt: skip
     model = SoundOfPixels(config).eval()
-    images = model.channels(torch.rand(1, 256, 256))
+    images = model.feature_maps(torch.rand(1, 256, 256))
     bounds = {
         "none": (-9e9, 9e9),
         "sigmoid": (0, 1),

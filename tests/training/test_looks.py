@@ -99,8 +99,8 @@ def test_each_source_is_asked_for_in_its_own_cells(model):
     cells[1] = torch.from_numpy(shares(2, (4, 4)))
     with torch.inference_mode():
         found, numbers = (
-            model.pooled_seen(seen, cells),
-            model.numbers(seen.flatten(0, 1)).unflatten(0, (3, 2)),
+            model.region_features(seen, cells),
+            model.project(seen.flatten(0, 1)).unflatten(0, (3, 2)),
         )
         for b in range(3):
             for n in range(2):
@@ -130,7 +130,7 @@ def test_a_batch_that_was_looked_at_asks_for_what_its_frames_ask_for(model):
             atol=1e-5,
             rtol=1e-4,
         )
-        torch.testing.assert_close(asked, model.pooled_seen(seen, cells))
+        torch.testing.assert_close(asked, model.region_features(seen, cells))
         whole = objective.pictures(model, {"seen": seen, "cells": torch.ones_like(cells)})
         assert not torch.allclose(whole, asked, atol=1e-2)
         torch.testing.assert_close(

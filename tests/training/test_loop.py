@@ -267,7 +267,7 @@ def test_a_loud_window_counts_more_only_where_bins_do(tiny_clips):
     model = SoundOfPixels(config).eval()
     mags = torch.rand(2, 2, config.bins, config.stft_frames)
     pictures = torch.randn(2, 2, config.channels)
-    logits = model.logits(pictures, model.channels(mags.sum(1)))
+    logits = model.logits(pictures, model.feature_maps(mags.sum(1)))
     each = torch.nn.functional.binary_cross_entropy_with_logits(
         logits, masks.targets(mags, "binary"), reduction="none"
     )
@@ -294,7 +294,7 @@ def test_the_loss_is_of_each_mask_alone_and_among_those_of_its_mixture(loss):
         torch.randn(2, 2, config.channels),
     )
     mixture = mags.sum(1)
-    logits = model.logits(pictures, model.channels(mixture))
+    logits = model.logits(pictures, model.feature_maps(mixture))
     loudest = mags.argmax(1)
     target = torch.stack([(loudest == n).float() for n in (0, 1)], 1)
     weight = torch.log1p(mixture / mixture.mean((1, 2), keepdim=True)).clamp(1e-3, 10)[:, None]

@@ -260,7 +260,7 @@ def test_separate_says_what_is_wrong_before_the_nets_look_at_an_hour_of_video(
     eyes, tmp_path, capsys, monkeypatch, options, out, sentence
 ):
     monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
-    monkeypatch.setattr(type(eyes), "pixels", None)
+    monkeypatch.setattr(type(eyes), "visual_features", None)
     film = write_film(tmp_path / "film.mp4")
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "folder.wav" / "mine.txt").write_text("keep")
