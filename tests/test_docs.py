@@ -16,11 +16,11 @@ from tiny import SETTINGS, TONES, write_film
 
 from sop_core import __main__
 from sop_core.config import PRESETS
+from sop_core.errors import SopError
 
 ROOT = Path(__file__).parents[1]
 COMMAND_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*COMMAND_PAGES, ROOT / "data" / "README.md", ROOT / "tests" / "README.md"]
-LATER = {"architecture.md"}  # linked, and written last: remove it from here then
 
 # In the order in which a reader needs them. Other verbs are only parsed.
 VERBS = ("preprocess", "index", "train", "evaluate", "separate")
@@ -46,10 +46,12 @@ FEWER = {
 
 
 def parse(words: list[str]) -> None:
-    """Ends the test where the command line does not take these words."""
+    """Fail the test if the command line does not take these words."""
     try:
-        __main__._parser().parse_args(words)
-    except SystemExit as stop:  # `--help` ends well
+        __main__.parse(words)
+    except SopError as error:
+        pytest.fail(f"sop {shlex.join(words)}: {error}")
+    except SystemExit as stop:  # `--help` and `--version` end well
         assert not stop.code, f"sop {shlex.join(words)}"
 
 
@@ -71,6 +73,14 @@ def inline(page: Path) -> list[list[str]]:
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     code = re.findall(r"`([^`]+)`", text)
     return [shlex.split(c) for c in code if re.match(r"(make|python|pip|conda|accelerate) ", c)]
+
+
+def prose(page: Path) -> str:
+    """A page's text; of a notebook, the text of its markdown cells."""
+    if page.suffix == ".md":
+        return page.read_text()
+    cells = json.loads(page.read_text())["cells"]
+    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
 
 
 def of_sop(words: list[str]) -> list[str] | None:
@@ -118,10 +128,21 @@ def test_links_lead_to_files_and_headings(page):
     for link in links + named:
         name, _, heading = link.partition("#")
         target = (page.parent / name).resolve() if name else page
-        if re.match(r"https?:", link) or target.name in LATER:
+        if re.match(r"https?:", link):
             continue
         assert target.exists(), link
         assert not heading or heading in anchors(target), link
+
+
+def test_code_that_prose_names_is_there():
+    """Paths are from the root, from sop_core/, from tests/, or from the page's own folder."""
+    code = re.compile(r"`([\w/.-]+\.(?:py|js|mjs|cfg|ipynb))(?:::(\w+))?`(?!\])")
+    for page in [*PAGES, *sorted((ROOT / "notebooks").glob("*.ipynb"))]:
+        for name, test in code.findall(prose(page)):
+            places = (ROOT, ROOT / "sop_core", ROOT / "tests", page.parent)
+            file = next((place / name for place in places if (place / name).is_file()), None)
+            assert file, f"{page.name}: {name}"
+            assert not test or f"def {test}(" in file.read_text(), f"{page.name}: {name}::{test}"
 
 
 @by_command_page
@@ -141,6 +162,8 @@ def test_every_command_is_one_that_there_is(page):
         elif words[:2] == ["pip", "install"]:
             extras = re.findall(r"\[(\w+)\]", words[-1])
             assert "-e" in words and set(extras) <= set(project["optional-dependencies"]), told
+        elif words[:2] == ["python", "-c"]:
+            exec(compile(words[2], page.name, "exec"), {})
         elif words[0] == "python":
             options = {word for word in words if word.startswith("--")}
             assert all(f'"{option}"' in (ROOT / words[1]).read_text() for option in options), told
