@@ -16,11 +16,11 @@ from tiny import SETTINGS, TONES, write_film
 
 from sop_core import __main__
 from sop_core.config import PRESETS
+from sop_core.errors import SopError
 
 ROOT = Path(__file__).parents[1]
 COMMAND_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*COMMAND_PAGES, ROOT / "data" / "README.md", ROOT / "tests" / "README.md"]
-LATER = {"architecture.md"}  # linked, and written last: remove it from here then
 
 # In the order in which a reader needs them. Other verbs are only parsed.
 VERBS = ("preprocess", "index", "train", "evaluate", "separate")
@@ -46,14 +46,16 @@ FEWER = {
 
 
 def parse(words: list[str]) -> None:
-    """Ends the test where the command line does not take these words."""
+    """Fail the test if the command line does not take these words."""
     try:
-        __main__._parser().parse_args(words)
-    except SystemExit as stop:  # `--help` ends well
+        __main__.parse(words)
+    except SopError as error:
+        pytest.fail(f"sop {shlex.join(words)}: {error}")
+    except SystemExit as stop:  # `--help` and `--version` end well
         assert not stop.code, f"sop {shlex.join(words)}"
 
 
-# --- what stands on the pages
+# --- what the pages contain
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -67,20 +69,28 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def inline(page: Path) -> list[list[str]]:
-    """The words of each command that stands in a sentence or a table."""
+    """The words of each command in a sentence or a table."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     code = re.findall(r"`([^`]+)`", text)
     return [shlex.split(c) for c in code if re.match(r"(make|python|pip|conda|accelerate) ", c)]
 
 
+def prose(page: Path) -> str:
+    """A page's text; of a notebook, the text of its markdown cells."""
+    if page.suffix == ".md":
+        return page.read_text()
+    cells = json.loads(page.read_text())["cells"]
+    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+
+
 def of_sop(words: list[str]) -> list[str] | None:
-    """What follows `python -m sop_core`; None of another command."""
+    """The words after `python -m sop_core`; None for any other command."""
     start = words.index("sop_core") + 1 if "sop_core" in words else 0
     return words[start:] if words[start - 2 : start] == ["-m", "sop_core"] else None
 
 
 def settings(words: list[str]) -> dict[str, str]:
-    """What stands behind `--set`."""
+    """The settings after `--set`."""
     after = words[words.index("--set") + 1 :] if "--set" in words else []
     return dict(word.split("=") for word in after)
 
@@ -118,18 +128,29 @@ def test_links_lead_to_files_and_headings(page):
     for link in links + named:
         name, _, heading = link.partition("#")
         target = (page.parent / name).resolve() if name else page
-        if re.match(r"https?:", link) or target.name in LATER:
+        if re.match(r"https?:", link):
             continue
         assert target.exists(), link
         assert not heading or heading in anchors(target), link
 
 
+def test_code_that_prose_names_is_there():
+    """Paths are from the root, from sop_core/, from tests/, or from the page's own folder."""
+    code = re.compile(r"`([\w/.-]+\.(?:py|js|mjs|cfg|ipynb))(?:::(\w+))?`(?!\])")
+    for page in [*PAGES, *sorted((ROOT / "notebooks").glob("*.ipynb"))]:
+        for name, test in code.findall(prose(page)):
+            places = (ROOT, ROOT / "sop_core", ROOT / "tests", page.parent)
+            file = next((place / name for place in places if (place / name).is_file()), None)
+            assert file, f"{page.name}: {name}"
+            assert not test or f"def {test}(" in file.read_text(), f"{page.name}: {name}::{test}"
+
+
 @by_command_page
-def test_every_command_is_one_that_there_is(page):
+def test_every_command_exists(page):
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for words in [*commands(page), *inline(page)]:
-        told, sop = shlex.join(words), of_sop(words)
+        command, sop = shlex.join(words), of_sop(words)
         preset = words[words.index("--preset") + 1] if "--preset" in words else "demo"
         PRESETS[preset].override(settings(words))
         if "..." in words:  # a sentence need not say all of it
@@ -137,19 +158,22 @@ def test_every_command_is_one_that_there_is(page):
         if sop:
             parse(sop)
         elif words[0] == "make":
-            assert words[1] in targets, told
+            assert words[1] in targets, command
         elif words[:2] == ["pip", "install"]:
             extras = re.findall(r"\[(\w+)\]", words[-1])
-            assert "-e" in words and set(extras) <= set(project["optional-dependencies"]), told
+            assert "-e" in words and set(extras) <= set(project["optional-dependencies"]), command
+        elif words[:2] == ["python", "-c"]:
+            exec(compile(words[2], page.name, "exec"), {})
         elif words[0] == "python":
             options = {word for word in words if word.startswith("--")}
-            assert all(f'"{option}"' in (ROOT / words[1]).read_text() for option in options), told
+            script = (ROOT / words[1]).read_text()
+            assert all(f'"{option}"' in script for option in options), command
         elif words[:2] == ["conda", "env"]:
-            assert (ROOT / words[-1]).is_file(), told
+            assert (ROOT / words[-1]).is_file(), command
         elif words[:2] == ["conda", "activate"]:
-            assert f"name: {words[2]}" in (ROOT / "environment.yml").read_text(), told
+            assert f"name: {words[2]}" in (ROOT / "environment.yml").read_text(), command
         else:
-            assert words == [".", ".venv/bin/activate"], told
+            assert words == [".", ".venv/bin/activate"], command
 
 
 def test_every_dependency_has_its_reason():
@@ -165,7 +189,7 @@ def test_every_dependency_has_its_reason():
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A folder with the files that the pages speak of, very small; the tests run in it."""
+    """A folder with small versions of the files that the pages name; the tests run in it."""
     folder = tmp_path_factory.mktemp("reader")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -186,7 +210,7 @@ def world(tmp_path_factory):
             box = [x, 15, x + 30, 45]
             sources.append({"label": label, "box_xyxy": box, "stem": f"{label}.wav"})
         Path("TRUTH/duet.json").write_text(json.dumps({"frame_size": [80, 60], "sources": sources}))
-        # What a reader would have; here it is what an earlier command makes.
+        # Files that a reader would have. Here, earlier commands make them.
         Path("data").mkdir()
         Path("data/demo_weights").symlink_to("../ckpt/mine")
         Path("their_list.csv").symlink_to("ckpt/mine/metrics.pairs.csv")
@@ -194,12 +218,12 @@ def world(tmp_path_factory):
 
 
 def test_commands_do_their_work(world):
-    found = [of_sop(words) or ["none"] for page in COMMAND_PAGES for words in commands(page)]
-    found = [words for words in found if words[0] in VERBS]
-    found = [words for words in found if not any(skip in " ".join(words) for skip in ONLY_PARSED)]
-    ran = sorted(dict.fromkeys(map(tuple, found)), key=lambda words: VERBS.index(words[0]))
-    assert {words[0] for words in ran} == set(VERBS)
-    for words in ran:
+    wanted = [of_sop(words) or ["none"] for page in COMMAND_PAGES for words in commands(page)]
+    wanted = [words for words in wanted if words[0] in VERBS]
+    wanted = [words for words in wanted if not any(skip in " ".join(words) for skip in ONLY_PARSED)]
+    ordered = sorted(dict.fromkeys(map(tuple, wanted)), key=lambda words: VERBS.index(words[0]))
+    assert {words[0] for words in ordered} == set(VERBS)
+    for words in ordered:
         fewer = [] if "--pairs" in words else FEWER.get(words[0], [])
         assert __main__.main([*words, *fewer]) == 0, shlex.join(words)
 
