@@ -164,6 +164,8 @@ def test_every_command_exists(page):
             assert "-e" in words and set(extras) <= set(project["optional-dependencies"]), command
         elif words[:2] == ["python", "-c"]:
             exec(compile(words[2], page.name, "exec"), {})
+        elif words == ["python", "-m", "sop_core"]:  # a sentence names the program alone
+            assert (ROOT / "sop_core" / "__main__.py").is_file(), command
         elif words[0] == "python":
             options = {word for word in words if word.startswith("--")}
             script = (ROOT / words[1]).read_text()
