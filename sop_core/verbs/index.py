@@ -72,7 +72,7 @@ def _check(data: Path, window: float, fps: float | None, out: Path) -> None:
 
     found = check(data, window, fps)
     for kind in ("missing", "invalid"):
-        rows = found[found.problem == kind]
+        rows = found.loc[found.problem == kind]
         print(f"{kind}: {rows['clip'].nunique()} clip(s)")
         for _, clip, reason in rows.head(20).itertuples(index=False):
             print(f"  {printable(clip)}: {printable(reason)}")

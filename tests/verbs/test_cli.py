@@ -237,8 +237,10 @@ def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_
         ".wav: 6.0 s, under 1 % of the sound by this model; so the file is silent\n"
         in capsys.readouterr().out
     )
-    assert main([*words, str(tmp_path / "dealt"), "--all-sources", "2", "--whole"]) == 0
-    assert np.abs(soundfile.read(tmp_path / "dealt" / "rest.wav")[0]).max() < 1e-3
+    for name in ("--partition", "--whole"):  # the old name still works
+        out = tmp_path / name.strip("-")
+        assert main([*words, str(out), "--all-sources", "2", name]) == 0
+        assert np.abs(soundfile.read(out / "rest.wav")[0]).max() < 1e-3
     capsys.readouterr()
     assert main([*words, str(tmp_path / "more"), "--all-sources", "9"]) == 2
     assert "asked for 9; ask for fewer" in capsys.readouterr().err
@@ -322,7 +324,7 @@ def texts(tmp_path, _):
         (lambda t, d, r, v: ["evaluate", r, "--index", t / "none.csv"], "none.csv"),
         (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--truth", t], "go together"),
         (lambda t, d, r, v: ["evaluate", t, "--index", d / "val.csv"], "no checkpoint there"),
-        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--sources", "1"], "expected different numbers from 2"),
+        (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--sources", "1"], "expected different numbers of clips, each from 2"),
         (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--sources", "2", "2"], "different numbers"),
         (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--n-pairs", "0"], "expected at least 1"),
         (lambda t, d, r, v: ["evaluate", r, "--index", d / "val.csv", "--out", t], "a folder; expected the name of a file"),
