@@ -31,7 +31,8 @@ INDEX_SECTIONS = "index_sections.csv"  # as `sections.csv` of the data, at the t
 class Clip:
     """One preprocessed video: its sound file, its folder of frames, and the number of frames."""
 
-    # Given as any path, kept as text: a `Path` is five times larger, and indexes have 200,000 clips.
+    # Any path can be given. It is kept as text: a `Path` is five times larger, and an index may
+    # have 200,000 clips.
     sound_path: str
     frames_path: str
     n_frames: int
