@@ -84,7 +84,7 @@ class Mixing:
     # share of training's mixtures in which one source is a silent scene, if the index has any
     silence: Fraction = 0.1
     noise: Fraction = 0.2  # share of training's mixtures with noise that no picture shows
-    # share of training's mixtures whose pictures stand side by side in one picture; each half then
+    # share of training's mixtures whose pictures stand side by side in one picture; each part then
     # has to give its own sound
     together: Fraction = 0.5
     # crops of each clip that a frozen backbone reads, once, before training; 0: a new crop at
@@ -161,7 +161,7 @@ class Nets:
 class Run:
     """Training: start, optimizer, schedule, sizes, machine."""
 
-    # the nets' first weights: those that decide no mask, or published
+    # the nets' first weights: masks begin at 0.5, or published
     start: Literal["even", "published"] = "even"
     optimizer: Literal["sgd", "adamw"] = "adamw"  # sgd: published
     # of the learning rates: a rise and a cosine, or a tenth after each of `lr_steps`

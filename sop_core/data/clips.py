@@ -100,12 +100,12 @@ def candidates(data: AnyPath) -> list[Candidate]:
     for suffix in reversed(SOUNDS):
         sounds |= {name.removesuffix(suffix): name for name in _names(f"*/*{suffix}", audio)}
     folders = {name[: -len(".mp4/")] for name in _names("*/*.mp4/", frames)}
-    found = []
+    entries = []
     for name in sorted(sounds.keys() | folders, key=os.path.split):  # by label, then by id
         sound = f"{audio}{os.sep}{sounds[name]}" if name in sounds else ""
         folder = f"{frames}{os.sep}{name}.mp4"
-        found.append(Candidate(name, sound, folder, len(jpgs(folder))))
-    return found
+        entries.append(Candidate(name, sound, folder, len(jpgs(folder))))
+    return entries
 
 
 def _names(pattern: str, folder: AnyPath) -> list[str]:
@@ -117,12 +117,12 @@ def jpgs(folder: AnyPath) -> list[str]:
     return _names("*.jpg", folder)
 
 
-def complete(found: Iterable[Candidate], sections: dict[str, str]) -> list[Clip]:
-    """The clips among `found`: those with a sound and frames.
+def complete(entries: Iterable[Candidate], sections: dict[str, str]) -> list[Clip]:
+    """The clips among `entries`: those with a sound and frames.
 
     Args: `sections`: clip's name -> video, for clips that are sections.
     """
-    return [Clip(*c[1:], sections.get(c.name, "")) for c in found if c.sound and c.n_frames]
+    return [Clip(*c[1:], sections.get(c.name, "")) for c in entries if c.sound and c.n_frames]
 
 
 def find_clips(data: AnyPath) -> list[Clip]:

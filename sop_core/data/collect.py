@@ -39,7 +39,7 @@ from .lists import ListedVideo, note_sections
 
 GONE = ("unavailable", "private")
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
-SECTION = 10.0  # seconds of a VGGSound clip
+SECTION = 10  # seconds of a VGGSound clip
 HEIGHT = 360  # pixels, at most: training sees 224
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
 REPORT = "collect_report.csv"
@@ -278,7 +278,7 @@ def _fetch(video: ListedVideo, place: Path, work: Path, how: How) -> None:
     }
     if video.start is not None:
         section = [(video.start, video.start + SECTION)]
-        options["download_ranges"] = yt_dlp.utils.download_range_func(None, section)
+        options["download_ranges"] = yt_dlp.utils.download_range_func([], section)
         options["force_keyframes_at_cuts"] = True
     try:
         with TemporaryDirectory() as folder:

@@ -167,7 +167,8 @@ def _all_rows(work: list[Work], rows: Iterable[dict]) -> list[dict]:
 
 def _parallel(work: list[Work], jobs: int | None = None) -> Generator[dict]:
     run = joblib.Parallel(jobs, return_as="generator_unordered")
-    yield from run(joblib.delayed(_row)(*one) for one in work)
+    rows = run(joblib.delayed(_row)(*one) for one in work)
+    yield from rows  # pyright: ignore[reportReturnType]  (joblib's types allow None)
 
 
 def _on_cluster(address: str, work: list[Work]) -> Generator[dict]:
@@ -186,7 +187,7 @@ def _on_cluster(address: str, work: list[Work]) -> Generator[dict]:
     except (OSError, ValueError) as e:
         why = f"no Dask scheduler answers there ({e}); start one with `dask scheduler`"
         raise SopError(f"cluster {address}: {why}") from None
-    work = [(video.absolute(), out.absolute(), *rest) for video, out, *rest in work]
+    work = [(video.absolute(), out.absolute(), how, why) for video, out, how, why in work]
     with client, joblib.parallel_config("dask", client=client):
         yield from _parallel(work)
 
@@ -202,7 +203,7 @@ def find_videos(videos: AnyPath) -> list[tuple[Path, str]]:
         raise SopError(f"{videos}: no such folder; expected videos as {videos}/<label>/<id>.mp4")
     root = videos.resolve()
     taken = set()
-    found = []
+    listed = []
     for path in sorted(videos.glob("*/*")):
         hidden = path.name.startswith(".") or path.parent.name.startswith(".")
         if hidden or path.suffix.lower() not in VIDEOS:
@@ -213,13 +214,13 @@ def find_videos(videos: AnyPath) -> list[tuple[Path, str]]:
         if (path.parent, path.stem) in taken:
             refusal = "another video of this label has the same name"
         taken.add((path.parent, path.stem))
-        found.append((path, refusal))
-    if not found:
+        listed.append((path, refusal))
+    if not listed:
         expected = f"expected <label>/<id>.mp4 (or {', '.join(VIDEOS[1:])})"
         if loose := sum(p.suffix.lower() in VIDEOS for p in videos.iterdir()):
             expected += f" ({loose} lie right in it: put each into a folder named by its label)"
         raise SopError(f"{videos}: no videos; {expected}")
-    return found
+    return listed
 
 
 def _same_options(out: Path, options: Options) -> None:

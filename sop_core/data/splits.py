@@ -144,10 +144,10 @@ def build_index(
         raise SopError(f"test_ratio={test_ratio} with {splits}: {hint}")
     own = read_splits(splits) if splits else {}
     # Find the clips
-    found = candidates(data)
+    entries = candidates(data)
     known = read_sections(data)
-    known |= _sections(complete(found, {}), splits, sections)
-    usable = complete(found, known)
+    known |= _sections(complete(entries, {}), splits, sections)
+    usable = complete(entries, known)
     clips = [c for c in usable if c.n_frames >= min_frames]
     if not clips:
         raise SopError(nothing_found(data, usable, min_frames))
@@ -158,7 +158,7 @@ def build_index(
     train, val, test = split(clips, val_ratio, test_ratio, seed, duet, own)
     placed = {*train, *val, *test}
     everything = [c for c in clips if c in placed]
-    notes = [*_left_out(found, usable, clips, placed, min_frames), *_like_sections(clips)]
+    notes = [*_left_out(entries, usable, clips, placed, min_frames), *_like_sections(clips)]
     if duet != "train":
         notes += _like_duets(clips, known_labels(data) | {c.label for c in usable})
     tested = {c.video for c in test if not c.is_duet}
@@ -193,14 +193,14 @@ def _sections(clips: list[Clip], splits: AnyPath | None, by_layout: bool) -> dic
 
 
 def _left_out(
-    found: list[Candidate], usable: list[Clip], clips: list[Clip], placed: set[Clip], least: int
+    entries: list[Candidate], usable: list[Clip], clips: list[Clip], placed: set[Clip], least: int
 ) -> list[str]:
     """Warnings of clips that are in no index, by reason."""
     rest = [c for c in clips if c not in placed]
     reasons = {
         f"fewer than {least} frames (--min-frames)": [c.name for c in usable if c.n_frames < least],
-        "sound without frames": [c.name for c in found if c.sound and not c.n_frames],
-        "frames without sound": [c.name for c in found if not c.sound],
+        "sound without frames": [c.name for c in entries if c.sound and not c.n_frames],
+        "frames without sound": [c.name for c in entries if not c.sound],
         "duets (--duets drop)": [c.name for c in rest if c.is_duet],
         "of a video that the list has in val or test, too": [c.name for c in rest if not c.is_duet],
     }

@@ -48,13 +48,12 @@ def evaluate(
     # Options that contradict each other, before any work
     if (duets is None) != (truth is None):
         raise SopError("--duets and --truth go together: an index, and its boxes and stems")
-    drawing = {"--sources": sources or None, "--n-pairs": n_pairs, "--labels": labels}
-    given = [name for name, value in drawing.items() if value is not None]
-    if pairs and given:
-        raise SopError(f"{given[0]} with --pairs: {pairs} has the mixtures; leave one of them out")
+    for name, value in {"--sources": sources, "--n-pairs": n_pairs, "--labels": labels}.items():
+        if pairs and value:
+            raise SopError(f"{name} with --pairs: {pairs} has the mixtures; leave one of them out")
     if sources and (min(sources) < 2 or len(set(sources)) < len(sources)):
-        given = " ".join(map(str, sources))
-        raise SopError(f"--sources {given}: expected different numbers of clips, each from 2")
+        counts = " ".join(map(str, sources))
+        raise SopError(f"--sources {counts}: expected different numbers of clips, each from 2")
     if n_pairs is not None and n_pairs < 1:
         raise SopError(f"--n-pairs {n_pairs}: expected at least 1")
     if out and out.is_dir():

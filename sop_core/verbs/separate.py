@@ -59,7 +59,7 @@ def separate(
         video: A video of any length, in any format that FFmpeg reads.
         pixel: A cell of the grid. 0,0 is at the top left.
         box: A box in pixels of the video.
-        all_sources: The N instruments that are found, and the rest. auto: as many as differ.
+        all_sources: The N most different instruments, and the rest. auto: as many as differ.
         out: A sound, a video, or for --all-sources a new folder.
         rate: Sample rate of a wav: the model's, or the video's own.
         full_band: Go on above the model's frequencies, at the video's own rate.
