@@ -8,8 +8,7 @@ def demo(*, out: Home = ROOT, seed: Whole = 0, set: Settings = ()) -> None:
     """All steps on the toy orchestra: render, preprocess, index, train, evaluate.
 
     Args:
-        out: Folder that gets data/demo and ckpt/demo. Default: $SOP_ROOT, else the checkout, else
-            the current folder.
+        out: Folder of data/, ckpt/. Default: $SOP_ROOT, else the checkout, else the current folder.
         seed: Another seed gives another orchestra and another training.
         set: Change settings, as for train. epochs=1 makes it short.
     """

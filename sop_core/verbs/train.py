@@ -29,8 +29,7 @@ def train(
         train: Clips to learn from.
         val: Clips that choose the best epoch.
         id: Name of the run's folder.
-        ckpt: Folder of all runs. Default: ckpt in $SOP_ROOT, else in the checkout, else in the
-            current folder.
+        ckpt: Folder of all runs. Default: in $SOP_ROOT, else the checkout, else the current folder.
         resume: Go on from the last saved state.
         tensorboard: Also write curves for TensorBoard into the run's folder.
         set: Change settings: epochs=3 batch=8 ...
