@@ -2,7 +2,8 @@
 
     python benchmarks/index.py [--clips 200000] [--frames 10] [--dir FOLDER]
 
-Makes a tree like VGGSound's (309 labels; one small sound and one small jpg, linked as often as needed) in FOLDER.
+Makes a tree like VGGSound's in FOLDER: 309 labels, and one small sound and one small jpg, linked
+as often as needed.
 """
 
 import argparse
@@ -55,10 +56,8 @@ def main() -> None:
         result = work()
         seconds = time.perf_counter() - began
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(
-            f"{name:<24}{seconds:>8.2f} s{args.clips / seconds:>12,.0f} clips a second   {memory:>5.0f} MB at most",
-            flush=True,
-        )
+        speed = f"{seconds:>8.2f} s{args.clips / seconds:>12,.0f} clips a second"
+        print(f"{name:<24}{speed}   {memory:>5.0f} MB at most", flush=True)
         return result
 
     with tempfile.TemporaryDirectory(dir=args.dir) as folder:

@@ -1,4 +1,4 @@
-"""The Sound of Pixels as a thin module. Notebooks call it; its rooms are the chapters of the method.
+"""The Sound of Pixels as a thin package for notebooks. Its folders (rooms) follow the method.
 
     errors       SopError, the one exception for what the user can mend
     untrusted    names from outside, made safe to print

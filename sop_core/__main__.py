@@ -5,6 +5,7 @@ stopped by Ctrl-C and by SIGTERM.
 """
 
 import inspect
+import io
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from rich.box import SIMPLE
 
 from . import __version__
 from .errors import SopError, Terminated, mend
+from .untrusted import printable
 
 VERBS = {
     "demo": "All steps on the toy orchestra: render, preprocess, index, train, evaluate.",
@@ -66,7 +68,8 @@ def parse(words: list[str]) -> tuple[Callable[..., None], inspect.BoundArguments
     try:
         run, given, _ = app.parse_args(words, print_error=False, exit_on_error=False)
     except cyclopts.MissingArgumentError as e:
-        raise SopError(f"expected a value for {e.argument.name}") from None
+        option = e.argument.name if e.argument else "an option"
+        raise SopError(f"expected a value for {option}") from None
     except cyclopts.ValidationError as e:
         raise SopError(e.exception_message) from None
     except cyclopts.CycloptsError as e:
@@ -80,7 +83,7 @@ def main(words: list[str] | None = None) -> int:
     sop = f"sop {words[0]}" if words and words[0] in VERBS else "sop"
     warnings.showwarning = lambda message, *_: note(f"note: {message}")
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a name's letters
     try:
         run, given = parse(words)
@@ -102,8 +105,9 @@ def main(words: list[str] | None = None) -> int:
     except (OSError, MemoryError) as e:
         if not (hint := mend(e)):
             raise
-        where = getattr(e, "filename", None) or "a file"
-        what = f"{where}: {e.strerror.lower()}" if getattr(e, "strerror", None) else "out of memory"
+        what = "out of memory"
+        if isinstance(e, OSError) and e.strerror:
+            what = f"{e.filename or 'a file'}: {e.strerror.lower()}"
         note(f"{sop}: {what}; {hint}")
         return 2
     return 0
@@ -111,8 +115,6 @@ def main(words: list[str] | None = None) -> int:
 
 def note(text: str) -> None:
     """One line on stderr."""
-    from .untrusted import printable
-
     print(printable(" ".join(text.split())), file=sys.stderr)
 
 

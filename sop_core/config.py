@@ -7,7 +7,7 @@ Data sets go to `DATA` and runs to `CKPT`; both are folders of `ROOT`, which is
 
     $SOP_ROOT            where this environment variable is set
     the repository       where the package is imported from a checkout of it
-    the current folder   otherwise: nothing is ever written into an installed package
+    the current folder   otherwise; an installed package is never written to
 """
 
 import dataclasses
@@ -32,12 +32,12 @@ CHECKOUT = HERE.parent if PROJECT.is_file() and NAME in PROJECT.read_bytes() els
 ROOT = Path(os.environ.get("SOP_ROOT") or CHECKOUT or Path.cwd()).absolute()
 DATA = ROOT / "data"
 CKPT = ROOT / "ckpt"
-# Shipped, so that notebook 05 works when it is the first one opened. A wheel holds a copy.
+# Shipped, so that notebook 05 works without training first. A wheel holds a copy.
 DEMO_WEIGHTS = CHECKOUT / "data" / "demo_weights" if CHECKOUT else HERE / "demo_weights"
-AnyPath = str | os.PathLike  # what public functions take for a file or a folder
+AnyPath = str | os.PathLike[str]  # what public functions take for a file or a folder
 SILENCE_LABEL = "silence"  # label of clips where nothing sounds: for training only
-BASELINES = ("nmf", "random")  # of an evaluation, on request: slow, or of less interest
-RATIO = 0.15  # of each label's videos that validate, and of those that test: an index's default
+BASELINES = ("nmf", "random")  # an evaluation has them on request: slow, or of less interest
+RATIO = 0.15  # default share of each label's videos for validation, and for the test
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,10 @@ class Config(Run, Nets, Mixing, Signal):  # fields are in the order of the bases
     """
 
     def __post_init__(self):
-        """Raises SopError where the profile's name is not the one that these values make: results
-        are never reported under another name."""
+        """Raises SopError where the values do not fit the profile's name.
+
+        So results are never reported under a wrong name.
+        """
         name = _profile(self.profile, vars(self))
         if self.profile != name:
             base = name.partition(" with ")[0]
@@ -66,13 +68,13 @@ class Config(Run, Nets, Mixing, Signal):  # fields are in the order of the bases
 
     @property
     def grid(self) -> tuple[int, int]:
-        """H, W: cells of a picture. Each halving rounds up, and so do all of them together."""
+        """H, W: cells of a picture. Each halving rounds up, so their product does, too."""
         side = -(-self.image // self.frame_stride)
         return side, side
 
     @property
     def looks_once(self) -> bool:
-        """Whether the backbone reads the training's pictures once, before (looks.py): frozen."""
+        """Whether a frozen backbone reads training's pictures once, before it (looks.py)."""
         return self.looks > 0 and self.backbone != PUBLISHED and self.backbone_learns == 0
 
     def override(self, settings: dict[str, str]) -> "Config":
@@ -82,21 +84,19 @@ class Config(Run, Nets, Mixing, Signal):  # fields are in the order of the bases
         """
         profile = settings.get("profile", "default")
         if profile not in PROFILES:
-            raise SopError(
-                f"--set profile={profile!r}, expected one of {tuple(PROFILES)}; what is to differ "
-                "is set beside it (warp=mel ...)"
-            )
-        known = ", ".join(TYPES)
+            hint = "what differs from it is set beside it (warp=mel ...)"
+            raise SopError(f"--set profile={profile!r}, expected one of {tuple(PROFILES)}; {hint}")
         values = vars(self) | (PROFILES[profile] if "profile" in settings else {})
         for key, text in settings.items():
             where = f"--set {key}={text}"
             if key not in TYPES:
+                known = ", ".join(TYPES)
                 raise SopError(f"{where}: there is no setting {key!r}; there are {known}")
             values[key] = _value(where, key, text, strict=False)
         return _named(values).check()
 
     def check(self) -> "Config":
-        """This config, or SopError where its numbers can't work together."""
+        """This config; raises SopError where a value is out of range or two contradict."""
         for key, value in vars(self).items():
             _value(f"config {self.name}: {key}={value!r}", key, value)
         for conflict in self._conflicts():
@@ -104,7 +104,7 @@ class Config(Run, Nets, Mixing, Signal):  # fields are in the order of the bases
         return self
 
     def _conflicts(self) -> Iterator[str]:
-        """What is wrong with these numbers together, the first of it first."""
+        """Settings that contradict each other, one message each."""
         if self.image < self.frame_stride:
             yield f"image={self.image}, expected at least one cell, {self.frame_stride} pixels"
         if self.hop > self.n_fft // 2:
@@ -113,26 +113,7 @@ class Config(Run, Nets, Mixing, Signal):  # fields are in the order of the bases
                 "overlap to become sound again"
             )
         if self.backbone == PUBLISHED:
-            size = (self.frame_width, self.frame_groups)
-            deepest = 2 ** (self.frame_groups + 1)
-            if self.pretrained and size != (64, 4):
-                yield (
-                    f"pretrained with frame_width={size[0]}, frame_groups={size[1]}; ImageNet's "
-                    "weights are for 64 and 4: set pretrained=false"
-                )
-            if self.backbone_weights or self.backbone_learns:
-                yield (
-                    f"backbone_weights={self.backbone_weights!r}, "
-                    f"backbone_learns={self.backbone_learns} with backbone={PUBLISHED}, which "
-                    "learns whole, from torchvision's weights; expected a backbone of timm, or "
-                    "neither"
-                )
-            if self.frame_stride > deepest:
-                yield (
-                    f"frame_stride={self.frame_stride} with frame_groups={self.frame_groups}, "
-                    f"expected at most {deepest}: the stem halves the picture twice, and each "
-                    "group but the first once"
-                )
+            yield from self._conflicts_published()
         if self.epoch_size < self.batch:
             yield f"epoch_size={self.epoch_size}, expected at least one batch={self.batch}"
         side = 2**self.sound_depth
@@ -151,6 +132,27 @@ class Config(Run, Nets, Mixing, Signal):  # fields are in the order of the bases
                 f"output_activation={self.output_activation} with loss={self.loss}, "
                 f"share={self.share}; only the sigmoid has odds: expected loss l1 or l2, and "
                 "share=false"
+            )
+
+    def _conflicts_published(self) -> Iterator[str]:
+        """The same for settings of the published backbone."""
+        width, groups = self.frame_width, self.frame_groups
+        if self.pretrained and (width, groups) != (64, 4):
+            yield (
+                f"pretrained with frame_width={width}, frame_groups={groups}; ImageNet's weights "
+                "are for 64 and 4: set pretrained=false"
+            )
+        if self.backbone_weights or self.backbone_learns:
+            given = f"{self.backbone_weights!r}, backbone_learns={self.backbone_learns}"
+            yield (
+                f"backbone_weights={given} with backbone={PUBLISHED}, which learns whole, from "
+                "torchvision's weights; expected a backbone of timm, or neither"
+            )
+        deepest = 2 ** (groups + 1)
+        if self.frame_stride > deepest:
+            yield (
+                f"frame_stride={self.frame_stride} with frame_groups={groups}, expected at most "
+                f"{deepest}: the stem halves the picture twice, and each group but the first once"
             )
 
     def to_json(self) -> str:
@@ -190,7 +192,7 @@ def _value(where: str, key: str, value: Any, strict: bool = True) -> Any:
         raise SopError(f"{where}, expected {expected}") from None
 
 
-# What a saved config means by not naming a setting: there was no choice when it was written.
+# Values for settings that a saved config lacks, since they did not exist when it was written
 UNNAMED = {
     "warp": "bank", "among": 0.0, "noise": 0.0, "sound_activation": "none", "sound_up": "bilinear",
     "pool": 0.0, "optimizer": "sgd", "weight_decay": 1e-4,
@@ -198,7 +200,7 @@ UNNAMED = {
 
 
 def _upgrade(values: dict[str, Any]) -> dict[str, Any]:
-    """A saved config's values, and those that it does not name."""
+    """A saved config's values, with those of settings that it lacks."""
     values = UNNAMED | values
     if "backbone" not in values:
         values |= {"backbone": PUBLISHED, "looks": 0, "together": 0.0}
@@ -208,8 +210,7 @@ def _upgrade(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _profile(name: str, values: dict[str, Any]) -> str:
-    """A profile's name as these values make it: `sop2018`, or `sop2018 with warp=mel, share=True`
-    where these differ from it."""
+    """A profile's name with the values that differ from it: `sop2018 with warp=mel, share=True`."""
     base = str(name).partition(" with ")[0]
     if base not in PROFILES:
         where = f"config {values['name']}: profile={name!r}"
@@ -219,7 +220,7 @@ def _profile(name: str, values: dict[str, Any]) -> str:
 
 
 def _named(values: dict[str, Any]) -> Config:
-    """The config of these values, with the profile's name that they make."""
+    """The config with these values; its profile's name tells what differs."""
     profile = _profile(values.get("profile", "default"), vars(MUSIC) | values)
     return Config(**dict(values, profile=profile))
 
@@ -238,8 +239,8 @@ PROFILES = {
     },
 }  # fmt: skip
 MUSIC = Config()
-# 200,000 clips of 10 s: reading each once, ahead, would fill 400 GB, and a GPU reads faster than
-# it learns
+# 200,000 clips of 10 s. Reading each ahead would fill 400 GB, and a GPU reads faster than it
+# learns: so looks=0.
 VGGSOUND = Config(name="vggsound", fps=1.0, stride=1, looks=0)
 DEMO = Config(
     name="demo",

@@ -1,4 +1,4 @@
-"""The one exception for what the user can mend, and how to mend what is the machine's fault."""
+"""The one exception for what the user can mend; what to do about errors of the machine."""
 
 import errno
 

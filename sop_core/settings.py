@@ -1,4 +1,4 @@
-"""The settings of a run, with their units and what values they may have; see `config.Config`."""
+"""The settings of a run, with their units and ranges; see `config.Config`."""
 
 import sys
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-PUBLISHED = "resnet18"  # the released code's backbone, which learns; all others are timm's
+PUBLISHED = "resnet18"  # the released code's backbone, which learns; all others are from timm
 # Types of settings. `description` completes the error message "expected ...".
 Flag = Annotated[bool, Meta(description="true or false")]
 Text = Annotated[str, Meta(description="text")]
@@ -23,20 +23,23 @@ Activation = Literal["none", "sigmoid", "softmax", "relu", "tanh"]
 
 @dataclass(frozen=True)
 class Signal:
-    """The run's name, then sound and picture: what is read of a clip. The letters are those of
-    `sop_core.__doc__`. "Published" means here and below: in the code that the authors released."""
+    """The run's name, then sound and picture: what is read of a clip.
+
+    `sop_core.__doc__` explains the letters. "Published" means here and below: in the code that the
+    authors released.
+    """
 
     name: Text = "music"
-    # "sop2018": the released code as its authors ran it. `override` sets the profile, with the
-    # values in `PROFILES`, and appends what differs from them.
+    # "sop2018": the released code as its authors ran it. `override` sets it with the values in
+    # `PROFILES`, and appends what differs from them.
     profile: Text = "default"
     seed: Natural = 0
 
     # sound
     rate: Positive = 11_025  # samples a second
     samples: Positive = 65_535  # L, length of a window: 5.94 s
-    # L of training's mixtures, if it is another (0: `samples`). Twice as many mixtures of half the
-    # length cost the same and teach more.
+    # L of training's mixtures (0: as `samples`). Twice as many mixtures of half the length cost the
+    # same and teach more.
     train_samples: Natural = 0
     n_fft: Even = 1_022  # samples of an STFT frame: gives 512 linear frequency bins
     hop: Positive = 256  # samples from one STFT frame to the next: T = 256
@@ -81,8 +84,8 @@ class Mixing:
     # share of training's mixtures in which one source is a silent scene, if the index has any
     silence: Fraction = 0.1
     noise: Fraction = 0.2  # share of training's mixtures with noise that no picture shows
-    # share of training's mixtures whose pictures stand side by side in one picture; each region
-    # is then asked for its own sound
+    # share of training's mixtures whose pictures stand side by side in one picture; each part then
+    # has to give its own sound
     together: Fraction = 0.5
     # crops of each clip that a frozen backbone reads, once, before training; 0: a new crop at
     # every step
@@ -106,7 +109,7 @@ class Mixing:
     mixture: Literal["sum", "mean"] = "sum"
     # an evaluation's mixtures: drawn, or by number, where a clip may meet itself (published)
     pairs: Literal["drawn", "published"] = "drawn"
-    # windows, crops and colour jitter: as in mixing.py, or as in the released loader
+    # windows, crops and colour jitter: as in mixtures.py, or as in the released loader
     clips: Literal["free", "published"] = "free"
     # every bin of a mixture is partitioned among its sources; if false, each mask is binarized
     # at 0.5 alone (published)
@@ -133,7 +136,7 @@ class Nets:
 
     # what reads the pictures: a frozen model of timm, or "resnet18", which learns (published)
     backbone: Text = "tf_efficientnet_lite0"
-    backbone_weights: Text = ""  # their file; "": the weights that come with it (nets/eyes.py)
+    backbone_weights: Text = ""  # their file; "": the weights that come with it (model/eyes.py)
     backbone_learns: Natural = 0  # number of its last stages that learn, at the rate `lr_frame`
     pretrained: Flag = True  # the backbone starts with ImageNet's weights, or with its file's
     frame_stride: Literal[8, 16, 32] = 16  # pixels of the picture a cell: 224 / 16 = a grid of 14
@@ -158,7 +161,8 @@ class Nets:
 class Run:
     """Training: start, optimizer, schedule, sizes, machine."""
 
-    start: Literal["even", "published"] = "even"  # the nets' start: no mask decided, or published
+    # the nets' first weights: masks begin at 0.5, or published
+    start: Literal["even", "published"] = "even"
     optimizer: Literal["sgd", "adamw"] = "adamw"  # sgd: published
     # of the learning rates: a rise and a cosine, or a tenth after each of `lr_steps`
     schedule: Literal["cosine", "steps"] = "cosine"

@@ -11,8 +11,8 @@ from sop_core.config import DATA, DEMO, DEMO_WEIGHTS, SILENCE_LABEL
 from sop_core.data.clips import Clip, read_index
 from sop_core.data.splits import build_index
 
-# Numbers are compared to the last digits: tests, their processes and the notebooks run on the CPU, also where there is a GPU.
-# What a GPU has to find as well is in test_devices.py.
+# Numbers are compared to the last digits. So tests, their processes and the notebooks run on the
+# CPU, also where there is a GPU. test_devices.py tests GPUs.
 os.environ["SOP_DEVICE"] = "cpu"
 
 
@@ -63,7 +63,7 @@ def demo_model():
 
 @pytest.fixture(scope="session")
 def semireal() -> Path:
-    """Clips that are kept apart from the repository; tests that need them skip where they are not."""
+    """Clips outside the repository; tests that need them are skipped where they are missing."""
     folder = SHARED / "media" / "semireal"
     if not folder.is_dir():
         pytest.skip(

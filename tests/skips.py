@@ -1,6 +1,7 @@
-"""Skipped is not passed: in CI only what a machine can't be given may be skipped; elsewhere the last line says what was not tried.
+"""Skipped is not passed. Hooks that `conftest.py` imports.
 
-Hooks, which `conftest.py` takes over.
+In CI a test may only be skipped for what a machine there can't have. Elsewhere the last line says
+what was skipped.
 """
 
 import os
@@ -8,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-# Reasons that hold in CI, too: a graphics card, other people's videos, an encoder that a wheel lacks.
+# Reasons that hold in CI, too: no GPU, other people's videos, an encoder that a wheel lacks
 MAY_BE_MISSING = ("no GPU here", "never committed", "this PyAV has no")
 
 
@@ -18,20 +19,15 @@ def pytest_runtest_makereport(item, call):
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         if not any(words in reason for words in MAY_BE_MISSING):
-            report.outcome, report.longrepr = (
-                "failed",
-                f"{reason}: in CI this must be there (CI=true)",
-            )
+            report.outcome = "failed"
+            report.longrepr = f"{reason}: in CI this must be there (CI=true)"
     return report
 
 
 def pytest_terminal_summary(terminalreporter):
     skipped = terminalreporter.stats.get("skipped", [])
-    why = Counter(
-        str(r.longrepr[2] if isinstance(r.longrepr, tuple) else r.longrepr) for r in skipped
-    )
-    if why:
-        told = "; ".join(
-            f"{n}: {reason.removeprefix('Skipped: ')}" for reason, n in why.most_common()
-        )
-        terminalreporter.write_line(f"not tried here, {len(skipped)} tests ({told})", yellow=True)
+    reasons = (r.longrepr[2] if isinstance(r.longrepr, tuple) else r.longrepr for r in skipped)
+    counts = Counter(str(reason).removeprefix("Skipped: ") for reason in reasons)
+    if counts:
+        listed = "; ".join(f"{n}: {reason}" for reason, n in counts.most_common())
+        terminalreporter.write_line(f"not tried here, {len(skipped)} tests ({listed})", yellow=True)

@@ -93,7 +93,7 @@ def test_a_profile_keeps_its_name_only_with_its_values():
     for name in ("sop", "sop2018 with warp=mel"):  # what is told of a config is no profile to set
         with pytest.raises(
             SopError,
-            match=f"--set profile='{name}', expected one of .*; what is to differ is set beside it",
+            match=f"--set profile='{name}', expected one of .*; what differs from it is set",
         ):
             MUSIC.override({"profile": name})
 

@@ -15,7 +15,7 @@ import sop_core
 
 PACKAGE = Path(sop_core.__file__).parent
 NOTEBOOKS = sorted((PACKAGE.parent / "notebooks").glob("*.ipynb"))
-# A line of the map names a room ("media/") or a file; the lines of bare words below a room, its files.
+# A line of the map names a room ("media/") or a file. Bare words below a room are its files.
 MAP = re.findall(r"^    (?:(\w+/?) {2,}\S.*|  {2,}([a-z0-9 ]+))$", sop_core.__doc__, re.MULTILINE)
 
 

@@ -31,9 +31,8 @@ def by_mir_eval(references, estimates, permute=False):
 def signals(kind, rng, length):
     """What a source may sound like. Shape: (L,)"""
     t = np.arange(length) / 11_025
-    if (
-        kind == "tonal"
-    ):  # notes with harmonics, struck twice a second: few frequencies, and taps enough to imitate them
+    if kind == "tonal":
+        # Notes with harmonics, struck twice a second: so few frequencies that taps can imitate them
         hz = rng.uniform(80, 1_500)
         notes = sum(np.sin(2 * np.pi * k * hz * t + rng.uniform(0, 6)) / k for k in (1, 2, 3))
         return 0.1 * notes * np.exp(-rng.uniform(1, 6) * (t % 0.5))
@@ -96,7 +95,10 @@ def test_tones_that_can_imitate_each_other_equal_mir_eval_too(count):
 
 
 def test_band_limited_sources_are_nearer_to_least_squares_than_mir_eval_is():
-    """Steeply low-passed sound leaves the taps of a filter nearly free. The judge solves for them without squaring the matrix."""
+    """Steeply low-passed sound leaves the taps of a filter nearly free.
+
+    The reference of this test solves for them without squaring the matrix.
+    """
     rng = np.random.default_rng(0)
     low = scipy.signal.butter(6, 0.1, output="sos")
     sources = 0.1 * scipy.signal.sosfilt(low, rng.standard_normal((2, 4_000)))
@@ -171,7 +173,7 @@ def test_an_estimate_that_is_no_number_is_a_failure_too(sources, wrong):
 
 
 def test_what_holds_nothing_of_its_source_scores_minus_100(sources):
-    """A source in the first half, an estimate in the second: no number of the table may become infinite by that."""
+    """A source in the first half, an estimate in the second: all scores must be finite."""
     refs, late = sources.copy(), sources.copy()
     refs[:, 5_000:], late[:, :6_000] = 0, 0
     for scores in (metrics.bss(refs, late), metrics.bss(refs, refs)):
@@ -242,7 +244,7 @@ def test_bootstrap_widens_when_scores_come_from_few_videos():
 @pytest.mark.parametrize("partner", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize(("videos", "mixtures"), [(6, 30), (12, 60)])
 def test_95_percent_intervals_hold_the_truth_in_95_percent(videos, mixtures, partner):
-    """A score is its own video's effect, `partner` times the other one's, and noise; the truth is 0."""
+    """A score is its video's effect, `partner` times the other one's, and noise; the truth is 0."""
     rng, trials, held = np.random.default_rng(videos), 300, 0
     for trial in range(trials):
         own, others = rng.normal(size=(2, videos))

@@ -32,7 +32,7 @@ CASES = [  # saved, printed, whether they are the same
 
 
 def test_a_saved_number_is_compared_to_its_first_decimal(tmp_path):
-    """A notebook that prints in each cell something else than it was saved with, or nearly the same."""
+    """A notebook whose cells print something else than was saved, or nearly the same."""
     cells = []
     for n, (saved, printed, _) in enumerate(CASES, 1):
         cells.append(nbformat.v4.new_code_cell(f"print({printed!r})", execution_count=n))

@@ -1,4 +1,4 @@
-"""What is skipped counts as failed in CI, but for what no machine there can have; elsewhere it is told."""
+"""A skipped test counts as failed in CI, unless no machine there can run it; else it is listed."""
 
 import os
 import subprocess
@@ -22,8 +22,13 @@ def test_known():
 """
 
 
-@pytest.mark.parametrize(("ci", "code", "counts"), [("true", 1, "1 passed, 1 skipped, 1 xfailed, 1 error"),
-                                                     ("", 0, "1 passed, 2 skipped, 1 xfailed")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ci", "code", "counts"),
+    [
+        ("true", 1, "1 passed, 1 skipped, 1 xfailed, 1 error"),
+        ("", 0, "1 passed, 2 skipped, 1 xfailed"),
+    ],
+)
 def test_skipped_is_not_passed_in_ci(tmp_path, ci, code, counts):
     (tmp_path / "conftest.py").write_text(
         "from skips import pytest_runtest_makereport, pytest_terminal_summary\n"

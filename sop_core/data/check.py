@@ -37,39 +37,39 @@ def check(
     Raises: SopError if there is nothing to check.
     """
     where = Path(where)
-    rows, found = ([], candidates(where)) if where.is_dir() else _index(where)
-    if not rows and not found:
-        raise SopError(
-            nothing_found(where, [], 0) if where.is_dir() else f"{where}: an index without clips"
-        )
-    if fps is None and found:
-        first = Path(found[0].sound or found[0].frames)
+    # The clips, and the rows of an index that are none
+    rows, clips = ([], candidates(where)) if where.is_dir() else _index(where)
+    if not rows and not clips:
+        nothing = f"{where}: an index without clips"
+        raise SopError(nothing_found(where, [], 0) if where.is_dir() else nothing)
+    if fps is None and clips:
+        first = Path(clips[0].sound or clips[0].frames)
         fps = noted_fps(where if where.is_dir() else first.parents[2])
-    work = (joblib.delayed(problems)(candidate, seconds, fps) for candidate in found)
-    reasons = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
-    for clip, some in zip(
-        found, tqdm(reasons, "check", len(found), disable=not progress, unit="clip"), strict=True
-    ):
-        rows += [(kind, clip.name, reason) for kind, reason in some]
-    return pd.DataFrame(
-        sorted(rows, key=lambda r: r[0] != "missing"), columns=["problem", "clip", "reason"]
-    )
+    # Look at each, in several processes
+    work = (joblib.delayed(problems)(clip, seconds, fps) for clip in clips)
+    results = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
+    bar = tqdm(results, "check", len(clips), disable=not progress, unit="clip")
+    for clip, result in zip(clips, bar, strict=True):
+        assert result is not None  # joblib's annotations allow it
+        rows += [(kind, clip.name, reason) for kind, reason in result]
+    rows.sort(key=lambda row: row[0] != "missing")
+    return pd.DataFrame(rows, columns=["problem", "clip", "reason"])
 
 
 def _index(path: Path) -> tuple[list[tuple[str, str, str]], list[Candidate]]:
-    """(rows that are none, as problems; the others) of an index."""
+    """Read an index: rows that aren't a clip, as problems; the clips of the other rows."""
     find = finder(path.parent)
     bad = []
-    found = []
+    clips = []
     for number, row in read_rows(path):
         if len(row) == 3 and (n_frames := frame_count(row[2])):
             sound, frames = find(row[0], False), find(row[1], True)
             n_frames = n_frames if frames else 0
-            found.append(Candidate(clip_name(row[0]), sound or "", frames or row[1], n_frames))
+            clips.append(Candidate(clip_name(row[0]), sound or "", frames or row[1], n_frames))
         else:
             reason = f"{','.join(row)!r}, expected sound,frames,number of frames"
             bad.append(("invalid", f"row {number}", reason))
-    return bad, found
+    return bad, clips
 
 
 def noted_fps(data: AnyPath) -> float | None:
@@ -78,26 +78,24 @@ def noted_fps(data: AnyPath) -> float | None:
     try:
         return float(json.loads(note.read_text())["fps"]) if note.is_file() else None
     except (ValueError, KeyError, TypeError):
-        raise SopError(
-            f"{note}: not readable as json with fps in it; preprocess again, or remove it"
-        ) from None
+        hint = "preprocess again, or remove it"
+        raise SopError(f"{note}: not readable as json with fps in it; {hint}") from None
 
 
 def problems(clip: Candidate, seconds: float, fps: float | None) -> list[tuple[str, str]]:
-    """What is wrong with one clip: (missing or invalid, why)."""
+    """What is wrong with one clip: pairs of `missing` or `invalid`, and the reason."""
     if not clip.sound or not clip.n_frames:
         return [("missing", "no frames" if clip.sound else "no sound")]
     reasons = []
     length = 0.0
-    # The sound: can it be read, is it long enough, is it to be heard?
+    # The sound: can it be read, is it long enough, is it louder than silence?
     try:
         samples, rate = sound_length(clip.sound)
         length = samples / rate
         peak = 0.0
-        for start in range(
-            0, samples, 30 * rate
-        ):  # the longest sound takes no more memory than others
-            piece = read_sound(clip.sound, start, min(30 * rate, samples - start))
+        step = 30 * rate  # piece by piece: a long sound takes no more memory than others
+        for start in range(0, samples, step):
+            piece = read_sound(clip.sound, start, min(step, samples - start))
             peak = max(peak, abs(piece).max())
         if length + CODEC_FRAMES < seconds:
             reasons.append(f"{length:.2f} s of sound, a window takes {seconds:.2f} s")
@@ -114,8 +112,8 @@ def problems(clip: Candidate, seconds: float, fps: float | None) -> list[tuple[s
     elif len(names) != clip.n_frames:
         reasons.append(f"{len(names)} frames in the folder, {clip.n_frames} in the index")
     if length and fps and abs(clip.n_frames - length * fps) > 2:
-        beside = f"{clip.n_frames} frames beside {length:.2f} s of sound"
-        reasons.append(f"{beside}; {fps:g} a second would be {length * fps:.0f}")
+        counted = f"{clip.n_frames} frames beside {length:.2f} s of sound"
+        reasons.append(f"{counted}; {fps:g} a second would be {length * fps:.0f}")
     # Can the first, the middle and the last one be read?
     for k in () if lost else sorted({0, clip.n_frames // 2, clip.n_frames - 1}):
         try:

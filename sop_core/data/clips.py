@@ -31,10 +31,10 @@ INDEX_SECTIONS = "index_sections.csv"  # as `sections.csv` of the data, at the t
 class Clip:
     """One preprocessed video: its sound file, its folder of frames, and the number of frames."""
 
-    sound_path: (
-        AnyPath  # kept as text: a `Path` is five times larger, and indexes have 200,000 clips
-    )
-    frames_path: AnyPath
+    # Any path can be given. It is kept as text: a `Path` is five times larger, and an index may
+    # have 200,000 clips.
+    sound_path: str
+    frames_path: str
     n_frames: int
     section_of: str = ""  # the video that the clip is a section of, if it is one
 
@@ -65,7 +65,7 @@ class Clip:
 
     @property
     def video(self) -> str:
-        """The video it is of. Clips of one video are never in two splits, nor in one mixture."""
+        """Its video. Clips of one video are never in two splits, nor in one mixture."""
         return self.section_of or self.id
 
     @property
@@ -85,7 +85,7 @@ def solos(clips: list[Clip]) -> list[Clip]:
 
 
 class Candidate(NamedTuple):
-    """What lies in a data folder under one `label/id`: a sound, frames, or both."""
+    """What a data folder has under one `label/id`: a sound, frames, or both."""
 
     name: str
     sound: str  # "" if there is none
@@ -100,12 +100,12 @@ def candidates(data: AnyPath) -> list[Candidate]:
     for suffix in reversed(SOUNDS):
         sounds |= {name.removesuffix(suffix): name for name in _names(f"*/*{suffix}", audio)}
     folders = {name[: -len(".mp4/")] for name in _names("*/*.mp4/", frames)}
-    found = []
+    entries = []
     for name in sorted(sounds.keys() | folders, key=os.path.split):  # by label, then by id
         sound = f"{audio}{os.sep}{sounds[name]}" if name in sounds else ""
         folder = f"{frames}{os.sep}{name}.mp4"
-        found.append(Candidate(name, sound, folder, len(jpgs(folder))))
-    return found
+        entries.append(Candidate(name, sound, folder, len(jpgs(folder))))
+    return entries
 
 
 def _names(pattern: str, folder: AnyPath) -> list[str]:
@@ -117,9 +117,12 @@ def jpgs(folder: AnyPath) -> list[str]:
     return _names("*.jpg", folder)
 
 
-def complete(found: Iterable[Candidate], sections: dict[str, str]) -> list[Clip]:
-    """The clips among `found`: what has both. `sections`: the video of each that is a section."""
-    return [Clip(*c[1:], sections.get(c.name, "")) for c in found if c.sound and c.n_frames]
+def complete(entries: Iterable[Candidate], sections: dict[str, str]) -> list[Clip]:
+    """The clips among `entries`: those with a sound and frames.
+
+    Args: `sections`: clip's name -> video, for clips that are sections.
+    """
+    return [Clip(*c[1:], sections.get(c.name, "")) for c in entries if c.sound and c.n_frames]
 
 
 def find_clips(data: AnyPath) -> list[Clip]:
@@ -142,26 +145,22 @@ def read_index(path: AnyPath) -> list[Clip]:
     for number, row in read_rows(path):
         where = f"{path} row {number}"
         if len(row) != 3:
-            raise SopError(
-                f"{where}: {len(row)} columns, expected 3: sound,frames,number of frames"
-            )
+            expected = "expected 3: sound,frames,number of frames"
+            raise SopError(f"{where}: {len(row)} columns, {expected}")
         name, n_frames = clip_name(row[0]), frame_count(row[2])
         where += f" ({name})"
         if not n_frames:
-            raise SopError(
-                f"{where}: number of frames {row[2]!r}, expected a whole number, at least 1"
-            )
+            expected = "expected a whole number, at least 1"
+            raise SopError(f"{where}: number of frames {row[2]!r}, {expected}")
         sound, frames = find(row[0], False), find(row[1], True)
         if sound is None or frames is None:
             what = f"sound at {row[0]}" if sound is None else f"folder of frames at {row[1]}"
-            raise SopError(
-                f"{where}: no {what}, nor from {path.parent}; index the data again, or put it back"
-            )
+            hint = "index the data again, or put it back"
+            raise SopError(f"{where}: no {what}, nor from {path.parent}; {hint}")
         clips.append(Clip(sound, frames, n_frames, sections.get(name, "")))
     if not clips:
-        raise SopError(
-            f"{path}: an index without clips; look at what `python -m sop_core index` said"
-        )
+        hint = "look at what `python -m sop_core index` said"
+        raise SopError(f"{path}: an index without clips; {hint}")
     return clips
 
 
@@ -171,7 +170,7 @@ def clip_name(sound: str) -> str:
 
 
 def _label(sound: str) -> str:
-    return os.path.basename(os.path.dirname(sound))  # noqa: PTH119, PTH120 (pathlib takes ten times as long)
+    return os.path.basename(os.path.dirname(sound))  # noqa: PTH119, PTH120 (pathlib: ten times as long)
 
 
 def _id(sound: str) -> str:
@@ -179,7 +178,7 @@ def _id(sound: str) -> str:
 
 
 def frame_count(text: str) -> int:
-    """The number in an index's third column; 0 where it is none."""
+    """The number in an index's third column; 0 where the text is no number."""
     return int(text) if text.strip().isdecimal() else 0
 
 
@@ -208,7 +207,7 @@ def finder(base: AnyPath) -> Callable[[str, bool], str | None]:
 
 
 def write_index(path: AnyPath, clips: Iterable[Clip]) -> None:
-    """Write clips as an index, with paths relative to its folder, whole or not at all."""
+    """Write clips as an index, with paths relative to its folder; a failure leaves no file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = path.parent.resolve()
@@ -230,10 +229,9 @@ def write_index(path: AnyPath, clips: Iterable[Clip]) -> None:
 def summary(clips: Iterable[Clip]) -> pd.DataFrame:
     """One row per label: label, clips, seconds (of sound), frames. Reads each sound's header."""
 
-    def seconds(clip: Clip) -> float:
+    rows = []
+    for clip in clips:
         samples, rate = sound_length(clip.sound)
-        return samples / rate
-
-    rows = [(c.label, 1, seconds(c), c.n_frames) for c in clips]
+        rows.append((clip.label, 1, samples / rate, clip.n_frames))
     table = pd.DataFrame(rows, columns=["label", "clips", "seconds", "frames"])
-    return table.groupby("label", as_index=False).sum().round({"seconds": 1})
+    return pd.DataFrame(table.groupby("label", as_index=False).sum()).round({"seconds": 1})

@@ -3,10 +3,9 @@
     music.json, vggsound.csv  ->  VIDEOS/<label>/<id>.mp4
     PHOTOS/**/*.jpg           ->  VIDEOS/silence/<name>.mp4
 
-Videos vanish, and nothing stops the rest: `VIDEOS/collect_report.csv` says of every one what became
-of it. A second run fetches what is missing; what was unavailable or private the last time is taken
-to be gone. Downloading is yt-dlp's, cutting and joining ffmpeg's (both come with the extra
-`collect`).
+Videos vanish, and one that fails does not stop the others: `VIDEOS/collect_report.csv` has the
+result for each. A second run fetches what is missing, except videos that were unavailable or
+private the last time. yt-dlp downloads; ffmpeg cuts and joins (the extra `collect` has both).
 """
 
 import hashlib
@@ -40,7 +39,7 @@ from .lists import ListedVideo, note_sections
 
 GONE = ("unavailable", "private")
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
-SECTION = 10.0  # seconds of a VGGSound clip
+SECTION = 10  # seconds of a VGGSound clip
 HEIGHT = 360  # pixels, at most: training sees 224
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
 REPORT = "collect_report.csv"
@@ -60,16 +59,20 @@ MEANING = {
 
 @dataclass(frozen=True)
 class How:
-    """How to fetch: what yt-dlp is told."""
+    """How to fetch videos: options for yt-dlp."""
 
     jobs: int = 4  # videos at a time
     retries: int = 5  # of one request, with twice the pause each time
-    pause: float = 1.0  # seconds before the first of them
+    pause: float = 1.0  # seconds before the first retry
     timeout: float = 30.0  # seconds without an answer
     rate_limit: int | None = None  # bytes a second, each video
     cookies: AnyPath | None = None  # a cookies.txt
     address: str = YOUTUBE  # with {id} in it: a mirror of your own
     again: bool = False  # ask again for what was gone the last time
+
+    def wait(self, n: int) -> float:
+        """Seconds before retry n, from 0."""
+        return min(self.pause * 2**n, 60)
 
 
 def collect(
@@ -78,8 +81,8 @@ def collect(
     """Fetch what is missing of `videos` into `out/<label>/<id>.mp4`, at most 360 pixels high.
 
     Returns: the report, a row a video: id, label, status (`ok`, `unavailable`, `private`,
-        `failed`), reason, seconds, bytes. It is also in `out/collect_report.csv`, kept up to date
-        on the way, after the rows of earlier runs for other videos.
+        `failed`), reason, seconds, bytes. It is also written to `out/collect_report.csv`, every
+        minute, after the rows of earlier runs for other videos.
     Raises: SopError where yt-dlp or ffmpeg isn't installed, or the cookies aren't there.
     """
     how = how or How()
@@ -91,9 +94,7 @@ def collect(
     sections = [v for v in videos if v.start is not None and not _unsafe(v)]
     note_sections(out, {f"{v.label}/{v.id}": v.key for v in sections})
     with _ffmpeg():
-        return _all(
-            videos, out, how.jobs, progress, lambda v, before: _fetched(v, out, how, before)
-        )
+        return _all(videos, out, how.jobs, progress, lambda v, row: _fetched(v, out, how, row))
 
 
 def silence(
@@ -101,16 +102,17 @@ def silence(
 ) -> pd.DataFrame:
     """Turn photos of places where nothing plays into still videos with silence: silent scenes.
 
-    They are for training alone: their mask should be empty. Photos are looked for in `photos` and
-    in all folders below. The videos are `out/silence/<name>.mp4`, `seconds` long.
+    They are for training only: their mask should be empty. Photos are taken from `photos` and all
+    folders below. The videos are `out/silence/<name>.mp4`, `seconds` long.
 
-    Returns, raises: as `collect`; also raises where there are no photos.
+    Returns: the report, as `collect`.
+    Raises: SopError where there are no photos.
     """
     scenes = {}
     for path in sorted(Path(photos).rglob("*")):
         if path.suffix.lower() in PHOTOS and path.is_file():
             stem = re.sub(r"[^\w-]+", "_", path.stem).strip("_-")
-            # two photos may have the same name, so six letters of what is in it are added
+            # two photos may have the same name, so six letters of the file's checksum are added
             scenes[ListedVideo(f"{stem}_{sha256(path)[:6]}", SILENCE_LABEL)] = path
     if not scenes:
         expected = f"files that end in {', '.join(PHOTOS)}, there or in folders below"
@@ -126,10 +128,10 @@ def _all(
     progress: bool,
     work: Callable[[ListedVideo, dict | None], dict],
 ) -> pd.DataFrame:
-    """Do the work on all videos, several at a time; whatever happens, a report is written.
+    """Do the work on all videos, several at a time. Write a report, also after an error.
 
     Args:
-        work: gives a video's row of the report, from the video and its row of an earlier report.
+        work: makes a video's row of the report, from the video and its row of an earlier report.
     """
     wanted = {(v.id, v.label): v for v in videos}  # once each: no two workers on one file
     earlier = _earlier(out)
@@ -149,11 +151,10 @@ def _all(
     saved = time.monotonic()
     try:
         todo = {pool.submit(work, v, earlier.get(key)): key for key, v in wanted.items()}
-        for done in tqdm(
-            as_completed(todo), "collect", len(todo), unit="video", disable=not progress
-        ):
+        ended = as_completed(todo)
+        for done in tqdm(ended, "collect", len(todo), unit="video", disable=not progress):
             rows[todo[done]] = done.result()
-            if time.monotonic() > saved + 60:  # a power cut forgets little
+            if time.monotonic() > saved + 60:  # so that a power cut loses little
                 save()
                 saved = time.monotonic()
     finally:
@@ -163,7 +164,7 @@ def _all(
 
 
 def summary(report: pd.DataFrame) -> str:
-    """What came of it, in a line or two: how many are there, which share is gone, what failed."""
+    """A report in a line or two: how many videos are there, what share is gone, what failed."""
     n = len(report)
     count = Counter(report.status)
     gone = sum(count[status] for status in GONE)
@@ -178,28 +179,21 @@ def summary(report: pd.DataFrame) -> str:
 
 
 def _fetched(video: ListedVideo, out: Path, how: How, before: dict | None) -> dict:
-    """One row of the report; the one place where a video's failure ends."""
+    """Fetch one video unless it is there or gone; return its row, also where it fails."""
     if wrong := _unsafe(video):
         return _row(video, reason=wrong)
     place = out / video.label / f"{video.id}.mp4"
     try:
         if place.is_file():
-            if (
-                before
-                and before["status"] == "ok"
-                and str(before["bytes"]) == str(place.stat().st_size)
-            ):
+            size = str(place.stat().st_size)
+            if before and before["status"] == "ok" and str(before["bytes"]) == size:
                 return before
         elif before and before["status"] in GONE and not how.again:
             return before
         else:
-            work = (
-                out
-                / ".collect"
-                / hashlib.sha256(f"{video.label}/{video.id}".encode()).hexdigest()[:16]
-            )
-            _fetch(video, place, work, how)
-        return _row(video, "ok", "", _seconds(place), place.stat().st_size)
+            name = hashlib.sha256(f"{video.label}/{video.id}".encode()).hexdigest()[:16]
+            _fetch(video, place, out / ".collect" / name, how)
+        return _ok(video, place)
     except SopError as e:
         return _row(video, *_meaning(str(e)))
     except Exception as e:  # one video that breaks a library must not stop the other 199,999
@@ -215,29 +209,23 @@ def _still(video: ListedVideo, photo: Path, out: Path, seconds: float) -> dict:
             picture.thumbnail((1_000, HEIGHT))
             frames = itertools.repeat(np.asarray(picture), max(1, round(4 * seconds)))
             write_video(place, frames, 4, np.zeros(round(44_100 * seconds), np.float32), 44_100)
-        return _row(video, "ok", "", _seconds(place), place.stat().st_size)
+        return _ok(video, place)
     except Exception as e:  # Pillow raises many kinds
         return _row(video, reason=f"not a picture that can be read ({e})")
 
 
-def _row(
-    video: ListedVideo,
-    status: str = "failed",
-    reason: str = "not reached",
-    seconds: float = 0.0,
-    bytes: int = 0,
-) -> dict:
-    row = {
-        "id": video.id,
-        "label": video.label,
-        "status": status,
-        "reason": " ".join(reason.split()),
-    }
-    return row | {"seconds": seconds, "bytes": bytes}
+def _row(video: ListedVideo, status: str = "failed", reason: str = "not reached") -> dict:
+    row = {"id": video.id, "label": video.label, "status": status}
+    return row | {"reason": " ".join(reason.split()), "seconds": 0.0, "bytes": 0}
+
+
+def _ok(video: ListedVideo, place: Path) -> dict:
+    row = _row(video, "ok", "")
+    return row | {"seconds": _seconds(place), "bytes": place.stat().st_size}
 
 
 def _unsafe(video: ListedVideo) -> str:
-    """Why an id or a label can't be a file's name ("" if it can): lists are from the net."""
+    """Why an id or a label can't be a file's name ("" if it can). Lists come from the internet."""
     if not re.fullmatch(r"[\w-]{1,64}", video.key, re.ASCII):
         return f"id {video.key!r}: expected letters, digits, - and _"
     if not video.label.strip() or not re.fullmatch(LABEL, video.label):
@@ -254,13 +242,12 @@ def _earlier(out: Path) -> dict[tuple[str, str], dict]:
         rows = read_table(report).to_dict("records")
         return {(row["id"], row["label"]): row for row in rows if row["status"]}
     except (ValueError, KeyError) as e:
-        raise SopError(
-            f"{report}: not the report of an earlier run ({e}); put it out of the way"
-        ) from None
+        problem = f"not the report of an earlier run ({e})"
+        raise SopError(f"{report}: {problem}; put it out of the way") from None
 
 
 def _meaning(said: str) -> tuple[str, str]:
-    """What yt-dlp said -> status, reason."""
+    """The status and the reason behind a message of yt-dlp."""
     said = re.sub(r"\x1b\[[0-9;]*m", "", said).removeprefix("ERROR:").strip()
     for status, pattern in MEANING.items():
         if re.search(pattern, said, re.IGNORECASE):
@@ -269,7 +256,7 @@ def _meaning(said: str) -> tuple[str, str]:
 
 
 def _fetch(video: ListedVideo, place: Path, work: Path, how: How) -> None:
-    """Fetch one video, or its section. A run that is cut off leaves in `work` what it has."""
+    """Fetch one video, or its section. What a stopped run has downloaded stays in `work`."""
     yt_dlp = _yt_dlp()
     work.mkdir(parents=True, exist_ok=True)
     options = {
@@ -280,26 +267,22 @@ def _fetch(video: ListedVideo, place: Path, work: Path, how: How) -> None:
         "retries": how.retries,
         "fragment_retries": how.retries,
         "extractor_retries": how.retries,
-        "retry_sleep_functions": {
-            kind: lambda n: min(how.pause * 2**n, 60) for kind in ("http", "fragment", "extractor")
-        },
+        "retry_sleep_functions": dict.fromkeys(("http", "fragment", "extractor"), how.wait),
         "socket_timeout": how.timeout,
         "ratelimit": how.rate_limit,
         "noplaylist": True,
         "quiet": True,
         "no_warnings": True,
         "noprogress": True,
-        "logger": logging.Logger(
-            "yt-dlp", logging.CRITICAL + 1
-        ),  # silent: what matters is in the report
+        "logger": logging.Logger("yt-dlp", logging.CRITICAL + 1),  # silent: there is the report
     }
     if video.start is not None:
         section = [(video.start, video.start + SECTION)]
-        options["download_ranges"] = yt_dlp.utils.download_range_func(None, section)
+        options["download_ranges"] = yt_dlp.utils.download_range_func([], section)
         options["force_keyframes_at_cuts"] = True
     try:
         with TemporaryDirectory() as folder:
-            if how.cookies:  # yt-dlp writes to them
+            if how.cookies:  # a copy, since yt-dlp writes to it
                 options["cookiefile"] = shutil.copy(how.cookies, folder)
             _ask(yt_dlp, options, how.address.format(id=quote(video.key, safe="")), how)
         made = [p for p in work.glob("video.*") if p.name.count(".") == 1]
@@ -323,7 +306,7 @@ def _ask(yt_dlp, options: dict, address: str, how: How) -> None:
         except yt_dlp.utils.YoutubeDLError as e:
             if n == how.retries or not re.search(PASSING, str(e), re.IGNORECASE):
                 raise SopError(str(e)) from None
-            time.sleep(min(how.pause * 2**n, 60))
+            time.sleep(how.wait(n))
 
 
 def _seconds(path: Path) -> float:
@@ -331,14 +314,13 @@ def _seconds(path: Path) -> float:
     try:
         return round(video_seconds(path), 2)
     except SopError as e:
-        raise SopError(
-            f"what came is no video to use: {str(e).removeprefix(f'{path}: ')}"
-        ) from None
+        reason = str(e).removeprefix(f"{path}: ")
+        raise SopError(f"what came is no video to use: {reason}") from None
 
 
 def _yt_dlp():
     try:
-        import yt_dlp
+        import yt_dlp.utils
     except ImportError:
         raise SopError("yt-dlp is not installed; run pip install -e '.[collect]'") from None
     return yt_dlp
@@ -355,7 +337,7 @@ def _ffmpeg() -> Iterator[None]:
     except ImportError:
         raise SopError("ffmpeg is not installed; run pip install -e '.[collect]'") from None
     before = os.environ.get("PATH", "")
-    with TemporaryDirectory() as folder:  # it looks for that very name on the path
+    with TemporaryDirectory() as folder:  # yt-dlp looks for exactly this name on the path
         name = "ffmpeg.exe" if os.name == "nt" else "ffmpeg"
         shutil.copy(imageio_ffmpeg.get_ffmpeg_exe(), Path(folder) / name)
         os.environ["PATH"] = f"{folder}{os.pathsep}{before}"

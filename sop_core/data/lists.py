@@ -44,16 +44,16 @@ def read_music(paths: Iterable[AnyPath]) -> list[ListedVideo]:
 
     Raises: SopError naming the file where one isn't that.
     """
-    found = {}
+    videos = {}
     for path in paths:
         try:
             text = Path(path).read_text(encoding="utf-8")
-            videos = msgspec.convert(json.loads(text), _Music).videos
+            labels = msgspec.convert(json.loads(text), _Music).videos
         except (OSError, ValueError, msgspec.ValidationError) as e:
             expected = '{"videos": {"<label>": ["<youtube id>", ...]}}'
             raise SopError(f"{path}: expected {expected} ({e})") from None
-        found |= {ListedVideo(key, label): None for label, keys in videos.items() for key in keys}
-    return _not_empty(found, paths)
+        videos |= {ListedVideo(key, label): None for label, keys in labels.items() for key in keys}
+    return _not_empty(videos, paths)
 
 
 def read_vggsound(paths: Iterable[AnyPath]) -> list[ListedVideo]:
@@ -61,20 +61,20 @@ def read_vggsound(paths: Iterable[AnyPath]) -> list[ListedVideo]:
 
     Raises: SopError naming file and row.
     """
-    found = {}
+    videos = {}
     for path in paths:
         for number, row in read_rows(path):
             if len(row) != 4 or not re.fullmatch(r"\d{1,6}", row[1]):
                 expected = "youtube_id,start_seconds,label,split"
                 raise SopError(f"{path} row {number}: {','.join(row)!r}, expected {expected}")
-            found[ListedVideo(row[0], row[2], int(row[1]), row[3])] = None
-    return _not_empty(found, paths)
+            videos[ListedVideo(row[0], row[2], int(row[1]), row[3])] = None
+    return _not_empty(videos, paths)
 
 
-def _not_empty(found: dict, paths: Iterable[AnyPath]) -> list[ListedVideo]:
-    if not found:
+def _not_empty(videos: dict[ListedVideo, None], paths: Iterable[AnyPath]) -> list[ListedVideo]:
+    if not videos:
         raise SopError(f"{', '.join(map(str, paths))}: no videos in it")
-    return list(found)
+    return list(videos)
 
 
 def read_sections(folder: AnyPath, name: str = SECTIONS) -> dict[str, str]:
@@ -87,9 +87,8 @@ def read_sections(folder: AnyPath, name: str = SECTIONS) -> dict[str, str]:
     sections = {}
     for number, row in read_rows(path) if path.is_file() else ():
         if len(row) != 2:
-            raise SopError(
-                f"{path} row {number}: {','.join(row)!r}, expected label/id,video; make it again"
-            )
+            expected = "expected label/id,video; make it again"
+            raise SopError(f"{path} row {number}: {','.join(row)!r}, {expected}")
         sections[from_cell(row[0])] = row[1]
     return sections
 

@@ -1,14 +1,14 @@
-"""Videos -> what training reads: `audio/` (mono) and `frames/` (jpgs), clips whole or not at all.
+"""Videos -> what training reads: `audio/` (mono) and `frames/` (jpgs).
 
     VIDEOS/<label>/<id>.mp4|webm|...  ->  DATA/audio/<label>/<id>.mp3 (or flac, or wav)
                                           DATA/frames/<label>/<id>.mp4/000001.jpg ...
 
-Frame k (from 0) shows second (k + 0.5) / fps of the sound. The folder of frames gets its name last:
-where both are there, the clip is complete, and a second run does only what is missing.
+Frame k (from 0) shows second (k + 0.5) / fps of the sound. The folder of frames gets its name last.
+So where both are there, the clip is complete, and a second run does only what is missing.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,11 +30,9 @@ from .lists import note_sections, read_sections
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
 QUALITY = 90  # of the jpgs
 ANSWER = 20  # s that a cluster's scheduler may take to answer
-BEFORE = {
-    "audio_format": "flac",
-    "start": 0.0,
-    "duration": None,
-}  # what folders were made with that don't say so
+# Options of folders from before these were noted
+BEFORE = {"audio_format": "flac", "start": 0.0, "duration": None}
+Work = tuple[Path, Path, "Options", str]  # video, data folder, options, why it can't be used
 
 
 @dataclass(frozen=True)
@@ -48,32 +46,27 @@ class Options:
     rate: int = 11_025  # samples a second
     # mp3 as published; flac and wav lose nothing and are read faster, for 2 and 3 times the space
     audio_format: str = "mp3"
-    start: float = 0.0  # seconds of each video that are left out before
-    duration: float | None = None  # seconds of it that are taken; None: to its end
-    short_side: int = (
-        256  # pixels, at most (training squeezes a picture to 224); 0: the video's own size
-    )
+    start: float = 0.0  # seconds that are left out at the beginning of each video
+    duration: float | None = None  # seconds that are taken of each video; None: to its end
+    # pixels, at most (training squeezes a picture to 224); 0: the video's own size
+    short_side: int = 256
     quality: int = QUALITY
 
     def check(self) -> "Options":
-        """These options, or SopError where one can't be."""
+        """These options, or SopError where one is out of its range."""
         if not (self.fps > 0 and self.rate > 0 and self.start >= 0 and self.short_side >= 0):
-            raise SopError(
-                f"fps={self.fps}, rate={self.rate}, start={self.start}, "
-                f"short_side={self.short_side}: expected fps and rate above 0, the others not below"
-            )
+            given = f"fps={self.fps}, rate={self.rate}, start={self.start}"
+            expected = "expected fps and rate above 0, the others not below"
+            raise SopError(f"{given}, short_side={self.short_side}: {expected}")
         if self.duration is not None and not self.duration > 0:
-            raise SopError(
-                f"duration={self.duration}: expected seconds above 0, or none for all of each video"
-            )
+            expected = "expected seconds above 0, or none for all of each video"
+            raise SopError(f"duration={self.duration}: {expected}")
         if self.audio_format not in SOUND_KINDS:
-            raise SopError(
-                f"audio_format={self.audio_format!r}: expected one of {', '.join(SOUND_KINDS)}"
-            )
+            expected = f"expected one of {', '.join(SOUND_KINDS)}"
+            raise SopError(f"audio_format={self.audio_format!r}: {expected}")
         if self.audio_format == "mp3" and self.rate not in MP3_BIT_RATES:
-            raise SopError(
-                f"rate={self.rate}: an mp3 has {', '.join(map(str, MP3_BIT_RATES))} Hz; take one of these, or flac"
-            )
+            rates = ", ".join(map(str, MP3_BIT_RATES))
+            raise SopError(f"rate={self.rate}: an mp3 has {rates} Hz; take one of these, or flac")
         return self
 
 
@@ -98,27 +91,27 @@ def preprocess(
     Returns: the report, a row per video, also written to `out/preprocess_report.csv`: id, label,
         status (`ok`: made now, `present`: was there already, `failed`), reason, frames, seconds (of
         sound).
-    Raises: SopError if an option can't be, there is no such folder, it has no videos, none of them
-        could be used, `out` was made with other options, or the cluster can't be reached. Also at
-        the end, when all that could be done is done, if a video failed because of the machine: a
-        full disk, no memory, no permission, a worker that died.
+    Raises: SopError if an option is out of its range, there is no such folder, it has no videos,
+        none of them could be used, `out` was made with other options, or the cluster can't be
+        reached. Also at the end, when all other videos are done, if one failed because of the
+        machine: a full disk, no memory, no permission, a worker that died.
     """
     options = Options(float(fps), int(rate), **more).check()
     videos, out = Path(videos), Path(out)
-    found = find_videos(videos)
+    # Prepare the data folder
+    work = [(video, out, options, refusal) for video, refusal in find_videos(videos)]
     _same_options(out, options)
     note_sections(out, read_sections(videos))
     _sweep(out)
-    work = [(video, out, options, refusal) for video, refusal in found]
+    # Do the work, in several processes
     rows = _on_cluster(cluster, work) if cluster else _parallel(work, jobs or joblib.cpu_count())
     try:
-        done = _all_of(
-            work,
-            tqdm(rows, total=len(found), unit="video", desc="preprocess", disable=not progress),
-        )
+        bar = tqdm(rows, "preprocess", len(work), unit="video", disable=not progress)
+        done = _all_rows(work, bar)
     finally:
         rows.close()  # ends the processes, where there are any
         _sweep(out)
+    # Report
     table = pd.DataFrame(done).sort_values(["label", "id"], ignore_index=True)
     report = table.drop(columns="mend")
     by_machine = table[table.mend != ""]
@@ -126,24 +119,25 @@ def preprocess(
         with atomic_path(out / "preprocess_report.csv") as part:
             write_table(part, report)
     except OSError:
-        if by_machine.empty:  # else it is the same, and said below
+        if by_machine.empty:  # else it has the same cause, which the error below names
             raise
+    names = table.label + "/" + table.id + ": " + table.reason
     if len(by_machine):
-        first = by_machine.iloc[0]
         raise SopError(
             f"{out}: {len(by_machine)} of {len(report)} videos failed for this machine's sake, "
-            f"not for theirs; the first, {first.label}/{first.id}: {first.reason}; {first.mend}, "
+            f"not for theirs; the first, {names[by_machine.index[0]]}; {by_machine.mend.iloc[0]}, "
             "and run again"
         )
-    failed = report[report.status == "failed"]
+    failed = names[table.status == "failed"]
     if len(failed) == len(report):
-        first = f"{failed.label[0]}/{failed.id[0]}: {failed.reason[0]}"
-        raise SopError(
-            f"{videos}: none of its {len(report)} videos can be used; the first, {first}"
-        )
+        none = f"none of its {len(report)} videos can be used"
+        raise SopError(f"{videos}: {none}; the first, {failed.iloc[0]}")
     if progress and len(failed):
-        lines = "\n".join(printable(f"  {r.label}/{r.id}: {r.reason}") for r in failed.itertuples())
-        print(f"{len(failed)} of {len(report)} videos left out:\n{lines}")
+        print(
+            f"{len(failed)} of {len(report)} videos left out:",
+            *(f"  {printable(name)}" for name in failed),
+            sep="\n",
+        )
     return report
 
 
@@ -152,8 +146,8 @@ def _sweep(out: Path) -> None:
         sweep(folder)
 
 
-def _all_of(work: list[tuple], rows: Iterable[dict]) -> list[dict]:
-    """Collect the rows; where workers die, the videos whose rows didn't come have failed."""
+def _all_rows(work: list[Work], rows: Iterable[dict]) -> list[dict]:
+    """Collect the report's rows; a video without one has failed, since its worker died."""
     done = []
     try:
         done.extend(rows)
@@ -166,38 +160,34 @@ def _all_of(work: list[tuple], rows: Iterable[dict]) -> list[dict]:
         for video, *_ in work:
             if (video.parent.name, video.stem) not in came:
                 reason = f"the worker that had it, or its batch, died ({type(e).__name__})"
-                done.append(
-                    _failed(video, reason)
-                    | {"mend": "free memory, or take fewer processes (--jobs)"}
-                )
+                hint = "free memory, or take fewer processes (--jobs)"
+                done.append(_failed(video, reason, hint))
     return done
 
 
-def _parallel(work: list[tuple], jobs: int | None = None) -> Iterator[dict]:
-    return joblib.Parallel(jobs, return_as="generator_unordered")(
-        joblib.delayed(_row)(*one) for one in work
-    )
+def _parallel(work: list[Work], jobs: int | None = None) -> Generator[dict]:
+    run = joblib.Parallel(jobs, return_as="generator_unordered")
+    rows = run(joblib.delayed(_row)(*one) for one in work)
+    yield from rows  # pyright: ignore[reportReturnType]  (joblib's types allow None)
 
 
-def _on_cluster(address: str, work: list[tuple]) -> Iterator[dict]:
-    """The same on a Dask cluster. A task whose worker dies is given to another one."""
+def _on_cluster(address: str, work: list[Work]) -> Generator[dict]:
+    """The same on a Dask cluster. If a worker dies, another one gets its task."""
     scheme, _, place = address.partition("://")
     if scheme != "dask" or ":" not in place:
-        raise SopError(
-            f"cluster {address}: expected dask://HOST:PORT, the address of a Dask scheduler"
-        )
+        expected = "expected dask://HOST:PORT, the address of a Dask scheduler"
+        raise SopError(f"cluster {address}: {expected}")
     try:
         from distributed import Client
     except ImportError:
-        raise SopError(
-            "a cluster needs the package distributed; run pip install -e '.[cluster]'"
-        ) from None
+        hint = "run pip install -e '.[cluster]'"
+        raise SopError(f"a cluster needs the package distributed; {hint}") from None
     try:
         client = Client(f"tcp://{place}", timeout=ANSWER, set_as_default=False)
     except (OSError, ValueError) as e:
         why = f"no Dask scheduler answers there ({e}); start one with `dask scheduler`"
         raise SopError(f"cluster {address}: {why}") from None
-    work = [(video.absolute(), out.absolute(), *rest) for video, out, *rest in work]
+    work = [(video.absolute(), out.absolute(), how, why) for video, out, how, why in work]
     with client, joblib.parallel_config("dask", client=client):
         yield from _parallel(work)
 
@@ -213,65 +203,52 @@ def find_videos(videos: AnyPath) -> list[tuple[Path, str]]:
         raise SopError(f"{videos}: no such folder; expected videos as {videos}/<label>/<id>.mp4")
     root = videos.resolve()
     taken = set()
-    found = []
+    listed = []
     for path in sorted(videos.glob("*/*")):
-        if (
-            path.suffix.lower() not in VIDEOS
-            or path.name.startswith(".")
-            or path.parent.name.startswith(".")
-        ):
+        hidden = path.name.startswith(".") or path.parent.name.startswith(".")
+        if hidden or path.suffix.lower() not in VIDEOS:
             continue
-        refusal = (
-            ""
-            if path.resolve().is_relative_to(root)
-            else "a link that leads out of the folder of videos"
-        )
+        refusal = ""
+        if not path.resolve().is_relative_to(root):
+            refusal = "a link that leads out of the folder of videos"
         if (path.parent, path.stem) in taken:
             refusal = "another video of this label has the same name"
         taken.add((path.parent, path.stem))
-        found.append((path, refusal))
-    if not found:
-        loose = sum(p.suffix.lower() in VIDEOS for p in videos.iterdir())
-        hint = (
-            f" ({loose} lie right in it: put each into a folder named by its label)"
-            if loose
-            else ""
-        )
-        raise SopError(
-            f"{videos}: no videos; expected <label>/<id>.mp4 (or {', '.join(VIDEOS[1:])}){hint}"
-        )
-    return found
+        listed.append((path, refusal))
+    if not listed:
+        expected = f"expected <label>/<id>.mp4 (or {', '.join(VIDEOS[1:])})"
+        if loose := sum(p.suffix.lower() in VIDEOS for p in videos.iterdir()):
+            expected += f" ({loose} lie right in it: put each into a folder named by its label)"
+        raise SopError(f"{videos}: no videos; {expected}")
+    return listed
 
 
 def _same_options(out: Path, options: Options) -> None:
     """Note the options in `out`, or raise SopError if clips there were made with others."""
     place = out / "preprocess.json"
     now = asdict(options)
-    if place.exists() and any(out.glob("frames/*/[!.]*")):
-        try:
-            before = BEFORE | json.loads(place.read_text())
-        except (ValueError, TypeError):
-            raise SopError(
-                f"{place}: not readable as json; remove it, with the data beside it"
-            ) from None
-        for key in now:
-            if before.get(key) != now[key]:
-                changed = (
-                    f"was made with {key}={before.get(key)}, now {key}={now[key]} is asked for"
-                )
-                raise SopError(f"{out}: {changed}; choose another folder, or remove this one")
-    else:
+    if not place.exists() or not any(out.glob("frames/*/[!.]*")):
         with atomic_path(place) as part:
             part.write_text(json.dumps(now))
+        return
+    try:
+        before = BEFORE | json.loads(place.read_text())
+    except (ValueError, TypeError):
+        hint = "remove it, with the data beside it"
+        raise SopError(f"{place}: not readable as json; {hint}") from None
+    for key, value in now.items():
+        if before.get(key) != value:
+            changed = f"was made with {key}={before.get(key)}, now {key}={value} is asked for"
+            raise SopError(f"{out}: {changed}; choose another folder, or remove this one")
 
 
-def _failed(video: Path, reason: str) -> dict:
+def _failed(video: Path, reason: str, hint: str = "") -> dict:
     row = {"id": video.stem, "label": video.parent.name, "status": "failed", "reason": reason}
-    return row | {"frames": 0, "seconds": 0.0, "mend": ""}
+    return row | {"frames": 0, "seconds": 0.0, "mend": hint}
 
 
 def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
-    """One row of the report; the one place where a video's failure ends."""
+    """Make one clip; return its row of the report, also where it fails."""
     row = _failed(video, refusal)
     if refusal:
         return row
@@ -294,24 +271,25 @@ def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
 def _clip(video: Path, sound: Path, frames: Path, options: Options) -> None:
     """Write one video's sound and its folder of frames, in one pass."""
     fps, rate = options.fps, options.rate
+    span = (options.start, options.duration)
     # The inner block ends first: the sound gets its name before the frames do.
     with atomic_path(frames) as folder, atomic_path(sound) as part:
         folder.mkdir()
         count, samples = 0, 0
+        pieces = stream(video, fps, rate, *span, options.short_side or None)
         with sound_writer(part, rate) as write:
-            for kind, piece in stream(
-                video, fps, rate, options.start, options.duration, options.short_side or None
-            ):
+            for kind, piece in pieces:
                 if kind == "sound":
                     write(piece)
                     samples += len(piece)
                 else:
-                    frame_path(folder, count).write_bytes(
-                        simplejpeg.encode_jpeg(piece, options.quality, "RGB", "420")
-                    )
+                    jpg = simplejpeg.encode_jpeg(piece, options.quality, "RGB", "420")
+                    frame_path(folder, count).write_bytes(jpg)
                     count += 1
-        keep = min(count, frames_within(samples / rate, fps))
+        # Remove frames after the sound's end
+        seconds = samples / rate
+        keep = min(count, frames_within(seconds, fps))
         if not keep:
-            raise SopError(f"{video}: no picture while there is sound ({samples / rate:.2f} s)")
+            raise SopError(f"{video}: no picture while there is sound ({seconds:.2f} s)")
         for k in range(keep, count):
             frame_path(folder, k).unlink()

@@ -15,17 +15,16 @@ from .lists import read_sections, read_vggsound, write_sections
 
 SPLITS = ("train", "val", "test")
 DUETS = ("test", "train", "drop")
-SECTION = re.compile(
-    r"([\w-]{11})_\d{6}", re.ASCII
-)  # VGGSound's layout: YouTube id, start in seconds
-NAMED = 3  # so many of the clips that are left out are named
+# VGGSound's layout: YouTube id, start in seconds
+SECTION = re.compile(r"([\w-]{11})_\d{6}", re.ASCII)
+NAMED = 3  # of the clips that are left out, at most so many are named
 
 
 def read_splits(path: AnyPath) -> dict[str, str]:
     """Read a data set's own splits from VGGSound's list (`youtube_id,start_seconds,label,split`).
 
     Returns: clip's id -> train, val or test.
-    Raises: SopError where the list can't be read, or says two things of one clip.
+    Raises: SopError where the list can't be read, or has one clip in two splits.
     """
     own = {}
     for video in read_vggsound([path]):
@@ -60,16 +59,15 @@ def split(
     own = own or {}
     if duet == "drop":
         clips = [c for c in clips if not c.is_duet]
-    # Videos whose split is given
+    # Videos with a given split
     split_of = {c.video: "test" for c in clips if duet != "train" and c.is_duet and c.id not in own}
     split_of |= {c.video: "train" for c in clips if c.label == SILENCE_LABEL}
     for name in ("val", "test"):
         split_of |= {c.video: name for c in clips if own.get(c.id) == name}
-    clips = [
-        c for c in clips if own.get(c.id) != "train" or split_of.get(c.video) in (None, "train")
-    ]
     given = set(split_of)
-    # The others, label by label; rare labels choose first, since a video may have several
+    held_out = {video for video, name in split_of.items() if name != "train"}
+    clips = [c for c in clips if own.get(c.id) != "train" or c.video not in held_out]
+    # The others, label by label; rare labels choose first, since a video may have several labels
     videos = defaultdict(set)
     for clip in clips:
         videos[clip.label].add(clip.video)
@@ -81,7 +79,8 @@ def split(
         free = sorted(videos[label] - given)
         if len(free) >= 2 and not any(split_of[video] == "train" for video in free):
             split_of[free[0]] = "train"
-    return tuple([c for c in clips if split_of[c.video] == name] for name in SPLITS)
+    train, val, test = ([c for c in clips if split_of[c.video] == name] for name in SPLITS)
+    return train, val, test
 
 
 def _divide(
@@ -91,7 +90,7 @@ def _divide(
     test_ratio: float,
     rng: random.Random,
 ) -> dict[str, str]:
-    """The splits of one label's videos that have none yet."""
+    """Choose a split for those of a label's videos that have none yet."""
     free = sorted(videos - split_of.keys())
     rng.shuffle(free)
     have = Counter(split_of[v] for v in videos if v in split_of)
@@ -127,9 +126,9 @@ def build_index(
             sections of one video. Without it, only those that `splits` or `collect`'s list names.
         val_ratio, seed, duet: as for `split`.
     Returns: {"train": path, "val": ..., "test": ..., "all": ...}.
-    Warns: by reason, of what is left out; of labels that are taken for duets; of too little to
-        train or test with.
-    Raises: SopError if there are no clips, saying what was found, or if the options can't be.
+    Warns: of clips that are left out, by reason; of labels that are taken for duets; of too few
+        videos to train or test with.
+    Raises: SopError if there are no clips, or if the options contradict each other.
     """
     data = Path(data)
     out = Path(out or data)
@@ -145,31 +144,31 @@ def build_index(
         raise SopError(f"test_ratio={test_ratio} with {splits}: {hint}")
     own = read_splits(splits) if splits else {}
     # Find the clips
-    found = candidates(data)
+    entries = candidates(data)
     known = read_sections(data)
-    known |= _sections(complete(found, {}), splits, sections)
-    whole = complete(found, known)
-    clips = [c for c in whole if c.n_frames >= min_frames]
+    known |= _sections(complete(entries, {}), splits, sections)
+    usable = complete(entries, known)
+    clips = [c for c in usable if c.n_frames >= min_frames]
     if not clips:
-        raise SopError(nothing_found(data, whole, min_frames))
+        raise SopError(nothing_found(data, usable, min_frames))
     if own and not any(c.id in own for c in clips):
         expected = f"expected ids like {clips[0].id}, of id and start"
         raise SopError(f"{splits}: names none of the {len(clips)} clips; {expected}")
     # Split them, say what looks wrong, write
-    parts = dict(zip(SPLITS, split(clips, val_ratio, test_ratio, seed, duet, own), strict=True))
-    placed = set().union(*parts.values())
-    parts["all"] = [c for c in clips if c in placed]
-    notes = [*_left_out(found, whole, clips, placed, min_frames), *_like_sections(clips)]
+    train, val, test = split(clips, val_ratio, test_ratio, seed, duet, own)
+    placed = {*train, *val, *test}
+    everything = [c for c in clips if c in placed]
+    notes = [*_left_out(entries, usable, clips, placed, min_frames), *_like_sections(clips)]
     if duet != "train":
-        notes += _like_duets(clips, known_labels(data) | {c.label for c in whole})
-    tested = {c.video for c in parts["test"] if not c.is_duet}
-    if test_ratio and len(tested) < 2 <= len(parts["train"]):
+        notes += _like_duets(clips, known_labels(data) | {c.label for c in usable})
+    tested = {c.video for c in test if not c.is_duet}
+    if test_ratio and len(tested) < 2 <= len(train):
         notes.append(
             f"{data}: {len(tested)} video(s) besides duets to test with, too few to mix: a label "
             "has one from 4 videos on. Measure on val.csv, which chooses the best epoch, or get "
             "more videos"
         )
-    if not parts["train"]:
+    if not train:
         labels = ", ".join(sorted({c.label for c in clips})[:3])
         notes.append(
             f"{data}: nothing to train with; labels of two words ({labels}, ...) are taken for "
@@ -178,14 +177,15 @@ def build_index(
     for note in notes:
         warnings.warn(note, stacklevel=2)
     write_sections(out, known, INDEX_SECTIONS)
-    paths = {name: out / f"{name}.csv" for name in parts}
-    for name, path in paths.items():
-        write_index(path, parts[name])
+    paths = {}
+    for name, part in zip((*SPLITS, "all"), (train, val, test, everything), strict=True):
+        paths[name] = out / f"{name}.csv"
+        write_index(paths[name], part)
     return paths
 
 
 def _sections(clips: list[Clip], splits: AnyPath | None, by_layout: bool) -> dict[str, str]:
-    """`label/id` -> video of clips that are sections: by the list `splits` or their ids' layout."""
+    """Clip's name -> video, of sections: by the list `splits`, or by the layout of their ids."""
     listed = {video.id: video.key for video in read_vggsound([splits])} if splits else {}
     if by_layout:
         listed = {c.id: match[1] for c in clips if (match := SECTION.fullmatch(c.id))} | listed
@@ -193,27 +193,23 @@ def _sections(clips: list[Clip], splits: AnyPath | None, by_layout: bool) -> dic
 
 
 def _left_out(
-    found: list[Candidate], whole: list[Clip], clips: list[Clip], placed: set[Clip], min_frames: int
+    entries: list[Candidate], usable: list[Clip], clips: list[Clip], placed: set[Clip], least: int
 ) -> list[str]:
-    """What is in no index, by reason."""
-    enough = set(clips)
+    """Warnings of clips that are in no index, by reason."""
     rest = [c for c in clips if c not in placed]
     reasons = {
-        f"fewer than {min_frames} frames (--min-frames)": [
-            c.name for c in whole if c not in enough
-        ],
-        "sound without frames": [c.name for c in found if c.sound and not c.n_frames],
-        "frames without sound": [c.name for c in found if not c.sound],
+        f"fewer than {least} frames (--min-frames)": [c.name for c in usable if c.n_frames < least],
+        "sound without frames": [c.name for c in entries if c.sound and not c.n_frames],
+        "frames without sound": [c.name for c in entries if not c.sound],
         "duets (--duets drop)": [c.name for c in rest if c.is_duet],
         "of a video that the list has in val or test, too": [c.name for c in rest if not c.is_duet],
     }
-    return [
-        f"{len(n)} clip(s) left out, {reason}: {_some(n)}" for reason, n in reasons.items() if n
-    ]
+    left_out = {reason: names for reason, names in reasons.items() if names}
+    return [f"{len(n)} clip(s) left out, {why}: {_some(n)}" for why, n in left_out.items()]
 
 
 def _like_sections(clips: list[Clip]) -> list[str]:
-    """Ids that look like sections of one video, though nothing says so."""
+    """A warning of ids that look like sections of one video, but aren't known to be."""
     videos = Counter(m[1] for c in clips if not c.section_of and (m := SECTION.fullmatch(c.id)))
     several = [video for video, count in videos.items() if count > 1]
     if not several:
@@ -226,7 +222,7 @@ def _like_sections(clips: list[Clip]) -> list[str]:
 
 
 def _like_duets(clips: list[Clip], labels: set[str]) -> list[str]:
-    """Labels of two words that may be one instrument, since one of the words is no label."""
+    """Warnings of labels of two words that may be one instrument: one word is no other label."""
     return [
         f"{label!r} ({count} clip(s)) is taken for a duet, since it is two words; if it is one "
         f"instrument, call it {label.replace(' ', '_')}, or index with --duets train"
@@ -240,7 +236,7 @@ def _some(names: list[str]) -> str:
 
 
 def known_labels(data: AnyPath) -> set[str]:
-    """The labels of `preprocess`'s report: also those none of whose videos could be used."""
+    """The labels in `preprocess`'s report, also of videos that failed."""
     report = Path(data, "preprocess_report.csv")
     if not report.is_file():
         return set()
@@ -250,18 +246,16 @@ def known_labels(data: AnyPath) -> set[str]:
         return set()  # it only serves a hint
 
 
-def nothing_found(data: AnyPath, whole: list[Clip], min_frames: int) -> str:
+def nothing_found(data: AnyPath, usable: list[Clip], min_frames: int) -> str:
     """Why a data folder gives no clips: the message of an error."""
     data = Path(data)
     command = f"`python -m sop_core preprocess VIDEOS --out {data}`"
     if not data.is_dir():
         return f"{data}: no such folder; {command} makes one"
-    if whole:
-        n = len(whole)
-        most = max(c.n_frames for c in whole)
-        return (
-            f"{data}: none of its {n} clips has {min_frames} frames (at most {most}); ask for fewer"
-        )
+    if usable:
+        most = max(c.n_frames for c in usable)
+        none = f"none of its {len(usable)} clips has {min_frames} frames"
+        return f"{data}: {none} (at most {most}); ask for fewer"
     sounds = sum(p.suffix in SOUNDS for p in data.glob("audio/*/*"))
     frames = sum(p.suffix == ".mp4" and p.is_dir() for p in data.glob("frames/*/*"))
     return (

@@ -33,28 +33,27 @@ def evaluate(
 
     Args:
         ckpt: The run's folder. More folders: other runs to compare it with.
-        index: Clips to mix. None that was trained on.
+        index: Clips to mix. The model was trained on none of them.
         pairs: The mixtures: rows of clip,start,clip,start,... Default: drawn by seed.
         n_pairs: How many mixtures to draw. Default: val_pairs of the config.
         sources: Draw mixtures of so many clips, for each N. Default: sources of the config.
         labels: Draw mixtures of any labels, or only of different ones. Default: any.
-        duets: Filmed duets to separate by their boxes. Needs --truth.
+        duets: Duets to separate by their boxes. Needs --truth.
         truth: Folder of <id>.json with boxes and stems of the duets.
         baselines: Also measure these.
         allow_leaks: Also measure mixtures of videos that were trained on.
         out: Default: metrics.json in the run's folder.
         report: Write an HTML report there.
     """
-    # Options that can't stand together, before any work.
+    # Options that contradict each other, before any work
     if (duets is None) != (truth is None):
         raise SopError("--duets and --truth go together: an index, and its boxes and stems")
-    drawing = {"--sources": sources or None, "--n-pairs": n_pairs, "--labels": labels}
-    given = [name for name, value in drawing.items() if value is not None]
-    if pairs and given:
-        raise SopError(f"{given[0]} with --pairs: {pairs} has the mixtures; leave one of them out")
+    for name, value in {"--sources": sources, "--n-pairs": n_pairs, "--labels": labels}.items():
+        if pairs and value:
+            raise SopError(f"{name} with --pairs: {pairs} has the mixtures; leave one of them out")
     if sources and (min(sources) < 2 or len(set(sources)) < len(sources)):
-        told = " ".join(map(str, sources))
-        raise SopError(f"--sources {told}: expected different numbers from 2, as many as are mixed")
+        counts = " ".join(map(str, sources))
+        raise SopError(f"--sources {counts}: expected different numbers of clips, each from 2")
     if n_pairs is not None and n_pairs < 1:
         raise SopError(f"--n-pairs {n_pairs}: expected at least 1")
     if out and out.is_dir():
@@ -70,6 +69,7 @@ def evaluate(
     from ..training.pairs import draw_pairs, read_pairs, write_pairs
     from ..untrusted import lines, printable
 
+    # The model, and the clips
     processes = engine.processes(device)
     folder, *others = ckpt
     clips = read_index(index)
@@ -78,7 +78,7 @@ def evaluate(
     out = out or folder / "metrics.json"
     duet_clips = read_index(duets) if duets else []
 
-    # The mixtures: those of a manifest, or drawn by seed.
+    # The mixtures: those of a manifest, or drawn by seed
     if pairs:
         mixtures = read_pairs(pairs, clips, config)
     else:
@@ -91,6 +91,7 @@ def evaluate(
         for each in sources or [config.sources]:
             mixtures += draw_pairs(alone, count, replace(config, sources=each), labels or "any")
 
+    # Measure, and write; `notes` keep what is done, if the work is stopped
     notes = out.with_name(f"{out.stem}.part")
     measured = (mixtures, duet_clips, truth, baselines, others)
     results, scores = ev.evaluate(model, folder, *measured, allow_leaks, notes, processes)

@@ -70,16 +70,16 @@ def _check(data: Path, window: float, fps: float | None, out: Path) -> None:
     from ..media.csvs import write_table
     from ..untrusted import printable
 
-    found = check(data, window, fps)
+    problems = check(data, window, fps)
     for kind in ("missing", "invalid"):
-        rows = found[found.problem == kind]
+        rows = problems.loc[problems.problem == kind]
         print(f"{kind}: {rows['clip'].nunique()} clip(s)")
         for _, clip, reason in rows.head(20).itertuples(index=False):
             print(f"  {printable(clip)}: {printable(reason)}")
     path = out / "index_check.csv"
     try:
         with atomic_path(path) as part:
-            write_table(part, found)
+            write_table(part, problems)
     except OSError as e:  # a disk that can only be read: the list above is there all the same
         note(f"sop index: {path}: not written ({e.strerror}); --out DIR puts it elsewhere")
     else:

@@ -16,6 +16,7 @@ def _whole(_, tokens) -> int:
 
 Whole = Annotated[int, Parameter(converter=_whole)]
 Folder = Annotated[Path, Parameter(metavar="DIR")]
+Home = Annotated[Path, Parameter(metavar="DIR", show_default=False)]  # its help says the rule
 Seconds = Annotated[float, Parameter(metavar="SECONDS")]
 Settings = Annotated[tuple[str, ...], Parameter(metavar="KEY=VALUE...")]
 Device = Annotated[

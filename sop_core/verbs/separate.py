@@ -8,8 +8,6 @@ from cyclopts import Group, Parameter
 from cyclopts.validators import LimitedChoice
 
 from ..errors import SopError
-from ..listening.regions import check_partition
-from ..toy.render import is_solo
 from .options import Device
 
 WHERE = Group("Where: exactly one of these", sort_key=1, validator=LimitedChoice(1))
@@ -50,7 +48,7 @@ def separate(
     out: Annotated[Path, Parameter(metavar="OUT.wav|OUT.mp4|DIR")],
     rate: Literal["model", "source"] = "model",
     full_band: bool = False,
-    whole: bool = False,
+    partition: Annotated[bool, Parameter(name=("--partition", "--whole"))] = False,
     cache: bool = False,
     device: Device = None,
 ) -> None:
@@ -61,25 +59,27 @@ def separate(
         video: A video of any length, in any format that FFmpeg reads.
         pixel: A cell of the grid. 0,0 is at the top left.
         box: A box in pixels of the video.
-        all_sources: The N instruments that are found, and the rest. auto: as many as differ.
+        all_sources: The N most different instruments, and the rest. auto: as many as differ.
         out: A sound, a video, or for --all-sources a new folder.
         rate: Sample rate of a wav: the model's, or the video's own.
         full_band: Go on above the model's frequencies, at the video's own rate.
-        whole: With --all-sources: nothing else sounds. The whole mixture is divided among them.
-        cache: Keep what the nets say beside the video. The next time is faster.
+        partition: With --all-sources: nothing else sounds. They get all of the mixture.
+        cache: Keep the nets' outputs beside the video. The next time is faster.
     """
     from ..listening import export as s
     from ..listening.clusters import SILENT_SHARE
-    from ..listening.regions import on_grid
+    from ..listening.regions import check_partition, on_grid
     from ..listening.scene import Scene
+    from ..toy.render import is_solo
     from ..training.checkpoint import load_model, read_clips
     from ..untrusted import printable
 
+    # What is wrong with the options, before any work
     s.check_out(out, folder=all_sources is not None)
-    if whole and all_sources is None:
-        raise SopError("--whole goes with --all-sources: one region would be the whole mixture")
+    if partition and all_sources is None:
+        raise SopError("--partition goes with --all-sources: one region would get everything")
     model = load_model(ckpt, device)
-    if whole:
+    if partition:
         check_partition(model.config)
     cells = []
     if pixel:
@@ -88,13 +88,13 @@ def separate(
         cells = _cells(box, video, model.config.grid)
     scene = Scene.from_video(model, video, cache)
     learned = s.learned_from(read_clips(ckpt), is_solo)
+    # Separate and write
     how = {"source_rate": rate == "source", "full_band": full_band}
     if all_sources is not None:
-        table = s.write_all(
-            scene, video, all_sources or None, out, partition=whole, learned=learned, **how
-        )
-        for row in table.itertuples(index=False):
-            print(f"{row.name:<20} {row.share:6.1%} of the energy")
+        count = all_sources or None
+        table = s.write_all(scene, video, count, out, partition=partition, learned=learned, **how)
+        for name, share in zip(table.name, table.share, strict=True):
+            print(f"{name:<20} {share:6.1%} of the energy")
         print(f"tracks and maps: {printable(out)}")
         return
     share = s.write(scene, video, cells, out, **how)
@@ -108,7 +108,7 @@ def _cells(box: tuple[int, ...], video: Path, grid: tuple[int, int]) -> list[tup
     from ..listening.regions import cells_in
     from ..media.stream import stream
 
-    # At 100 a second, so that the first picture's instant lies in the shortest of videos.
+    # At 100 frames a second even the shortest video has a first one.
     parts = stream(video, 100, 8_000, max_side=None)
     first = next((part for kind, part in parts if kind == "frame"), None)
     if first is None:
@@ -117,6 +117,7 @@ def _cells(box: tuple[int, ...], video: Path, grid: tuple[int, int]) -> list[tup
     try:
         return cells_in((box[0] / w, box[1] / h, box[2] / w, box[3] / h), grid)
     except SopError:
-        expected = "expected X0,Y0,X1,Y1 with X0 < X1 and Y0 < Y1"
-        told = f"--box {','.join(map(str, box))}: {expected}"
-        raise SopError(f"{told}, some of it within the {w} x {h} pixels of {video}") from None
+        raise SopError(
+            f"--box {','.join(map(str, box))}: expected X0,Y0,X1,Y1 with X0 < X1 and Y0 < Y1, "
+            f"some of it within the {w} x {h} pixels of {video}"
+        ) from None

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from ..config import CKPT, PRESETS
 from ..errors import SopError
-from .options import Device, Folder, Settings
+from .options import Device, Home, Settings
 
 
 def train(
@@ -16,7 +16,7 @@ def train(
     train: Annotated[Path, Parameter(metavar="train.csv")],
     val: Annotated[Path, Parameter(metavar="val.csv")],
     id: Annotated[str, Parameter(metavar="MODEL_ID")],
-    ckpt: Folder = CKPT,
+    ckpt: Home = CKPT,
     resume: bool = False,
     tensorboard: bool = False,
     set: Settings = (),
@@ -29,7 +29,7 @@ def train(
         train: Clips to learn from.
         val: Clips that choose the best epoch.
         id: Name of the run's folder.
-        ckpt: Folder of all runs.
+        ckpt: Folder of all runs. Default: in $SOP_ROOT, else the checkout, else the current folder.
         resume: Go on from the last saved state.
         tensorboard: Also write curves for TensorBoard into the run's folder.
         set: Change settings: epochs=3 batch=8 ...
@@ -44,12 +44,13 @@ def train(
 
     if Path(id).name != id:
         raise SopError(f"--id {id}: expected a plain name; its folder lies in {ckpt} (--ckpt)")
-    config = PRESETS[preset].override(dict(setting.partition("=")[::2] for setting in set))
+    changes = [setting.partition("=") for setting in set]
+    config = PRESETS[preset].override({key: value for key, _, value in changes})
     folder = ckpt / id
     clips = read_index(val)
     shown = draw_pairs(clips, 6, config)
     page = folder / "visualization" / "index.html"
-    board = None
+    board = None  # opened after the first epoch: a run that is refused leaves no files
 
     def write_report() -> None:
         try:
@@ -71,18 +72,19 @@ def train(
             for name in ("loss", "val_sdr", "val_sdr_mixture", "mixtures_per_second"):
                 board.add_scalar(name, getattr(r, name), r.epoch)
             board.flush()
-    if is_main():
-        if not page.exists():
-            write_report()
-        print(lines(f"weights in {folder}"))
-        if page.exists():
-            print(lines(f"look and listen: {page}"))
+    if not is_main():
+        return
+    if not page.exists():
+        write_report()
+    print(lines(f"weights in {folder}"))
+    if page.exists():
+        print(lines(f"look and listen: {page}"))
 
 
 def _tensorboard(folder: Path):
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        told = "--tensorboard: TensorBoard is not installed; pip install tensorboard"
-        raise SopError(told) from None
+        hint = "TensorBoard is not installed; pip install tensorboard"
+        raise SopError(f"--tensorboard: {hint}") from None
     return SummaryWriter(folder / "tensorboard")

@@ -42,11 +42,14 @@ def test_checking_tells_what_is_missing_from_what_is_invalid(tmp_path):
     }
     invalid = found[found.problem == "invalid"].set_index("clip").reason.to_dict()
     expected = {
-        "a/short": "0.50 s of sound, a window takes 1.00 s", "a/silent": "silent throughout",
-        "a/late": "10 frames beside 2.00 s of sound; 8 a second would be 16", "a/torn": "not a sound file",
-        "b/empty": "empty (0 bytes)", "b/hole": "frame 000007.jpg is not there (1 of 15 aren't)",
+        "a/short": "0.50 s of sound, a window takes 1.00 s",
+        "a/silent": "silent throughout",
+        "a/late": "10 frames beside 2.00 s of sound; 8 a second would be 16",
+        "a/torn": "not a sound file",
+        "b/empty": "empty (0 bytes)",
+        "b/hole": "frame 000007.jpg is not there (1 of 15 aren't)",
         "b/jpg": "000016.jpg: not a picture",
-    }  # fmt: skip
+    }
     assert invalid.keys() == expected.keys()
     assert all(invalid[name].startswith(reason) for name, reason in expected.items()), invalid
     again = check(data, seconds=1.0, jobs=2, progress=False)

@@ -129,7 +129,7 @@ def test_no_index_and_an_empty_one_say_so(tmp_path):
 
 
 def test_what_is_a_duet():
-    """Two words with a blank between, whatever solos there are; but no section's label, which is VGGSound's."""
+    """Two words with a blank between. A section's label, which is VGGSound's, is one instrument."""
     for label in ("cello flute", "acoustic_guitar violin", "erhu pipa"):
         assert imagined(label, ["x"])[0].is_duet
     for label in (

@@ -1,4 +1,4 @@
-"""Lists -> videos, from a server on this machine that answers well, late, wrongly, or half; photos -> silent scenes."""
+"""Lists -> videos, from a local server that answers well, late, wrongly, or half; silent scenes."""
 
 import hashlib
 import socket
@@ -39,7 +39,7 @@ def video(tmp_path_factory):
 
 @contextmanager
 def site(files, asked):
-    """A server whose answer depends on the id: `files` by id, and ids that stand for one kind of trouble each."""
+    """A server with `files` by id, and ids that each stand for one kind of trouble."""
 
     class Answer(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -247,20 +247,38 @@ def test_only_the_section_is_taken(tmp_path):
     ("said", "status"),
     [
         ("ERROR: [youtube] x: Video unavailable", "unavailable"),
-        ("[youtube] x: Private video. Sign in if you've been granted access to this video", "private"),
-        ("[youtube] x: Join this channel to get access to members-only content like this video", "private"),
+        (
+            "[youtube] x: Private video. Sign in if you've been granted access to this video",
+            "private",
+        ),
+        (
+            "[youtube] x: Join this channel to get access to members-only content like this video",
+            "private",
+        ),
         ("[youtube] x: This video has been removed by the uploader", "unavailable"),
-        ("[youtube] x: This video is no longer available because the YouTube account has been terminated", "unavailable"),
+        (
+            "[youtube] x: This video is no longer available because the YouTube account has been "
+            "terminated",
+            "unavailable",
+        ),
         ("[youtube] x: Sign in to confirm you’re not a bot. Use --cookies-from-browser", "failed"),
-        ("[youtube] x: Sign in to confirm your age. This video may be inappropriate for some users.", "failed"),
+        (
+            "[youtube] x: Sign in to confirm your age. This video may be inappropriate for some "
+            "users.",
+            "failed",
+        ),
         ("unable to download video data: HTTP Error 403: Forbidden", "failed"),
         ("\x1b[0;31mERROR:\x1b[0m [youtube] x: Video unavailable", "unavailable"),
         ("Unable to download webpage: timed out", "failed"),
-        ("[youtube] x: Requested format is not available. Use --list-formats for a list of available formats", "failed"),
+        (
+            "[youtube] x: Requested format is not available. Use --list-formats for a list of "
+            "available formats",
+            "failed",
+        ),
         ("[youtube] x: The uploader has not made this video available in your country", "failed"),
         ("Unable to download webpage: HTTP Error 503: Service Unavailable", "failed"),
     ],
-)  # fmt: skip
+)
 def test_what_is_gone_is_told_from_what_may_come_back(said, status):
     found, reason = collect._meaning(said)
     assert found == status and reason and "\x1b" not in reason and not reason.startswith("ERROR")
@@ -272,13 +290,18 @@ def test_lists_of_music_and_vggsound(tmp_path):
     )
     (tmp_path / "more.json").write_text('{"videos": {"cello": ["a"]}}')
     assert read_music([tmp_path / "solo.json", tmp_path / "more.json"]) == [
-        ListedVideo("a", "cello"), ListedVideo("-b", "cello"), ListedVideo("c", "acoustic_guitar violin")]  # fmt: skip
+        ListedVideo("a", "cello"),
+        ListedVideo("-b", "cello"),
+        ListedVideo("c", "acoustic_guitar violin"),
+    ]
     (tmp_path / "v.csv").write_text(
         '---g-f_I2yQ,1,people marching,test\nx9_-abc,120,"playing violin, fiddle",train\n'
     )
     found = read_vggsound([tmp_path / "v.csv"])
     assert [(v.id, v.label) for v in found] == [
-        ("---g-f_I2yQ_000001", "people marching"), ("x9_-abc_000120", "playing violin, fiddle")]  # fmt: skip
+        ("---g-f_I2yQ_000001", "people marching"),
+        ("x9_-abc_000120", "playing violin, fiddle"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Videos -> frames and sound: everything arrives, nothing half, nothing twice; what can't be used is named."""
+"""Videos -> frames and sound: nothing is lost, half or double; what can't be used is named."""
 
 import errno
 import os

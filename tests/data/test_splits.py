@@ -76,7 +76,7 @@ def test_sections_of_one_video_stay_together():
 
 
 def test_a_section_is_one_only_where_somebody_says_so(tmp_path):
-    """Seven videos that a user has named like sections are seven; a list's, or those of the layout asked for, aren't."""
+    """Ids that look like sections are videos of their own, unless a list or an option says else."""
     names = [("violin", f"violin_solo_{n:06d}", 1) for n in range(7)] + [
         ("playing harp", "---g-f_I2yQ_000030", 1)
     ]
@@ -142,8 +142,8 @@ def test_what_is_left_out_is_told_by_reason(tmp_path):
         paths = build_index(data, min_frames=4, test_ratio=0.0)
     told = sorted(str(w.message) for w in told)
     assert told == [
-        "'erhu pipa' (1 clip(s)) is taken for a duet, since it is two words; if it is one instrument, call it erhu_pipa, "
-        "or index with --duets train",
+        "'erhu pipa' (1 clip(s)) is taken for a duet, since it is two words; if it is one "
+        "instrument, call it erhu_pipa, or index with --duets train",
         "2 clip(s) left out, sound without frames: cello/c9, flute/f4",
         "4 clip(s) left out, fewer than 4 frames (--min-frames): flute/f0, flute/f1, flute/f2, ...",
     ]
