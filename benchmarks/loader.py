@@ -1,9 +1,12 @@
-"""How fast clips become training batches, against the plain road: decode all of the mp3, Pillow, three STFTs an item.
+"""How fast clips become training batches, compared with plain libraries.
+
+The plain way decodes all of the mp3, resizes by Pillow, and computes three STFTs an item.
 
     python benchmarks/loader.py [--clips 8] [--seconds 15] [--workers 0 1 2]
 
-Makes a set like MUSIC in a temporary folder (90 s mp3 at 11,025 Hz, 720 jpgs of about 23 KB a clip), then draws
-mixtures of two (3 frames of 224 x 224 and 65,535 samples each) by both roads, in turns, in one run.
+Makes a set like MUSIC in a temporary folder (90 s mp3 at 11,025 Hz, 720 jpgs of about 23 KB a
+clip), then draws mixtures of two (3 frames of 224 x 224 and 65,535 samples each) in both ways, in
+turns, in one run.
 """
 
 import argparse
@@ -11,6 +14,7 @@ import io
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -27,9 +31,8 @@ from sop_core.media.sound import SOUND_KINDS, read_sound, sound_writer
 from sop_core.training.mixtures import Training
 from sop_core.training.windows import frame_indices, read_window
 
-PAPER = replace(
-    MUSIC, looks=0, together=0.0, noise=0.0
-)  # both roads read the same pictures, each of them alone
+# both ways read the same pictures, each of them alone
+PAPER = replace(MUSIC, looks=0, together=0.0, noise=0.0)
 SECONDS, JPG = 90, 23_000  # of sound a clip, bytes a frame
 
 
@@ -80,14 +83,11 @@ class Plain(Dataset):
             sounds.append(whole[start : start + config.samples])
             for k in frame_indices(start, clip.n_frames, config):
                 with Image.open(frame_path(clip.frames, int(k))) as picture:
-                    small = picture.convert("RGB").resize(
-                        (config.image, config.image), Image.Resampling.BILINEAR
-                    )
+                    size = (config.image, config.image)
+                    small = picture.convert("RGB").resize(size, Image.Resampling.BILINEAR)
                 frames.append(torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 255)
-        specs = [
-            librosa.stft(s, n_fft=config.n_fft, hop_length=config.hop)
-            for s in (*sounds, np.mean(sounds, axis=0))
-        ]
+        sounds.append(np.mean(sounds, axis=0))  # the mixture
+        specs = [librosa.stft(s, n_fft=config.n_fft, hop_length=config.hop) for s in sounds]
         return {"mags": torch.from_numpy(np.abs(np.stack(specs))), "frames": torch.stack(frames)}
 
 
@@ -123,22 +123,20 @@ def breakdown(data: Training) -> dict[str, float]:
         return frame_indices(part.start, part.clip.n_frames, config)
 
     clock("whole part, augmented", lambda p: read_window(p, config, np.random.default_rng(0)))
+
+    def window(part, kind: str):
+        return read_sound(part.clip.sound.with_suffix(f".{kind}"), part.start, config.samples)
+
     for kind in SOUND_KINDS:
-        clock(
-            f"window of {kind}",
-            lambda p, k=kind: read_sound(
-                p.clip.sound.with_suffix(f".{k}"), p.start, config.samples
-            ),
-        )
+        clock(f"window of {kind}", partial(window, kind=kind))
     clock("frames, decoded only", lambda p: read_frames(p.clip.frames, indices(p)))
     clock("frames, decoded and resized", lambda p: read_frames(p.clip.frames, indices(p), size))
     return times
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=15, help="of each measurement")
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
@@ -148,13 +146,11 @@ def main() -> None:
         clips = make_clips(Path(folder), args.clips)
         sizes = [p.stat().st_size for c in clips for p in c.frames.iterdir()]
         mp3 = np.mean([c.sound.stat().st_size for c in clips])
-        print(
-            f"{len(clips)} clips: {np.mean(sizes) / 1e3:.1f} KB a jpg, {mp3 / 1e3:.0f} KB an mp3 of {SECONDS} s\n"
-        )
+        print(f"{len(clips)} clips: {np.mean(sizes) / 1e3:.1f} KB a jpg,", end=" ")
+        print(f"{mp3 / 1e3:.0f} KB an mp3 of {SECONDS} s\n")
         data = Training(clips, PAPER)
-        print(
-            f"{'workers':<10}{'plain':>10}{'sop_core':>10}{'ratio':>8}   (mixtures of two a second)"
-        )
+        head = f"{'workers':<10}{'plain':>10}{'sop_core':>10}{'ratio':>8}"
+        print(f"{head}   (mixtures of two a second)")
         for workers in args.workers:
             plain, ours = (rate(d, workers, args.seconds) for d in (Plain(data), data))
             print(f"{workers:<10}{plain:>10.1f}{ours:>10.1f}{ours / plain:>8.1f}", flush=True)

@@ -1,9 +1,10 @@
-"""How fast videos become clips, against the plain road: `ffmpeg` for the frames, then `ffmpeg` for the sound.
+"""How fast videos become clips, compared with `ffmpeg` for the frames, then `ffmpeg` for the sound.
 
     python benchmarks/preprocess.py [VIDEOS] [--repeat 3] [--jobs 1 2]
 
-VIDEOS is a folder <label>/<id>.mp4 of your own; a clip of 90 s at 640 x 360, 25 fps, is made beside it. Both roads give
-the same: 8 frames a second with a short side of 256 pixels, and mono mp3 at 11,025 Hz. They take turns, and one core each.
+VIDEOS is a folder <label>/<id>.mp4 of your own; a clip of 90 s at 640 x 360, 25 fps, is made beside
+it. Both ways give the same: 8 frames a second with a short side of 256 pixels, and mono mp3 at
+11,025 Hz. They take turns, and use one core each.
 """
 
 import argparse
@@ -29,13 +30,7 @@ def long_clip(path: Path) -> None:
     """Smooth noise that drifts, with a melody of beeps."""
     rng = np.random.default_rng(0)
     wide = rng.integers(0, 255, (SIZE[0] // 8, SIZE[1] // 4, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-    wide = np.stack(
-        [
-            np.apply_along_axis(lambda x: np.convolve(x, np.ones(9) / 9, "same"), 1, c)
-            for c in wide.transpose(2, 0, 1)
-        ],
-        2,
-    )
+    wide = np.apply_along_axis(lambda x: np.convolve(x, np.ones(9) / 9, "same"), 1, wide)
 
     def frames():
         for k in range(SECONDS * FPS):
@@ -60,29 +55,15 @@ def ffmpeg() -> str:
 def plain(videos: Path, out: Path) -> None:
     short = "fps=8,scale='if(gt(iw,ih),-2,min(256,iw))':'if(gt(iw,ih),min(256,ih),-2)'"
     for video in sorted(videos.glob("*/*")):
-        frames, sound = (
-            out / "frames" / video.parent.name / video.name,
-            out / "audio" / video.parent.name,
-        )
-        frames.mkdir(parents=True), sound.mkdir(parents=True, exist_ok=True)
+        frames = out / "frames" / video.parent.name / video.name
+        sound = out / "audio" / video.parent.name
+        frames.mkdir(parents=True)
+        sound.mkdir(parents=True, exist_ok=True)
         run = [ffmpeg(), "-v", "error", "-threads", "1", "-filter_threads", "1", "-i", str(video)]
-        subprocess.run(
-            [*run, "-vf", short, "-q:v", "3", "-threads", "1", str(frames / "%06d.jpg")], check=True
-        )
-        subprocess.run(
-            [
-                *run,
-                "-vn",
-                "-ac",
-                "1",
-                "-ar",
-                "11025",
-                "-threads",
-                "1",
-                str(sound / f"{video.stem}.mp3"),
-            ],
-            check=True,
-        )
+        picture = ["-vf", short, "-q:v", "3", "-threads", "1"]
+        subprocess.run([*run, *picture, str(frames / "%06d.jpg")], check=True)
+        mono = ["-vn", "-ac", "1", "-ar", "11025", "-threads", "1"]
+        subprocess.run([*run, *mono, str(sound / f"{video.stem}.mp3")], check=True)
 
 
 def ours(jobs: int) -> Callable[[Path, Path], None]:
@@ -121,9 +102,8 @@ def memory(videos: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("videos", type=Path, nargs="?", metavar="VIDEOS")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, joblib.cpu_count()])
@@ -131,9 +111,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         long, double = Path(folder) / "long", Path(folder) / "double"
         long_clip(long / "x" / "0.mp4")
-        sets = {f"a clip of {SECONDS} s, 640 x 360": long} | (
-            {str(args.videos): args.videos} if args.videos else {}
-        )
+        sets = {f"a clip of {SECONDS} s, 640 x 360": long}
+        if args.videos:
+            sets[str(args.videos)] = args.videos
         for name, videos in sets.items():
             roads = {"ffmpeg, twice": plain, "sop_core": ours(1)}
             best = dict.fromkeys(roads, (np.inf, np.inf))
@@ -144,25 +124,20 @@ def main() -> None:
             print(f"\n{name}: {count} video(s), the best of {args.repeat} runs")
             for road, (wall, used) in best.items():
                 print(f"  {road:<15}{wall:>7.2f} s on the clock {used:>7.2f} s of one core")
-            print(
-                f"  ffmpeg / sop_core: {best['ffmpeg, twice'][1] / best['sop_core'][1]:.2f} times the core's seconds"
-            )
-        for n in range(4):
-            double.joinpath("x").mkdir(parents=True, exist_ok=True)
-            (double / "x" / f"{n}.mp4").symlink_to(double / "x" / "0.mp4") if n else shutil.copy(
-                long / "x" / "0.mp4", double / "x"
-            )
+            ratio = best["ffmpeg, twice"][1] / best["sop_core"][1]
+            print(f"  ffmpeg / sop_core: {ratio:.2f} times the core's seconds")
+        (double / "x").mkdir(parents=True)
+        shutil.copy(long / "x" / "0.mp4", double / "x")
+        for n in range(1, 4):
+            (double / "x" / f"{n}.mp4").symlink_to(double / "x" / "0.mp4")
         print("\n4 of the long clip:", flush=True)
         for jobs in args.jobs:
             timed(ours(jobs), long)  # processes that are there already
-            print(
-                f"  {jobs} process(es): {timed(ours(jobs), double)[0]:.2f} s on the clock",
-                flush=True,
-            )
+            seconds, _ = timed(ours(jobs), double)
+            print(f"  {jobs} process(es): {seconds:.2f} s on the clock", flush=True)
         print(f"\nmemory while it works: {memory(long):.0f} MB for {SECONDS} s", end="", flush=True)
-        grey = (
-            np.full((SIZE[0] // 2, SIZE[1] // 2, 3), k % 255, np.uint8) for k in range(600 * FPS)
-        )
+        small = (SIZE[0] // 2, SIZE[1] // 2, 3)
+        grey = (np.full(small, k % 255, np.uint8) for k in range(600 * FPS))
         write_video(long / "x" / "1.mp4", grey, FPS, np.zeros(600 * 44_100, np.float32), 44_100)
         (long / "x" / "0.mp4").unlink()
         print(f", {memory(long):.0f} MB for 600 s")

@@ -8,9 +8,8 @@ import numpy as np
 
 
 def tone(hz, seconds, rate, level=0.5):
-    return (level * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)).astype(
-        np.float32
-    )
+    t = np.arange(round(seconds * rate))
+    return (level * np.sin(2 * np.pi * hz * t / rate)).astype(np.float32)
 
 
 def make_video(
@@ -23,7 +22,10 @@ def make_video(
     options=None,
     codec="libx264",
 ):
-    """A video whose picture i comes on at second times[i], at any rate; `sound` (channels, L) starts when told."""
+    """A video whose picture i comes on at second times[i], at any rate.
+
+    Args: `sound`: (channels, L); it starts at second `sound_start`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     base, packets = Fraction(1, 10_000), []
     with av.open(str(path), "w", options=options or {}) as container:
@@ -39,14 +41,11 @@ def make_video(
         if sound is not None:
             layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sound)]
             audio = container.add_stream("aac", rate=rate, layout=layout)
-            frame = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(sound), format="fltp", layout=layout
-            )
-            frame.sample_rate, frame.time_base, frame.pts = (
-                rate,
-                Fraction(1, rate),
-                round(sound_start * rate),
-            )
+            planes = np.ascontiguousarray(sound)
+            frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
+            frame.sample_rate = rate
+            frame.time_base = Fraction(1, rate)
+            frame.pts = round(sound_start * rate)
         if pictures is not None:
             for at, picture in zip(times, pictures, strict=True):
                 image = av.VideoFrame.from_ndarray(picture, format="rgb24")
@@ -71,14 +70,9 @@ def flash_and_beep(path, at, until, picture_start=0.0, sound_start=0.0, fps=25, 
 
 def plain_video(path, seconds=2.0, sound=True, picture=True, **more):
     times = np.arange(0, seconds, 0.04)
-    pictures = (
-        [np.full((48, 64, 3), 5 * i % 256, np.uint8) for i in range(len(times))]
-        if picture
-        else None
-    )
-    return make_video(
-        path, times, pictures, tone(440, seconds, 44_100)[None] if sound else None, **more
-    )
+    pictures = [np.full((48, 64, 3), 5 * i % 256, np.uint8) for i in range(len(times))]
+    wave = tone(440, seconds, 44_100)[None]
+    return make_video(path, times, pictures if picture else None, wave if sound else None, **more)
 
 
 def level(sound, hz, rate):
@@ -103,9 +97,8 @@ def cut_short(folder):
 def ten_hours(folder):
     path = plain_video(folder / "x.mkv").rename(folder / "x.mp4")  # what it is shows in its bytes
     data = path.read_bytes()
-    duration = (
-        data.index(b"\x44\x89\x88") + 3
-    )  # Matroska's Duration, a double of milliseconds (RFC 9559, 5.1.2.10)
+    # Matroska's Duration, a double of milliseconds (RFC 9559, 5.1.2.10)
+    duration = data.index(b"\x44\x89\x88") + 3
     path.write_bytes(data[:duration] + struct.pack(">d", 36_000_000) + data[duration + 8 :])
     return path
 

@@ -1,4 +1,4 @@
-"""A scene whose every answer is known, for the player: each cell a tone of its own, and time to be told by the picture."""
+"""A scene for tests of the player: every answer is known, and each picture shows its time."""
 
 from types import SimpleNamespace
 
@@ -6,16 +6,21 @@ import numpy as np
 
 
 class ToneScene:
-    """9 rows, 14 columns, each cell a tone of its own: a click at (column, row) sounds wrong or is off the grid.
+    """9 rows, 14 columns, a tone for each cell.
 
-    A region is the sum of its first and last cell's tones; the mixture has a tone at 200 Hz. Picture k is red in its upper half,
-    and has a white bar at the left that grows with k. Clusters: 0, the left three columns, sounds from the second half on.
+    So a click at (column, row) sounds wrong, or is off the grid. A region is the sum of its first
+    and last cell's tones; the mixture has a tone at 200 Hz. Picture k is red in its upper half, and
+    has a white bar at the left that grows with k. Cluster 0, the left three columns, sounds from
+    the second half on.
     """
 
     fps = 10.0
 
     def __init__(self, grid=(9, 14), rate=11_025, seconds=2.0, level=0.2):
-        self.grid, self.rate, self.level, self.calls = grid, rate, level, []
+        self.grid = grid
+        self.rate = rate
+        self.level = level
+        self.calls = []
         self.time = np.arange(round(seconds * rate)) / rate
         self.mixture = (0.5 * np.sin(2 * np.pi * 200 * self.time)).astype(np.float32)
 
@@ -57,17 +62,14 @@ class ToneScene:
 
     def tracks(self, regions):
         self.calls.append(regions)
-        tones = [
-            sum(
-                self.level * np.sin(2 * np.pi * self.hertz(cell) * self.time)
-                for cell in {region[0], region[-1]}
-            )
-            for region in regions
-        ]
+
+        def tone(cell):
+            return self.level * np.sin(2 * np.pi * self.hertz(cell) * self.time)
+
+        tones = [sum(map(tone, {region[0], region[-1]})) for region in regions]
         return np.float32([*tones, self.mixture - sum(tones)])
 
     def spectrogram(self, sounds):
-        frames = np.lib.stride_tricks.sliding_window_view(np.asarray(sounds), 510, axis=-1)[
-            ..., ::256, :
-        ]
+        windows = np.lib.stride_tricks.sliding_window_view(np.asarray(sounds), 510, axis=-1)
+        frames = windows[..., ::256, :]
         return np.abs(np.fft.rfft(frames * np.hanning(510))).swapaxes(-1, -2)

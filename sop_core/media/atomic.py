@@ -1,6 +1,6 @@
-"""Files that appear whole or not at all.
+"""Files that appear complete or not at all.
 
-A file is written beside its place, flushed to the disk, and renamed.
+A file is written under a hidden name, flushed to the disk, and renamed.
 """
 
 import hashlib
@@ -20,23 +20,21 @@ PART = re.compile(r"\.part-(.*)-(\d+)-[0-9a-f]{8}(\..*)?")  # host, process
 
 @contextmanager
 def atomic_path(path: AnyPath) -> Iterator[Path]:
-    """Write a file or a folder so that it appears whole, or not at all.
+    """Write a file or a folder so that it appears complete, or not at all.
 
-    Yields a name beside `path`, with its suffix, to write to. It becomes `path` when the block ends
-    without an error. When the block raises, `path` is as it was, and what was written is removed.
-    When the process is killed, a hidden file named `.part-...` stays; nothing here reads it, and
-    `sweep` removes it. Makes the folder that `path` stands in.
+    Yields the path to write to: in the same folder as `path`, with its suffix. It becomes `path`
+    when the block ends without an error. When the block raises, `path` stays as it was, and what
+    was written is removed. When the process is killed, a hidden file named `.part-...` stays.
+    Nothing reads it, and `sweep` removes it. Makes the folder of `path` where it is missing.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = (
-        path.parent / f".part-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
-    )
+    part = _part_path(path, secrets.token_hex(4))
     try:
         yield part
         _fsync(part)
         if part.is_dir() and path.is_dir():  # a folder can't be renamed onto a full one
-            old = part.with_name(part.name[: -len(path.suffix) or None] + ".old")
+            old = part.with_name(f"{part.name}.old")
             path.rename(old)
             part.rename(path)
             _remove(old)
@@ -48,14 +46,18 @@ def atomic_path(path: AnyPath) -> Iterator[Path]:
 
 
 def unfinished(path: AnyPath, token: str) -> Path:
-    """A name beside `path` for what is written piece by piece, and renamed when it is whole.
+    """A hidden path in the folder of `path`, for a file that is written piece by piece.
 
-    If a killed process of this machine has left such a file, it gets this name, so that the work
-    can go on. `token`, eight hexadecimal digits, names what is written.
+    The caller renames it to `path` when it is complete. If a killed process of this machine has
+    left such a file, it gets the new name, so that the work can go on.
+
+    Args: `token`: eight hexadecimal digits that identify the content.
     """
     path = Path(path)
-    mine = path.parent / f".part-{platform.node()}-{os.getpid()}-{token}{path.suffix}"
-    for left in [] if mine.exists() else path.parent.glob(f".part-*-{token}{path.suffix}"):
+    mine = _part_path(path, token)
+    if mine.exists():
+        return mine
+    for left in path.parent.glob(f".part-*-{token}{path.suffix}"):
         if _orphan(left):
             with suppress(OSError):  # another process was quicker
                 left.rename(mine)
@@ -64,9 +66,9 @@ def unfinished(path: AnyPath, token: str) -> Path:
 
 
 def sweep(folder: AnyPath) -> int:
-    """Remove what killed processes of this machine left of `atomic_path`, right in `folder`.
+    """Remove the hidden files that killed processes of this machine left in `folder`.
 
-    Returns how many there were.
+    Subfolders are not searched. Returns how many files there were.
     """
     left = [p for p in Path(folder).glob(".part-*") if _orphan(p)]
     for p in left:
@@ -74,16 +76,19 @@ def sweep(folder: AnyPath) -> int:
     return len(left)
 
 
+def _part_path(path: Path, token: str) -> Path:
+    return path.with_name(f".part-{platform.node()}-{os.getpid()}-{token}{path.suffix}")
+
+
 def _orphan(part: Path) -> bool:
-    m = PART.fullmatch(part.name)
-    if not m or m[1] != platform.node():
+    """Whether a process of this machine made the hidden file, and runs no longer."""
+    match = PART.fullmatch(part.name)
+    if not match or match[1] != platform.node():
         return False
     try:
-        os.kill(int(m[2]), 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        pass
+        os.kill(int(match[2]), 0)  # signal 0 asks only whether the process is there
+    except (OSError, OverflowError) as e:
+        return isinstance(e, ProcessLookupError)
     return False
 
 
@@ -94,7 +99,7 @@ def sha256(path: AnyPath) -> str:
 
 
 def _fsync(path: Path) -> None:
-    # Of a folder not every file: 720 frames took 7 s. Only a power cut can tear them.
+    # A folder alone, not each file in it: 720 frames took 7 s. Only a power cut can damage them.
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -110,7 +115,7 @@ def _remove(path: Path) -> None:
 
 
 def why_unreadable(path: AnyPath) -> str | None:
-    """Why a file can't be read, where that can be seen from outside."""
+    """Why a file can't be read, where the file system says so; None otherwise."""
     path = Path(path)
     if not path.exists():
         return "no such file"

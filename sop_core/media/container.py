@@ -1,4 +1,4 @@
-"""A video file: opening it safely, its streams, their times, and what it says of itself."""
+"""Video files: how to open one safely, its two streams, their times, and its length."""
 
 import errno
 import math
@@ -7,36 +7,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
 
 from ..config import AnyPath
 from ..errors import SopError, mend
 from .atomic import why_unreadable
 
 # What libav may open for a file from the net: no playlists, which name other files; no protocols.
-SAFE = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,ogg,wav,mp3,flac,aac",
-}
-# Titles need not be valid UTF-8. PyAV 19 never minds.
-LENIENT = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,ogg,wav,mp3,flac,aac"
+SAFE = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
+# Titles need not be valid UTF-8. PyAV 19 accepts them without this option, and lacks it.
+OLD_PYAV = int(av.__version__.split(".")[0]) < 19
+LENIENT: dict[str, Any] = {"metadata_errors": "ignore"} if OLD_PYAV else {}
 
 
 def sound_rate(path: AnyPath) -> int:
     """Hz of a video's own sound. Raises SopError if the file has no sound or no picture."""
-    with open_container(path) as container:
-        return choose_streams(path, container)[1].rate
+    with open_video(path) as (_, _, audio):
+        return audio.rate
 
 
 def video_seconds(path: AnyPath) -> float:
-    """Length of a video in seconds, as it says itself.
+    """Length of a video in seconds, from its header.
 
     Raises SopError where it has no picture, no sound or no length.
     """
-    with open_container(path) as container:
-        choose_streams(path, container)
+    with open_video(path) as (container, _, _):
         seconds = (container.duration or 0) / av.time_base
     if not seconds > 0:
         raise SopError(f"{path}: it doesn't say how long it is; convert it again")
@@ -44,16 +46,19 @@ def video_seconds(path: AnyPath) -> float:
 
 
 def seconds_of(part: av.Packet | av.VideoFrame | av.AudioFrame, zero: float = 0.0) -> float | None:
-    """When a packet or frame comes on, in seconds after `zero`; None where the file doesn't say."""
-    return None if part.pts is None else float(part.pts * part.time_base) - zero
+    """When a packet or frame begins, in seconds after `zero`; None where the file doesn't say."""
+    if part.pts is None or part.time_base is None:
+        return None
+    return float(part.pts * part.time_base) - zero
 
 
 def upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> np.ndarray:
-    """Square pixels, turned as the phone was held, the short side at most `max_side`.
+    """A decoded picture with square pixels, upright, its short side at most `max_side`.
 
+    Args: `pixel`: width of a stored pixel over its height.
     Shape: uint8 (h,w,3)
     """
-    turns = round(picture.rotation / 90) % 4  # read now: a reformatted picture has forgotten it
+    turns = round(picture.rotation / 90) % 4  # read now: `reformat` loses it
     width, height = picture.width * pixel, picture.height
     scale = 1 if max_side is None else min(1, max_side / min(width, height))
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
@@ -65,62 +70,61 @@ def upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> np
 
 def first_sound(path: AnyPath) -> float:
     """The file's time of its first sound sample, in seconds. An encoder's run-up does not count."""
-    with open_container(path) as container:
-        _, audio = choose_streams(path, container)
+    with open_video(path) as (container, _, audio):
         for packet in container.demux(audio):
             for frame in decode(packet):
                 return seconds_of(frame) or 0.0
     raise SopError(f"{path}: its sound stream holds no sound that can be decoded")
 
 
-def claimed_end(container: av.container.InputContainer, audio: av.AudioStream) -> float:
+def claimed_end(container: InputContainer, audio: av.AudioStream) -> float:
     """Where an mp4 says that its sound ends, in the file's seconds; inf for other kinds of file.
 
-    An encoder fills its last frame up with silence. mp4 says, to the sample, how much of it counts;
-    FFmpeg obeys since version 9 only. `_Sounds.finish` cuts there, so that a sound has one length,
-    whatever decodes it.
+    An encoder fills its last frame with silence. An mp4 says, to the sample, how much of it counts,
+    but FFmpeg before version 9 gives all of it. `_Sounds.finish` cuts there, so that a sound has
+    the same length with any decoder.
     """
-    if "mp4" not in container.format.name or audio.duration is None:
+    if "mp4" not in container.format.name or audio.duration is None or audio.time_base is None:
         return math.inf
     return float(((audio.start_time or 0) + audio.duration) * audio.time_base)
 
 
 def decode(packet: av.Packet) -> list:
+    """The frames of a packet; none where it is damaged (`check_end` notices when much is lost)."""
     try:
         return packet.decode()
-    except av.FFmpegError as e:
+    except FFmpegError as e:
         if isinstance(e, MemoryError):
             raise
-        return []  # a damaged packet costs what it holds; `_check_length` notices when that is much
+        return []
 
 
 @contextmanager
-def open_container(path: AnyPath) -> Iterator[av.container.InputContainer]:
+def open_video(path: AnyPath) -> Iterator[tuple[InputContainer, av.VideoStream, av.AudioStream]]:
+    """Yields the open file, its first picture stream and its first sound stream.
+
+    Raises SopError if it is no video, is cut short, or has no picture or no sound; OSError where
+    the machine is at fault.
+    """
     path = Path(path)
     if reason := why_unreadable(path):
         raise SopError(f"{path}: {reason}")
     try:
         # file: before the name, or `a:b.mp4` would be read as a protocol
         with av.open(f"file:{os.fspath(path)}", options=SAFE, **LENIENT) as container:
-            yield container
-    except (av.FFmpegError, OSError) as e:
-        # No fault of the file's. EIO may be one: libav says it of some files that are broken.
+            yield container, *_streams(path, container)
+    except (FFmpegError, OSError) as e:
+        # The machine's fault. EIO is not always: libav says it of some broken files too.
         if mend(e) and e.errno != errno.EIO:
             raise OSError(e.errno, e.strerror, str(path)) from e
         with path.open("rb") as f:
             mp4 = f.read(8)[4:] == b"ftyp"
-        reason = (
-            "cut short: its table of contents (moov) is missing; fetch it again"
-            if mp4
-            else "not a video file"
-        )
-        raise SopError(f"{path}: {reason}") from e
+        cut = "cut short: its table of contents (moov) is missing; fetch it again"
+        raise SopError(f"{path}: {cut if mp4 else 'not a video file'}") from e
 
 
-def choose_streams(
-    path: AnyPath, container: av.container.InputContainer
-) -> tuple[av.VideoStream, av.AudioStream]:
-    cover = av.stream.Disposition.attached_pic  # a song's cover is no video
+def _streams(path: Path, container: InputContainer) -> tuple[av.VideoStream, av.AudioStream]:
+    cover = Disposition.attached_pic  # a song's cover is no video
     pictures = [s for s in container.streams.video if not s.disposition & cover]
     if not pictures:
         raise SopError(f"{path}: no picture stream")
@@ -132,9 +136,11 @@ def choose_streams(
     return pictures[0], container.streams.audio[0]
 
 
-def check_length(
-    path: AnyPath, container: av.container.InputContainer, end: float, asked: float
-) -> None:
+def check_end(path: AnyPath, container: InputContainer, end: float, asked: float) -> None:
+    """Raises SopError if what was decoded ends much before what the file claims, or was `asked`.
+
+    `end` and `asked` are the file's seconds.
+    """
     # In mkv this is the end, in mp4 the length, so the check is a rough one.
     claimed = (container.duration or 0) / av.time_base
     if end < 0.9 * min(claimed, asked) - 1:

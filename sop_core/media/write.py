@@ -25,15 +25,18 @@ def write_video(
 ) -> None:
     """An mp4 (h264, aac) that every browser plays, in memory that doesn't grow with it.
 
-    Args: `frames`: uint8 (V,h,w,3), or any iterable of (h,w,3); an odd side gets its last row or column twice.
-        `sound`: (L,) at `rate` Hz, or any iterable of pieces (l,) of it; clipped at +-1, from the same time 0.
+    Args: `frames`: uint8 (V,h,w,3), or any iterable of (h,w,3); where a side is odd, the last row
+        or column is repeated.
+        `sound`: (L,) at `rate` Hz, or any iterable of pieces (l,) of it; clipped at +-1. It begins
+        with the first frame.
         `h264`, `aac`: FFmpeg's options of the two encoders (None: {"crf": "20"} and its defaults).
+    Raises SopError if there are no frames.
     """
     pieces = _aac(rate, [sound] if isinstance(sound, np.ndarray) else sound)
     step = Fraction(fps).limit_denominator(1001)
     with atomic_path(path) as part, av.open(f"file:{part}", "w", format="mp4") as container:
         video = None
-        done = 0.0  # seconds of sound so far
+        done = 0  # samples of sound so far, at AAC_RATE
         for k, frame in enumerate(frames):
             height, width = frame.shape[:2]
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -44,12 +47,13 @@ def write_video(
                 audio = container.add_stream("aac", rate=AAC_RATE, layout="mono", options=aac)
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             container.mux(video.encode(picture))
-            # Sound and pictures side by side: a player needn't search.
-            while done < (k + 1) / step and (piece := next(pieces, None)):
+            # the sound up to this picture's end: a player finds both in one place
+            while done / AAC_RATE < (k + 1) / step and (piece := next(pieces, None)):
                 container.mux(audio.encode(piece))
-                done = float(piece.pts + piece.samples) / AAC_RATE
+                done += piece.samples
         if video is None:
             raise SopError(f"{path}: no frames to write")
+        # what is left
         for piece in pieces:
             container.mux(audio.encode(piece))
         container.mux(video.encode(None))
@@ -57,7 +61,7 @@ def write_video(
 
 
 def _aac(rate: int, pieces: Iterable[np.ndarray]) -> Iterator[av.AudioFrame]:
-    """Frames for the encoder, at a rate that every player takes."""
+    """The sound as frames of a tenth of a second for the encoder, at AAC_RATE."""
     done = 0
     for piece in resampled((np.clip(p, -1, 1) for p in pieces), rate, AAC_RATE):
         for start in range(0, len(piece), AAC_RATE // 10):

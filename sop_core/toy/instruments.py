@@ -1,6 +1,6 @@
-"""The toy orchestra's instruments: how each is drawn with its player, and a figure cut out.
+"""The toy orchestra's instruments: drawings of each with its player, as cut-out images.
 
-Colour and species are random: only the shape of the instrument tells what is playing.
+Colour and species are random: only the shape of the instrument shows what is playing.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from PIL import Image
 
 from .players import INK, Look, Pen, Pose, arm, head, hsv, shade, smooth, standing, sway, torso
 
-OVERSAMPLING = 2  # figures are drawn so many times too large and averaged down: smooth edges
+OVERSAMPLING = 2  # figures are drawn at this multiple of their size and averaged: smooth edges
 
 
 def accordion(pen: Pen, look: Look, pose: Pose):
-    """Two boxes, one with piano keys, and between them bellows that open and close."""
+    """Two boxes, one with piano keys, and bellows between them that open and close."""
     x = standing(pen, look, pose)
     opened = 0.5 + 0.5 * pose.stroke
     half = 0.075 + 0.12 * opened  # of the bellows' width
@@ -224,7 +224,7 @@ def xylophone(pen: Pen, look: Look, pose: Pose):
         hand = np.array([0.55 * tip[0] + 0.14 * m, 0.47 + 0.06 * lift])
         arm(pen, look, (x + 0.11 * m, 0.53), hand)
         pen.line([hand, tip], 0.016, (226, 190, 140), rim=0.005)
-        pen.disc(*tip, 0.036, fill=shade(look.shirt, 0.7), rim=0.010)
+        pen.disc(tip[0], tip[1], 0.036, fill=shade(look.shirt, 0.7), rim=0.010)
 
 
 DRAWINGS = {f.__name__: f for f in (accordion, cello, flute, guitar, trumpet, xylophone)}
@@ -232,7 +232,7 @@ DRAWINGS = {f.__name__: f for f in (accordion, cello, flute, guitar, trumpet, xy
 
 @dataclass
 class Figure:
-    """A player with its instrument, cut out, picture by picture."""
+    """A player with its instrument, cut out: an image for each picture of the video."""
 
     images: list[Image.Image]  # RGBA
     corners: np.ndarray  # (pictures, 2) pixels right and down from the foot to an image's corner

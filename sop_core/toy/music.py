@@ -36,7 +36,7 @@ def envelope(t: np.ndarray, attack: float, release: float) -> np.ndarray:
 
 
 def vibrato(t: np.ndarray, rate: float, cents: float, rng: Generator) -> np.ndarray:
-    """(n,) Factors on a frequency. Vibrato begins a little after the note, as a player's does."""
+    """(n,) Factors on a frequency. The vibrato begins a little after the note, as a player's."""
     depth = cents / 1200 * np.clip((t - 0.12) / 0.3, 0, 1)
     return 2 ** (depth * np.sin(2 * np.pi * (rate * t + rng.random())))
 
@@ -51,13 +51,13 @@ def harmonics(hz: np.ndarray, amps) -> np.ndarray:
 
     Args: `hz`: (n,) the fundamental. `amps`: (H,) or (H, n).
     """
-    z = np.exp(2j * np.pi * np.cumsum(hz) / RATE)
+    z = np.exp(2j * np.pi * np.cumsum(hz) / RATE)  # (n,)
     power = z.copy()  # z ** h
     out = np.zeros(len(hz))
     for h, amp in enumerate(amps, 1):
         if h * hz.max() > 0.45 * RATE:
             break
-        out += amp * power.imag
+        out += amp * np.imag(power)
         power *= z
     return out
 
@@ -80,7 +80,7 @@ def cello(hz, seconds, force, bright, rng):
     body = 0.25 + sum(gain * resonance(h * hz, centre, 0.28) for centre, gain in peaks)
     amps = body / h * np.exp(-h * hz / (1600 + 300 * bright))
     tone = harmonics(hz * vibrato(t, rng.uniform(5, 6), 22, rng), amps)
-    noise = lfilter([1, -1], [1, -0.6], rng.standard_normal(len(t))) * 0.02
+    noise = np.asarray(lfilter([1, -1], [1, -0.6], rng.standard_normal(len(t)))) * 0.02
     return 0.5 * force * (tone + noise * force) * envelope(t, 0.12, 0.10)
 
 
@@ -106,7 +106,7 @@ def guitar(hz, seconds, force, bright, rng):
     part = period - length
     # the burst
     low_pass = [0.35 + 0.2 * force + 0.1 * bright], [1, -(0.55 - 0.2 * force)]
-    noise = lfilter(*low_pass, rng.uniform(-1, 1, length + 1))
+    noise = np.asarray(lfilter(*low_pass, rng.uniform(-1, 1, length + 1)))
     burst = np.zeros(len(t))
     burst[: length + 1] = noise - noise.mean()  # otherwise the loop would keep a thump at 0 Hz
     at = max(1, int(0.18 * period))  # plucked near the bridge: a comb of missing harmonics
@@ -121,7 +121,7 @@ def guitar(hz, seconds, force, bright, rng):
 
 
 def trumpet(hz, seconds, force, bright, rng):
-    """The louder, the brighter; each note begins a little flat."""
+    """Brass: brighter when it is louder. Each note begins a little flat."""
     t = times(seconds + 0.06)
     h = np.arange(1, 23)[:, None]
     level = envelope(t, 0.06, 0.06) * (0.75 + 0.25 * np.exp(-t / 0.1)) * (0.55 + 0.45 * force)
@@ -199,6 +199,7 @@ def compose(instrument: Instrument, beat, root, scale, seconds, rng: Generator) 
     in_range = range(instrument.low, instrument.high + 1)
     steps = [midi for midi in in_range if (midi - root) % 12 in scale]
     endings = [i for i, midi in enumerate(steps) if (midi - root) % 12 in (0, 7)]
+    # the melody starts at `centre` and is drawn back to it
     centre = rng.uniform(0.25, 0.75) * (len(steps) - 1)
     step = round(centre)  # index of the current note in `steps`
     now = rng.uniform(0.1, 1.5) * beat  # seconds
@@ -207,10 +208,12 @@ def compose(instrument: Instrument, beat, root, scale, seconds, rng: Generator) 
         a, b, c = (RHYTHMS[i] for i in rng.choice(len(RHYTHMS), 3))
         phrase = [*a, *b, *a, *c[:-1], 2]
         for i, beats in enumerate(phrase):
+            # the next note
             step += int(rng.choice(INTERVALS)) - round((step - centre) / 6)
             step = min(max(step, 0), len(steps) - 1)
             if i == len(phrase) - 1:
                 step = min(endings, key=lambda ending, step=step: abs(ending - step))
+            # its force, unless this is a rest
             if beats > 0 and now + beats * beat < seconds - 0.15:
                 swell = 0.35 * np.sin(np.pi * (i + 0.5) / len(phrase))
                 force = min(1.0, 0.55 + swell + rng.uniform(-0.12, 0.12))
@@ -245,10 +248,12 @@ def room_response(rng: Generator) -> np.ndarray:
 
 
 def make_music(labels: tuple[str, ...], rng: Generator) -> tuple[np.ndarray, list[Melody]]:
-    """Stems (N, L) float32 and their melodies. All players share one key, one beat and one room.
+    """Random stems and their melodies. All players share one key, one beat and one room.
 
-    L is a whole number of pictures, 10 to 12 s. Each stem peaks at 0.3 to 0.7, and their sum stays
-    below 1. Stems lie on the 16-bit grid, so a flac file holds them exactly.
+    The length is 10 to 12 s, a whole number of pictures. Each stem peaks at 0.3 to 0.7, and their
+    sum stays below 1. The samples are multiples of 1 / 32 768, so a flac file holds them exactly.
+
+    Shape: float32 (N, L)
     """
     frames = FRAMES_PER_PICTURE * int(rng.integers(125, 151))  # 10 to 12 s
     samples = frames * SAMPLES_PER_FRAME

@@ -1,8 +1,8 @@
 """The toy orchestra's players: a pen, what a player does at a moment, and how an animal is drawn.
 
-A figure is drawn in units of its own height: x to the right, y up, the floor at y = 0, at home in
--0.5 <= x <= 0.5. A `Pen` holds the affine map from there to pixels, so size, tilt and mirroring
-need no code elsewhere. Colours are RGB, 0..255.
+A figure is drawn in units of its own height: x to the right, y up, the floor at y = 0, the player
+around x = 0. A `Pen` holds the affine map from there to pixels, so no other code knows of size,
+tilt and mirroring. Colours are RGB, 0..255.
 """
 
 import colorsys
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from .music import FPS, FRAMES_PER_PICTURE, Instrument, Melody
 
 INK = (38, 30, 40)
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]  # red, green, blue; on an image of one channel: (grey,)
 
 
 def hsv(h: float, s: float, v: float) -> Colour:
@@ -36,7 +36,7 @@ def shade(colour: Colour, by: float) -> Colour:
 
 @dataclass(frozen=True)
 class Pose:
-    """What the music does at one moment; everything that moves in a drawing follows from it."""
+    """The music at one moment. Everything that moves in a drawing follows from it."""
 
     t: float  # seconds
     loud: float  # 0..1, the sound's envelope
@@ -48,14 +48,14 @@ class Pose:
     stroke: float  # -1..1, position of bow or bellows
 
     def mallet(self, side: int) -> tuple[float, float]:
-        """Mallet 0 or 1, which take turns: (lift 0..1 off the bar, pitch that it is over)."""
+        """Where mallet 0 or 1 is; they strike in turn: (lift 0..1, pitch of the bar under it)."""
         struck_last = self.count % 2 == side
         seconds = self.since if struck_last else self.until
         return min(1.0, seconds / 0.16), self.pitch if struck_last else self.next_pitch
 
 
 def poses(instrument: Instrument, melody: Melody, loud: np.ndarray) -> Iterator[Pose]:
-    """What a player does, picture by picture. `loud`: (V,) RMS of each video frame."""
+    """A player's poses, one for each picture. `loud`: (V,) RMS of each video frame."""
     shown = loud.reshape(-1, FRAMES_PER_PICTURE).mean(1)  # (pictures,)
     shown = np.clip(shown / (np.quantile(shown, 0.97) + 1e-9), 0, 1) ** 0.7
     pitch = (melody.midi - instrument.low) / (instrument.high - instrument.low)
@@ -89,7 +89,7 @@ FURS = ((138, 117, 102), (214, 200, 184), (186, 152, 128), (163, 167, 173), (240
 
 @dataclass(frozen=True)
 class Look:
-    """What is random about a figure."""
+    """The random properties of a figure."""
 
     hue: float  # of the instrument, turns
     wood: Colour  # of the instrument
@@ -104,7 +104,7 @@ class Look:
 
     @classmethod
     def random(cls, rng: Generator, hue: float, heights: tuple[float, float]) -> "Look":
-        """A random look. `hue`: about the instrument's; `heights`: least and most, in pixels."""
+        """A random look. `hue`: the instrument's usual one. `heights`: least and most, pixels."""
         hue = hue + rng.uniform(-0.06, 0.06)
         return cls(
             hue=hue,
@@ -220,7 +220,7 @@ def torso(pen: Pen, look: Look, x: float, dx: float):
 
 
 def ears(pen: Pen, look: Look):
-    """Of a head of radius 1 at the origin. A dog's ears hang over its face: see `head`."""
+    """The ears of a head of radius 1 at the origin. `head` draws a dog's, over its face."""
     inner = shade(look.fur, 1.45) if look.fur[2] < 200 else hsv(0.97, 0.3, 0.95)
     for m in (-1, 1):
         if look.species in ("bear", "mouse"):
@@ -273,4 +273,4 @@ def arm(pen: Pen, look: Look, shoulder, hand, bend: float = 0.0):
     out = side * np.sqrt(max(0.15**2 - (reach / 2) ** 2, 0.02**2))
     elbow = (s + h) / 2 + out * np.array([d[1], -d[0]]) / reach
     pen.line([s, elbow, h], 0.06, shade(look.shirt, 0.92), rim=0.011)
-    pen.disc(*h, 0.042, fill=look.fur, rim=0.011)
+    pen.disc(h[0], h[1], 0.042, fill=look.fur, rim=0.011)

@@ -1,4 +1,4 @@
-"""The toy orchestra: the data set that comes built in. Real mp4 files, all from one seed.
+"""The toy orchestra: a data set of real mp4 files, made from one seed.
 
     OUT/videos/<label>/<label>_<kkk>.mp4    solos: h264 yuv420p 320 x 240 at 25 fps,
                                             aac mono 44.1 kHz, 10-12 s
@@ -103,9 +103,8 @@ def clip_files(out: AnyPath, labels: tuple[str, ...], k: int) -> tuple[str, Path
 
 
 def is_solo(name: str) -> bool:
-    """Whether a clip's `label/id` is one of a toy solo: `cello/cello_007`."""
-    label = name.partition("/")[0]
-    return label in LABELS and re.fullmatch(rf"{label}/{label}_\d{{3,}}", name) is not None
+    """Whether a clip's `label/id` is that of a toy solo, such as `cello/cello_007`."""
+    return re.fullmatch(rf"({'|'.join(LABELS)})/\1_\d{{3,}}", name) is not None
 
 
 def describe(clip: Performance, name: str, video: str) -> dict:
@@ -216,7 +215,7 @@ def render_dataset(
     clips += [(pair, k) for k, pair in enumerate(duet_pairs(n_duets, seed))]
     clips += [((), k) for k in range(n_empty)]
     complete = all(clip_files(out, *clip)[-1] for clip in clips)
-    # no processes are started where nothing is missing
+    # start no processes if nothing is missing
     work = joblib.Parallel(n_jobs=1 if complete else jobs or -1, return_as="generator_unordered")
     made = work(joblib.delayed(render_clip)(out, labels, k, seed) for labels, k in clips)
     try:
@@ -224,7 +223,7 @@ def render_dataset(
         for _ in tqdm(made, "the orchestra plays", total, unit="clip", disable=not progress):
             pass
     finally:
-        made.close()  # ends the processes, where there are any
+        made.close()  # pyright: ignore[reportAttributeAccessIssue]  # joblib has no types
         for folder in (*out.glob("videos/*"), out / "truth"):
             sweep(folder)
     (out / "videos").mkdir(exist_ok=True)

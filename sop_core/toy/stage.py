@@ -140,13 +140,13 @@ def backdrop(rng: Generator, horizon: float, shadows: list[tuple]) -> Image.Imag
     shade = Image.new("L", image.size, 255)
     pen = Pen(shade, pen.a, pen.b)
     for x, y, r in shadows:
-        pen.disc(x, y, r, r * 0.2, fill=150)
+        pen.disc(x, y, r, r * 0.2, fill=(150,))
     shade = shade.filter(ImageFilter.GaussianBlur(5)).convert("RGB")
     return ImageChops.multiply(image, shade).reduce(2)
 
 
 def lighting(rng: Generator) -> Image.Image:
-    """Random light, as an RGB picture to multiply with: warm or cold, dark towards the corners."""
+    """Random light, an RGB picture to multiply with: warm or cold, darker towards the corners."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     cx = rng.uniform(0.2, 0.8) * WIDTH
     cy = rng.uniform(0.1, 0.7) * HEIGHT
@@ -160,7 +160,7 @@ def lighting(rng: Generator) -> Image.Image:
 
 
 def draw_figures(labels: tuple[str, ...], poses: list[list[Pose]], rng: Generator) -> list[Figure]:
-    """A random player for each label; smaller only where they would not fit side by side."""
+    """A random player for each label, made smaller if they don't fit side by side."""
     if not labels:
         return []
     heights = (100, 200) if len(labels) == 1 else (100, 150)  # solos: long shots to close-ups
@@ -178,12 +178,14 @@ def draw_figures(labels: tuple[str, ...], poses: list[list[Pose]], rng: Generato
 
 
 def place_figures(figures: list[Figure], rng: Generator) -> np.ndarray:
-    """Random positions of the feet, in pixels: the figures stand apart and whole in the picture.
+    """Random positions of the feet, in pixels.
+
+    The figures don't overlap, and each lies completely inside the picture.
 
     Shape: (N, 2)
     """
     n = len(figures)
-    gaps = rng.dirichlet(np.ones(n + 1))  # shares of the free width
+    gaps = rng.dirichlet(np.ones(n + 1))  # fractions of the free width
     boxes = [figure.box() for figure in figures]
     free = WIDTH - 4 - 6 * (n - 1) - sum(b[2] - b[0] for b in boxes)
     feet = np.zeros((n, 2), int)
@@ -198,7 +200,7 @@ def place_figures(figures: list[Figure], rng: Generator) -> np.ndarray:
 
 @dataclass
 class Take:
-    """What a camera that stands still sees: the players in one place."""
+    """One shot of a camera that stands still: the players in one place."""
 
     background: Image.Image  # the picture without the players
     light: Image.Image
@@ -215,7 +217,7 @@ class Take:
         """The pictures in order, each (HEIGHT, WIDTH, 3) uint8."""
         for i in range(self.length):
             picture = self.background.copy()
-            for j in np.argsort(self.feet[:, 1]):  # whoever stands in front is drawn last
+            for j in np.argsort(self.feet[:, 1]):  # from back to front
                 image = self.figures[j].images[i]
                 corner = self.feet[j] + self.figures[j].corners[i]
                 picture.paste(image, tuple(corner.tolist()), image)
@@ -225,7 +227,7 @@ class Take:
 def make_take(labels: tuple[str, ...], poses: list[list[Pose]], length: int, rng) -> Take:
     """A take of `length` pictures: new players, a new place and new light.
 
-    `poses`: of each player, picture by picture.
+    Args: `poses`: for each player, one for each picture.
     """
     figures = draw_figures(labels, poses, rng)
     light = lighting(rng)

@@ -21,9 +21,8 @@ def test_stems_add_up_to_the_sound_of_the_file(duet):
     a, b = sound[max(lag, 0) : n], mix[max(-lag, 0) : n]
     m = min(len(a), len(b))
     assert np.corrcoef(a[:m], b[:m])[0, 1] > 0.98
-    assert (
-        np.corrcoef(a[:m], duet.stems[0][max(-lag, 0) :][:m])[0, 1] < 0.95
-    )  # neither is there alone
+    alone = duet.stems[0][max(-lag, 0) :][:m]
+    assert np.corrcoef(a[:m], alone)[0, 1] < 0.95  # both stems are in the file
 
 
 def test_flac_stems_are_the_stems_in_memory(duet):
@@ -45,9 +44,8 @@ def test_loudness_is_the_rms_of_the_stem(duet):
     for stem, source in zip(duet.stems, duet.truth["sources"], strict=True):
         expected = [np.sqrt(np.mean(stem[i : i + 1764] ** 2)) for i in range(0, len(stem), 1764)]
         np.testing.assert_allclose(source["loudness"], expected, atol=6e-5)
-        assert np.std(expected) > 0.3 * np.mean(
-            expected
-        )  # it varies, so the line above says something
+        # it varies, so the line above says something
+        assert np.std(expected) > 0.3 * np.mean(expected)
     assert len(source["loudness"]) == len(duet.decoded[0])
 
 
@@ -57,9 +55,8 @@ def test_ranges_overlap_by_an_octave(sounds):
     for label, melodies in sounds[1].items():
         played = np.concatenate(melodies)
         assert INSTRUMENTS[label].low <= played.min() and played.max() <= INSTRUMENTS[label].high
-        assert (
-            len(np.unique(played)) > 6 and min(len(m) for m in melodies) >= 6
-        )  # melodies, not drones
+        # melodies, not drones
+        assert len(np.unique(played)) > 6 and min(len(m) for m in melodies) >= 6
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -74,7 +71,10 @@ def test_notes_are_in_tune(label):
 
 
 def test_timbre_tells_them_apart_and_pitch_does_not(sounds):
-    """Nearest centroid of the other clips, each clip in turn: by MFCCs where it sounds, then by mean pitch."""
+    """Nearest centroid of the other clips, each clip in turn: first by MFCCs, then by mean pitch.
+
+    MFCCs are taken where the clip sounds.
+    """
 
     def mfcc(sound):
         frames = librosa.feature.mfcc(y=sound, sr=RATE, n_mfcc=20, fmax=5_512, hop_length=2048)
@@ -95,8 +95,6 @@ def test_timbre_tells_them_apart_and_pitch_does_not(sounds):
 
 
 def test_another_seed_is_another_clip():
-    one, two = (
-        make_music(("cello",), np.random.default_rng([s, 1, 1]))[1][0].onset
-        for s in (SEED, SEED + 1)
-    )
+    generators = (np.random.default_rng([seed, 1, 1]) for seed in (SEED, SEED + 1))
+    one, two = (make_music(("cello",), rng)[1][0].onset for rng in generators)
     assert len(one) != len(two) or not np.allclose(one, two)

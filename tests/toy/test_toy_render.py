@@ -16,16 +16,17 @@ from sop_core.toy.music import FRAMES_PER_PICTURE, LABELS, RATE
 
 
 def assert_same_clips(folder, other, videos):
-    """Truth and stems byte for byte; videos as decoded, since one encode in some hundreds differs in a few bytes."""
+    """Truth and stems byte for byte; videos as decoded.
+
+    One encode in some hundreds differs in a few bytes.
+    """
     again, first = files(folder), files(other)
     assert sum(name.endswith(".mp4") for name in again) == videos
     for name in set(again) - {"orchestra.json"}:  # that one tells the counts
         if name.endswith(".mp4") and again[name] != first[name]:
             (frames, sound, _), (frames2, sound2, _) = decode(folder / name), decode(other / name)
-            assert (
-                frames.shape == frames2.shape
-                and np.abs(frames[::20].astype(int) - frames2[::20]).mean() < 0.5
-            )
+            assert frames.shape == frames2.shape
+            assert np.abs(frames[::20].astype(int) - frames2[::20]).mean() < 0.5
             assert sound.shape == sound2.shape and np.corrcoef(sound, sound2)[0, 1] > 0.999
         elif not name.endswith(".mp4"):
             assert again[name] == first[name], name
@@ -42,11 +43,13 @@ def test_files_lie_where_they_should(small):
     assert set(files(small)) == {
         "orchestra.json", "truth/accordion_000.json", "truth/cello_001.json",
         "truth/duet_000.json", "truth/duet_000_0.flac", "truth/duet_000_1.flac",
-        "videos/accordion/accordion_000.mp4", "videos/cello/cello_001.mp4", f"videos/{a} {b}/duet_000.mp4",
+        "videos/accordion/accordion_000.mp4", "videos/cello/cello_001.mp4",
+        f"videos/{a} {b}/duet_000.mp4",
         "truth/silence_000.json", "videos/silence/silence_000.mp4",
     }  # fmt: skip
-    assert json.loads((small / "orchestra.json").read_text()) == {
-        "version": render.VERSION, "seed": SEED, "n_solos": 2, "n_duets": 1, "n_empty": 1}  # fmt: skip
+    counts = {"n_solos": 2, "n_duets": 1, "n_empty": 1}
+    orchestra = json.loads((small / "orchestra.json").read_text())
+    assert orchestra == {"version": render.VERSION, "seed": SEED, **counts}
 
 
 def test_an_empty_stage_is_silent_and_empty(small):
@@ -54,9 +57,8 @@ def test_an_empty_stage_is_silent_and_empty(small):
     assert json.loads((small / "truth/silence_000.json").read_text())["sources"] == []
     assert np.abs(sound).max() < 1e-3
     takes = np.array_split(frames[::FRAMES_PER_PICTURE].astype(int), render.TAKES)
-    assert all(
-        np.abs(take[2:-2] - take[2]).max() < 24 for take in takes
-    )  # nobody moves: coding noise alone
+    # nobody moves: coding noise alone
+    assert all(np.abs(take[2:-2] - take[2]).max() < 24 for take in takes)
     assert np.abs(takes[0][2] - takes[1][2]).mean() > 10  # another stage
 
 
@@ -77,20 +79,15 @@ def test_pictures_in_the_file_are_those_in_memory(small, duet):
     x0, y0, x1, y1 = played.boxes[0]
     memory, file = memory[:, y0:y1, x0:x1].astype(np.int16), file[:, y0:y1, x0:x1]
     assert np.abs(memory - file).mean() < 8  # yuv420p and h264
-    assert (
-        np.abs(memory[8:] - file[:-8]).mean() > 1.3 * np.abs(memory - file).mean()
-    )  # a third of a second late shows
+    # a third of a second late would show
+    assert np.abs(memory[8:] - file[:-8]).mean() > 1.3 * np.abs(memory - file).mean()
 
 
 def test_truth_of_a_solo(small):
     truth = json.loads((small / "truth/cello_001.json").read_text())
     assert list(truth) == ["id", "video", "duration", "fps", "frame_size", "sample_rate", "sources"]
-    assert (truth["id"], truth["video"], truth["frame_size"]) == (
-        "cello_001",
-        "videos/cello/cello_001.mp4",
-        [320, 240],
-    )
-    assert (truth["fps"], truth["sample_rate"]) == (25, 44_100)
+    assert (truth["id"], truth["video"]) == ("cello_001", "videos/cello/cello_001.mp4")
+    assert (truth["frame_size"], truth["fps"], truth["sample_rate"]) == ([320, 240], 25, 44_100)
     (source,) = truth["sources"]
     assert list(source) == ["index", "label", "box_xyxy", "stem", "loudness"]
     assert (source["index"], source["label"], source["stem"]) == (0, "cello", None)
@@ -102,9 +99,8 @@ def test_same_seed_same_clips_at_any_number_of_jobs(small, tmp_path):
 
 
 def test_clip_does_not_depend_on_the_others(small, tmp_path):
-    labels = tuple(
-        s["label"] for s in json.loads((small / "truth/duet_000.json").read_text())["sources"]
-    )
+    truth = json.loads((small / "truth/duet_000.json").read_text())
+    labels = tuple(s["label"] for s in truth["sources"])
     path = render.render_clip(tmp_path, labels[::-1], 0, SEED)
     assert path.parent.name == " ".join(labels)
     assert_same_clips(tmp_path, small, videos=1)
@@ -114,14 +110,15 @@ def test_resume_keeps_what_is_there_and_adds(small, tmp_path, monkeypatch):
     before = files(small)
     monkeypatch.setattr(render, "perform", lambda *a: pytest.fail("rendered again"))
     render.render_dataset(small, 2, 1, 1, SEED, jobs=1, progress=False)
-    render.render_dataset(
-        small, 1, 0, 0, SEED, jobs=1, progress=False
-    )  # fewer: nothing is forgotten
+    # fewer: nothing is forgotten
+    render.render_dataset(small, 1, 0, 0, SEED, jobs=1, progress=False)
     assert files(small) == before
     asked = []
-    monkeypatch.setattr(
-        render, "render_clip", lambda out, labels, k, seed: asked.append((labels, k))
-    )
+
+    def render_clip(out, labels, k, seed):
+        asked.append((labels, k))
+
+    monkeypatch.setattr(render, "render_clip", render_clip)
     render.render_dataset(tmp_path, 19, 12, 0, SEED, jobs=1, progress=False)
     render.render_dataset(tmp_path, 24, 12, 0, SEED, jobs=1, progress=False)
     assert json.loads((tmp_path / "orchestra.json").read_text())["n_solos"] == 24
@@ -144,13 +141,11 @@ def test_what_breaks_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 def test_another_seed_or_version_is_refused(small, tmp_path):
-    with pytest.raises(
-        SopError, match=r"seed 7, version .* seed 8, .*choose another folder or delete"
-    ):
+    reason = r"seed 7, version .* seed 8, .*choose another folder or delete"
+    with pytest.raises(SopError, match=reason):
         render.render_dataset(small, 2, 1, 1, SEED + 1, progress=False)
-    (tmp_path / "orchestra.json").write_text(
-        '{"version": -3, "seed": 0, "n_solos": 1, "n_duets": 1}'
-    )
+    old = {"version": -3, "seed": 0, "n_solos": 1, "n_duets": 1}
+    (tmp_path / "orchestra.json").write_text(json.dumps(old))
     with pytest.raises(SopError, match="version -3"):
         render.render_dataset(tmp_path, 1, 0, 0, 0, progress=False)
     (tmp_path / "orchestra.json").write_text("[]x")
@@ -182,6 +177,5 @@ def test_duets_are_varied():
     twelve, all_pairs = render.duet_pairs(12, SEED), render.duet_pairs(15, SEED)
     assert set(Counter(itertools.chain(*twelve)).values()) == {4} and len(set(twelve)) == 12
     assert set(all_pairs) == set(itertools.combinations(LABELS, 2))
-    assert (
-        render.duet_pairs(12, SEED + 1) != twelve and render.duet_pairs(40, SEED)[:15] == all_pairs
-    )
+    assert render.duet_pairs(12, SEED + 1) != twelve
+    assert render.duet_pairs(40, SEED)[:15] == all_pairs

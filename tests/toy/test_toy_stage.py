@@ -25,9 +25,8 @@ from sop_core.toy.stage import draw_figures, place_figures
 
 def test_all_that_moves_is_in_the_boxes(clip):
     pictures = np.stack(list(clip.takes[0].pictures())).astype(int)  # (V / 2, 240, 320, 3)
-    empty = np.asarray(ImageChops.multiply(clip.takes[0].background, clip.takes[0].light)).astype(
-        int
-    )
+    empty = ImageChops.multiply(clip.takes[0].background, clip.takes[0].light)
+    empty = np.asarray(empty).astype(int)
     drawn = (pictures != empty).any((0, 3))
     moving = (pictures != pictures[0]).any((0, 3))
     inside = np.zeros((240, 320), bool)
@@ -91,21 +90,19 @@ def test_players_move_when_they_play(label):
 
 
 def test_every_pair_fits(clip):
-    """Two figures of any kind stand apart and wholly in the picture, at many places and in both orders."""
+    """Two figures of any kind stand apart, inside the picture, in both orders."""
     orders, tall = set(), []
     for a, b in itertools.combinations(LABELS, 2):
         rng = np.random.default_rng(LABELS.index(a) * 8 + LABELS.index(b))
-        melody = Melody(
-            np.array([0.1, 0.3]), np.array([0.1, 0.2]), np.array([60.0, 72.0]), np.ones(2)
-        )
+        notes = ([0.1, 0.3], [0.1, 0.2], [60.0, 72.0], [1.0, 1.0])
+        melody = Melody(*map(np.array, notes))
         loud = np.array([0.1, 0.1, 1, 1])
         moves = [list(poses(INSTRUMENTS[label], melody, loud)) for label in (a, b)]
         figures = draw_figures((a, b), moves, rng)
         for _ in range(20):
             feet = place_figures(figures, rng)
-            (a0, b0, a1, b1), (c0, d0, c1, d1) = (
-                f.box() + np.r_[p, p] for f, p in zip(figures, feet, strict=True)
-            )
+            boxes = [f.box() + np.r_[p, p] for f, p in zip(figures, feet, strict=True)]
+            (a0, b0, a1, b1), (c0, d0, c1, d1) = boxes
             assert a1 <= c0 or c1 <= a0
             assert min(a0, b0, c0, d0) >= 0 and max(a1, c1) <= 320 and max(b1, d1) <= 240
             orders.add(a1 <= c0)
@@ -115,7 +112,7 @@ def test_every_pair_fits(clip):
 
 
 def test_a_solo_is_cut_together_from_takes_and_a_duet_is_one():
-    """Between takes the whole picture changes, within one only the player does: counted from the pictures alone."""
+    """Between takes all of the picture changes, within one only the player does."""
     for labels, expected in ((("cello",), render.TAKES), (("cello", "flute"), 1)):
         frames = list(render.perform(labels, np.random.default_rng(5)).frames())
         pictures = np.stack(frames[::FRAMES_PER_PICTURE]).astype(int)
