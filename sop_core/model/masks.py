@@ -22,7 +22,10 @@ def targets(mags: Tensor, kind: str, mixture: Tensor | None = None) -> Tensor:
     than half of the mixture; a bin may have no such source, or several. `ratio`: the source
     divided by the mixture, at most 5.
 
-    Args: `mags`: magnitudes of the sources. `mixture`: magnitude of the mixture (B, F, T).
+    Args:
+        mags: magnitudes of the sources.
+        mixture: magnitudes of the mixture, (B, F, T).
+
     Shape: (B, N, F, T) -> (B, N, F, T)
     """
     if mixture is not None:
@@ -41,7 +44,9 @@ def weights(mag_mixture: Tensor, loudness: str = "relative") -> Tensor:
     """How much each bin counts in the loss: log(1 + magnitude), between 0.001 and 10.
 
     `relative`: the magnitude is divided by its mean over the window. `absolute`: it is not, as in
-    the released code. Shape: (B, F, T) -> (B, 1, F, T)
+    the released code.
+
+    Shape: (B, F, T) -> (B, 1, F, T)
     """
     if loudness == "relative":
         mag_mixture = mag_mixture / mag_mixture.mean(dim=(-2, -1), keepdim=True).clamp_min(1e-8)
@@ -53,20 +58,20 @@ def loss(predicted: Tensor, target: Tensor, weight: Tensor, kind: str = "bce") -
 
     `bce`: binary cross-entropy of logits, which is safe under autocast. `l1`, `l2`: the absolute
     or squared error of the masks themselves.
+
     Shape: predicted and target (B, N, F, T), weight (B, 1, F, T)
     """
-    if kind == "bce":
-        each = nnf.binary_cross_entropy_with_logits(predicted, target, reduction="none")
-    else:
-        each = (predicted - target).abs() if kind == "l1" else (predicted - target).square()
-    return (each * weight).mean()
+    errors = {"bce": nnf.binary_cross_entropy_with_logits, "l1": nnf.l1_loss, "l2": nnf.mse_loss}
+    return (errors[kind](predicted, target, reduction="none") * weight).mean()
 
 
 def loss_among(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """The error of the masks that `partition` makes: weighted cross-entropy, a scalar.
 
     It is the mean over all bins. A bin whose targets are all 0 adds nothing: it is silent, or its
-    sound has no picture. Shape: logits and target (B, N, F, T), weight (B, 1, F, T)
+    sound has no picture.
+
+    Shape: logits and target (B, N, F, T), weight (B, 1, F, T)
     """
     return -((logits.log_softmax(1) * target).sum(1, keepdim=True) * weight).mean()
 
@@ -77,6 +82,7 @@ def partition(logits: Tensor) -> Tensor:
     A logit is the log odds that a source is the loudest, judged from its own picture alone. If one
     of the N sources must be the loudest, the pictures of the others count as well: the odds
     multiply. A bin that no source claims is still given to the sources, so no sound is lost.
+
     Shape: (B, N, F, T) -> (B, N, F, T)
     """
     return logits.softmax(1)

@@ -1,4 +1,4 @@
-"""The model: sound net, frame net and synthesizer, between waveforms and masks.
+"""The model: sound net, backbone and synthesizer, between waveforms and masks.
 
 Source: Zhao et al. 2018, figure 2.
 """
@@ -31,7 +31,7 @@ def _published_start(module: nn.Module) -> None:
 
 
 def _frame_net(config: Config) -> Eyes | FrameNet:
-    """The net that reads pictures: the published ResNet-18, or a backbone of timm."""
+    """The backbone: the published ResNet-18, or a net of timm."""
     c = config
     if c.backbone == PUBLISHED:
         sizes = c.frame_width, c.frame_stride, c.frame_groups, c.frame_dilation
@@ -50,13 +50,13 @@ def activate(x: Tensor, kind: str, dim: int) -> Tensor:
 class SoundOfPixels(nn.Module):
     """From a mixture's sound and the frames of its sources to one mask a source.
 
-    A click needs the steps one by one, so each has its method: `magnitudes` and `channels` give a
-    sound's feature maps; `look` and `numbers` give the visual feature of each cell, and `pool` that
-    of a region; `logits` and `mask` give the region's mask; `sounds` gives its sound.
+    A click needs the steps one by one, so each has its method: `magnitudes` and `feature_maps` for
+    the sound; `look` and `project` for the visual feature of each cell, and `pool` for that of a
+    region; `logits` and `mask` for the region's mask; `sounds` for its sound.
     """
 
     def __init__(self, config: Config):
-        """Raises SopError where the backbone's weights can't be had (see `Eyes`)."""
+        """Raises SopError if the backbone's weights can't be had (see `Eyes`)."""
         super().__init__()
         self.config = config
         sizes = config.channels, config.sound_depth, config.sound_width
@@ -85,19 +85,19 @@ class SoundOfPixels(nn.Module):
     def backbone(self) -> str:
         """16 letters that identify the frozen weights, which a checkpoint leaves out.
 
-        "" where nothing is frozen: then a checkpoint holds all weights.
+        "" if nothing is frozen: then a checkpoint holds all weights.
         """
-        if isinstance(self.frame, Eyes) and self.config.pretrained and self.frame.frozen():
-            return self.frame.digest
-        return ""
+        return self.frame.digest if isinstance(self.frame, Eyes) and self.config.pretrained else ""
 
     def learned(self) -> dict[str, Tensor]:
         """The state dict without the weights that `backbone` identifies."""
-        frozen = {f"frame.{key}" for key in self.frame.frozen()} if self.backbone else set()
+        frozen = set()
+        if isinstance(self.frame, Eyes) and self.config.pretrained:
+            frozen = {f"frame.{key}" for key in self.frame.frozen()}
         return {k: v for k, v in self.state_dict().items() if k not in frozen}
 
     def load_learned(self, state: dict[str, Tensor]) -> None:
-        """Load what `learned` gave. Raises RuntimeError where it is of another model."""
+        """Load what `learned` gave. Raises RuntimeError if it is of another model."""
         learned = self.learned()
         known = {k: v for k, v in self.state_dict().items() if k not in learned}
         self.load_state_dict(known | state)
@@ -147,7 +147,7 @@ class SoundOfPixels(nn.Module):
         return self.project(self.look(frames))
 
     def project(self, seen: Tensor) -> Tensor:
-        """As `pixels`, from the output of `look`.
+        """As `visual_features`, from the output of `look`.
 
         Shape: (B, V, C, H, W) -> (B, H, W, K)
         """
@@ -167,11 +167,11 @@ class SoundOfPixels(nn.Module):
     def pool(self, features: Tensor, count: float | None = None) -> Tensor:
         """One visual feature for many cells: for each k, the mean of the `count` greatest.
 
-        With the maximum alone (a share of 0) only one cell learns, and an instrument's cells
-        divide the work among them. With a mean over several, each of them learns all of it.
+        With the maximum alone (`pool` is 0) only one cell learns, and an instrument's cells divide
+        the work among them. With a mean over several, each of them learns all of it.
 
         Args:
-            count: how many; None: the config's share of the cells. Always at least 1.
+            count: how many; None: the part of the cells that the config's `pool` says. At least 1.
 
         Shape: (..., cells, K) -> (..., K)
         """
@@ -191,15 +191,15 @@ class SoundOfPixels(nn.Module):
         return self.pool(features).unflatten(0, frames.shape[:2])
 
     def region_features(self, seen: Tensor, cells: Tensor) -> Tensor:
-        """As `pooled`, from the output of `look`, over each source's `cells` only.
+        """As `source_features`, from the output of `look`, over each source's `cells` only.
 
-        The mean is over the same share of these cells as `pool` takes of a whole picture.
+        The mean is over the same part of these cells as `pool` takes of a whole picture.
 
         Shape: (B, N, V, C, H, W), bool (B, N, H, W) -> (B, N, K)
         """
         features = self.project(seen.flatten(0, 1)).flatten(1, 2)  # (B N, H W, K)
         cells = cells.flatten(0, 1).flatten(1)[..., None]  # (B N, H W, 1)
-        # Sort as many as the largest region needs; of these, each region counts its own share.
+        # Sort as many as the largest region needs; of these, each region counts its own part.
         most = max(1, round(self.config.pool * cells.shape[1]))
         greatest = features.masked_fill(~cells, -torch.inf).topk(most, 1).values  # (B N, most, K)
         counts = (self.config.pool * cells.sum(1, keepdim=True)).round().clamp_min(1)  # (B N, 1, 1)
@@ -209,18 +209,17 @@ class SoundOfPixels(nn.Module):
 
     # Masks
 
-    def logits(self, pixels: Tensor, channels: Tensor) -> Tensor:
+    def logits(self, features: Tensor, maps: Tensor) -> Tensor:
         """Logits of the masks of P regions.
 
         Args:
-            pixels: each region's visual feature, from `pool`, before the sigmoid: as the whole
-                picture's in training.
-            channels: the feature maps.
+            features: the visual feature of each region, from `pool`, before the sigmoid. In
+                training a region is the whole picture.
+            maps: the feature maps of the sound.
 
         Shape: (B, P, K), (B, K, F, T) -> (B, P, F, T)
         """
-        features = activate(pixels, self.config.image_activation, -1)
-        return self.synthesizer(features, channels)
+        return self.synthesizer(activate(features, self.config.image_activation, -1), maps)
 
     def mask(self, logits: Tensor) -> Tensor:
         """The mask of one region, whatever the others get. Shape: any."""
@@ -247,7 +246,8 @@ class SoundOfPixels(nn.Module):
 
         Shape: complex (B, F_linear, T), uint8 (B, N, V, 3, h, w) -> (B, N, F, T)
         """
-        return self.logits(self.source_features(frames), self.feature_maps(self.magnitudes(mixture)))
+        maps = self.feature_maps(self.magnitudes(mixture))
+        return self.logits(self.source_features(frames), maps)
 
     def masks(self, mixture: Tensor, frames: Tensor) -> Tensor:
         """The masks of a mixture's sources, 0 to 1.
@@ -270,8 +270,8 @@ class SoundOfPixels(nn.Module):
 
         Shape: masks in 0..1 (..., F, T), complex (..., F_linear, T) -> (..., L)
         """
-        hard = binarize(self.warp.inverse(masks), kind or self.config.mask)
-        sounds = apply(hard, spec, self.config.hop, length)
+        linear = binarize(self.warp.inverse(masks), kind or self.config.mask)
+        sounds = apply(linear, spec, self.config.hop, length)
         return sounds.clamp(-1, 1) if self.config.clips == "published" else sounds
 
     @torch.inference_mode()

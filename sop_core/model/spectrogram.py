@@ -1,6 +1,7 @@
 """STFT, its inverse and the log-frequency warp: batched torch on whatever device the sound is.
 
-Conventions: a Hann window of `n_fft` samples, centred frames, zeros beyond the ends. 1 022 samples give 512 bins.
+Conventions: a Hann window of `n_fft` samples, centred frames, zeros beyond the ends. A window of
+1 022 samples gives 512 bins.
 The warp and its inverse are two matrices, so both are one matrix product, and differentiable.
 """
 
@@ -8,23 +9,24 @@ import math
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 
 def stft(sound: Tensor, n_fft: int, hop: int, pad: str = "constant") -> Tensor:
-    """Complex spectrogram; `pad` says what stands beyond the ends: zeros, or with `reflect` the sound mirrored.
+    """Complex spectrogram. Equals `librosa.stft(sound, n_fft=n_fft, hop_length=hop)`.
 
-    Shape: (..., L) -> (..., n_fft // 2 + 1, L // hop + 1). Equals `librosa.stft(sound, n_fft=n_fft, hop_length=hop)`, and
-    with `reflect` what it did before version 0.9, when the released code was run.
+    Args:
+        pad: what lies beyond the ends: zeros, or with `reflect` the sound mirrored. librosa
+            mirrored it before version 0.9, when the released code was run.
+
+    Shape: (..., L) -> (..., n_fft // 2 + 1, L // hop + 1)
     """
     window = torch.hann_window(n_fft, device=sound.device, dtype=sound.dtype)
     flat = sound.reshape(-1, sound.shape[-1])
     pad = pad if sound.shape[-1] > n_fft // 2 else "constant"  # too short to be mirrored
-    spec = torch.stft(
-        flat, n_fft, hop, window=window, center=True, pad_mode=pad, return_complex=True
-    )
+    spec = torch.stft(flat, n_fft, hop, window=window, pad_mode=pad, return_complex=True)
     return spec.reshape(*sound.shape[:-1], *spec.shape[-2:])
 
 
@@ -36,7 +38,7 @@ def istft(spec: Tensor, hop: int, length: int) -> Tensor:
     n_fft = 2 * (spec.shape[-2] - 1)
     window = torch.hann_window(n_fft, device=spec.device, dtype=spec.real.dtype)
     flat = spec.reshape(-1, *spec.shape[-2:])
-    sound = torch.istft(flat, n_fft, hop, window=window, center=True, length=length)
+    sound = torch.istft(flat, n_fft, hop, window=window, length=length)
     return sound.reshape(*spec.shape[:-2], length)
 
 
@@ -52,10 +54,10 @@ class Inverse:
         self.hop = hop
         self.over = -(-n_fft // hop)  # hops that a frame lasts
         self.window = torch.hann_window(n_fft, device=device)
-        # What the frames so far add to the hops after them: (P, (over - 1) hop); and the same of
-        # the squared windows.
-        self.tail = None
+        # What the frames so far add to the hops after them, (P, (over - 1) hop); and the same of
+        # the squared windows. P is known from the first `push`.
         self.weight = self.window.new_zeros((self.over - 1) * hop)
+        self.tail = self.weight.expand(0, -1)
 
     def push(
         self, shape: tuple[int, int], sound: Tensor, frame: Tensor, spec: Tensor
@@ -64,43 +66,53 @@ class Inverse:
 
         The first sample of all is the one `n_fft // 2` before the first frame's middle.
 
-        Args: `shape`: (P, T).
-            `sound`, `frame`: int (n,), the sound and the frame (of T) of each row of `spec`.
-            No pair may come twice.
+        Args:
+            shape: (P, T).
+            sound, frame: int (n,), the sound and the frame (of T) of each row of `spec`. No pair
+                may come twice.
+
         Returns: which sounds these are, and their samples.
+
         Shape: complex (n, F_linear) -> int (A,), (A, T hop)
         """
         p, t = shape
-        tail = self.window.new_zeros(p, len(self.weight)) if self.tail is None else self.tail
-        some = tail.any(1)
-        some[sound] = True
-        rows = some.nonzero()[:, 0]  # (A,)
-        place = some.cumsum(0) - 1  # of a sound among the rows
+        tail = self.tail if len(self.tail) else self.weight.new_zeros(p, len(self.weight))
+
+        # the A sounds with frames, or with a tail
+        active = tail.any(1)
+        active[sound] = True
+        rows = active.nonzero()[:, 0]  # (A,)
+        place = active.cumsum(0) - 1  # (P,), of a sound among the rows
+
+        # frames -> windowed waves of whole hops
         waves = self.window.new_zeros(len(spec), self.over * self.hop)
         if len(spec):  # MKL refuses an FFT of no frames
             waves[:, : self.n_fft] = torch.fft.irfft(spec, self.n_fft) * self.window
-        found = self._overlap_add(tail[rows], t, place[sound], frame, waves)
+        sounds = self._overlap_add(tail[rows], t, place[sound], frame, waves)
+
+        # squared windows, of silent frames too
         every = torch.arange(t, device=frame.device)
         square = pad(self.window.square(), (0, waves.shape[1] - self.n_fft)).expand(t, -1)
         weight = self._overlap_add(self.weight[None], t, torch.zeros_like(every), every, square)[0]
+
+        # T hops are complete; the rest waits for the next frames
         end = t * self.hop
-        self.tail = torch.zeros_like(tail)
-        self.tail[rows] = found[:, end:]
+        self.tail = torch.zeros_like(tail).index_copy_(0, rows, sounds[:, end:])
         self.weight = weight[end:]
-        return rows, found[:, :end] / weight[:end].clamp_min(1e-8)
+        return rows, sounds[:, :end] / weight[:end].clamp_min(1e-8)
 
     def rest(self) -> tuple[Tensor, Tensor]:
         """What the last frames still hold, of all P sounds. Shape: int (P,), (P, (over - 1) hop)"""
-        return torch.arange(
-            len(self.tail), device=self.tail.device
-        ), self.tail / self.weight.clamp_min(1e-8)
+        every = torch.arange(len(self.tail), device=self.tail.device)
+        return every, self.tail / self.weight.clamp_min(1e-8)
 
     def _overlap_add(
         self, tail: Tensor, t: int, row: Tensor, frame: Tensor, waves: Tensor
     ) -> Tensor:
-        """Adds frames to what the earlier ones left.
+        """Add T frames to what the earlier ones left.
 
         `row`, `frame`: int (n,), the sound and the frame (of T) of each wave.
+
         Shape: (A, (over - 1) hop), (n, over hop) -> (A, (T + over - 1) hop)
         """
         sounds = pad(tail, (0, t * self.hop))
@@ -113,15 +125,21 @@ class Inverse:
 
 
 def magnitude(spec: Tensor) -> Tensor:
-    """`spec.abs()` at a third of its time on a CPU, since it does not guard against overflow. Shape: complex (...) -> (...)"""
+    """`spec.abs()` at a third of its time on a CPU, since it does not guard against overflow.
+
+    Shape: complex (...) -> (...)
+    """
     return spec.real.square().addcmul_(spec.imag, spec.imag).sqrt_()
 
 
 def log_magnitude(mag: Tensor, loudness: str = "relative") -> Tensor:
-    """What the sound net reads: the logarithm of a magnitude relative to the window's mean, floored 60 dB below it.
+    """What the sound net reads: the logarithm of magnitudes.
 
-    The level of a recording says nothing about what plays in it, so it is taken out; silence gives finite numbers.
-    `absolute` is the published log(mag + 1e-10), which falls to -23 there. Shape: (..., F, T) -> the same.
+    `relative`: to the window's mean, with a floor 60 dB below it. So the level of a recording,
+    which says nothing about the instruments, has no effect, and silence gives finite numbers.
+    `absolute`: the published log(mag + 1e-10), which is -23 in silence.
+
+    Shape: (..., F, T) -> (..., F, T)
     """
     if loudness == "absolute":
         return torch.log(mag + 1e-10)
@@ -130,20 +148,23 @@ def log_magnitude(mag: Tensor, loudness: str = "relative") -> Tensor:
 
 
 def log_positions(bins: int, linear: int) -> Tensor:
-    """Where the centres of `bins` log-frequency bins lie among `linear` bins: (F,), from 0 to linear - 1.
+    """The centres of `bins` log-frequency bins among `linear` bins, from 0 to linear - 1.
 
-    The published spacing, 21**u for u in 0..1 (Sound-of-Pixels, utils.warpgrid).
+    The published spacing, 21**u for u in 0..1 (Sound-of-Pixels, utils.warpgrid). Shape: (F,)
     """
     u = torch.linspace(0, 1, bins, dtype=torch.float64)
     return (21**u - 1) / 20 * (linear - 1)
 
 
 def mel_positions(bins: int, linear: int) -> Tensor:
-    """The same for a scale that is linear, a bin for a bin, up to where a log scale is as dense, and logarithmic from there.
+    """The same for a scale like the mel scale: linear at first, then logarithmic.
 
-    As the mel scale is: of 256 bins for 512 the first 95 (1 kHz at 11,025 Hz) lose nothing, and there most of music is.
+    The linear part has a bin for a bin; it ends where the logarithmic part is as dense. Of 256 bins
+    for 512 it has the first 95 (up to 1 kHz at 11,025 Hz), where most of music is. Shape: (F,)
     """
-    turn = brentq(lambda f: np.log((linear - 1) / f) - (bins - 1) / f + 1, 1, bins - 1)
+    turn = root_scalar(
+        lambda f: np.log((linear - 1) / f) - (bins - 1) / f + 1, bracket=(1, bins - 1)
+    ).root
     i = torch.arange(bins, dtype=torch.float64)
     return torch.where(i < turn, i, turn * torch.exp(i / turn - 1)).clamp_max(linear - 1)
 
@@ -151,12 +172,22 @@ def mel_positions(bins: int, linear: int) -> Tensor:
 class Warp(nn.Module):
     """Linear to log frequency, and masks back again.
 
-    `mel`: by triangular filters round `mel_positions`; every linear bin is read, and `inverse` of a mask of ones is ones.
-    `bank`: the same round the published `log_positions`; where those are the denser ones, it interpolates.
-    `grid`: the published bilinear sampling at those positions, as it was when it was trained with (align_corners=True); it
-    skips a third of the linear bins at the top. `none`: neither.
+    Args:
+        bins, linear: F and F_linear.
+        kind: how.
+            `mel`: triangular filters around `mel_positions`. Every linear bin is read, and
+                `inverse` of a mask of ones is ones.
+            `bank`: the same around the published `log_positions`. Where those are denser than the
+                linear bins, it interpolates.
+            `grid`: the published bilinear sampling at those positions, as it was in training
+                (align_corners=True). At the top it skips a third of the linear bins.
+            `none`: no warp.
+
     Source: Zhao et al. 2018, section 4.2, and the released utils.warpgrid.
     """
+
+    bank: Tensor
+    back: Tensor
 
     def __init__(self, bins: int, linear: int, kind: str = "mel"):
         super().__init__()
@@ -164,56 +195,56 @@ class Warp(nn.Module):
         at = (mel_positions if kind == "mel" else log_positions)(bins, linear)
         if kind == "grid":
             u = torch.arange(linear, dtype=torch.float64) / (linear - 1)
-            bank = _between(at, linear)
-            back = _between(torch.log1p(20 * u) / math.log(21) * (bins - 1), bins)
+            bank = _triangles(at, linear)
+            back = _triangles(torch.log1p(20 * u) / math.log(21) * (bins - 1), bins)
         else:
-            # Half-width of each triangle: to its neighbour, and never under one linear bin, or low
-            # bins would read nothing.
+            # Half-width of each triangle: to its neighbour, but at least one linear bin, since
+            # low bins would read nothing otherwise.
             step = torch.diff(at, append=(2 * at[-1] - at[-2])[None]).clamp_min(1.0)
-            triangles = _triangles(at, linear, step)
+            triangles = _triangles(at, linear, step[:, None])
             bank = triangles / triangles.sum(1, keepdim=True)
             back = (triangles / triangles.sum(0, keepdim=True)).T
         self.register_buffer("bank", bank.float(), persistent=False)  # (F, F_linear)
         self.register_buffer("back", back.float().contiguous(), persistent=False)  # (F_linear, F)
-        self.stretches = _stretches(self.back)
+        self.blocks = _nonzero_blocks(self.back)
 
     def forward(self, mag: Tensor) -> Tensor:
         """Shape: magnitudes (..., F_linear, T) -> (..., F, T)"""
         return mag if self.kind == "none" else self.bank @ mag
 
     def inverse(self, mask: Tensor) -> Tensor:
-        """Shape: masks (..., F, T) -> (..., F_linear, T), still within the range of their values."""
+        """Shape: masks (..., F, T) -> (..., F_linear, T), still within the range of their values"""
         return mask if self.kind == "none" else self.back @ mask
 
     def inverse_frames(self, mask: Tensor) -> Tensor:
-        """`inverse` of masks whose last axis is frequency, as `Inverse` takes them. Shape: (..., T, F) -> (..., T, F_linear)
+        """`inverse` of masks whose last axis is frequency, as the class `Inverse` takes them.
 
-        A linear bin reads two or three neighbours of the log-frequency bins: on a CPU, stretches of `back` without its zeros take
-        a fifth of the time.
+        A linear bin reads only two or three log-frequency bins. On a CPU, products with the blocks
+        of `back` that are not zero take a fifth of the time.
+
+        Shape: (..., T, F) -> (..., T, F_linear)
         """
         if self.kind == "none":
             return mask
         if mask.is_cuda:
             return mask @ self.back.T
-        return torch.cat(
-            [mask[..., few] @ self.back[rows, few].T for rows, few in self.stretches], -1
-        )
+        parts = [mask[..., columns] @ self.back[rows, columns].T for rows, columns in self.blocks]
+        return torch.cat(parts, -1)
 
 
-def _stretches(back: Tensor, size: int = 64) -> list[tuple[slice, slice]]:
-    """`size` rows of a matrix at a time, and from which to which of its columns they aren't zero."""
-    found = []
-    for first in range(0, len(back), size):
-        reads = back[first : first + size].any(0).nonzero()
-        found.append((slice(first, first + size), slice(int(reads.min()), int(reads.max()) + 1)))
-    return found
+def _nonzero_blocks(matrix: Tensor, size: int = 64) -> list[tuple[slice, slice]]:
+    """For `size` rows of a matrix at a time: the range of columns that are not all zero."""
+    blocks = []
+    for first in range(0, len(matrix), size):
+        rows = slice(first, first + size)
+        columns = matrix[rows].any(0).nonzero()
+        blocks.append((rows, slice(int(columns.min()), int(columns.max()) + 1)))
+    return blocks
 
 
-def _between(at: Tensor, count: int) -> Tensor:
-    """Linear interpolation at positions among `count` bins, as a matrix. Shape: (F,) -> (F, count)"""
-    return _triangles(at, count, torch.ones_like(at))
+def _triangles(at: Tensor, count: int, half: Tensor | float = 1.0) -> Tensor:
+    """A triangle around each position among `count` bins. Half-width 1: linear interpolation.
 
-
-def _triangles(at: Tensor, count: int, half: Tensor) -> Tensor:
-    """A triangle round each position, of this half-width. Shape: (F,), (F,) -> (F, count)"""
-    return (1 - (torch.arange(count) - at[:, None]).abs() / half[:, None]).clamp_min(0)
+    Shape: (F,), half-widths (F, 1) -> (F, count)
+    """
+    return (1 - (torch.arange(count) - at[:, None]).abs() / half).clamp_min(0)

@@ -1,4 +1,4 @@
-"""The sound net: a U-Net from a mixture's log-magnitude spectrogram to K channel images.
+"""The sound net: a U-Net from a mixture's log-magnitude spectrogram to K feature maps.
 
 Keys of its state dict are those of the released `sound_best.pth` (at the paper's sizes).
 Source: Zhao et al. 2018, section 3.2; Ronneberger et al. 2015.
@@ -9,62 +9,70 @@ from torch import Tensor, nn
 
 
 class SoundNet(nn.Module):
-    """Shape: (B, 1, F, T) -> (B, K, F, T), F and T multiples of 2**depth. The paper: depth 7, width 64, K = 32, `up` bilinear.
+    """A U-Net of `depth` levels; each level halves its input and doubles its output.
 
-    `up` "transposed" doubles by transposed convolutions: 2.25 times fewer products than a convolution after an interpolation.
+    Args:
+        channels: K.
+        depth: number of levels, from 5.
+        width: channels of the first level.
+        up: how a level doubles. "bilinear": interpolation and a convolution (published).
+            "transposed": a transposed convolution, with 2.25 times fewer products.
+
+    The paper: depth 7, width 64, K = 32, `up` bilinear.
+
+    Shape: (B, 1, F, T) -> (B, K, F, T), F and T multiples of 2**depth
     """
 
     def __init__(self, channels: int = 32, depth: int = 7, width: int = 64, up: str = "bilinear"):
         super().__init__()
+        # from the innermost level to the outermost
         block = _Level(8 * width, 8 * width, up)
         for _ in range(depth - 5):
-            block = _Level(8 * width, 8 * width, up, inside=block)
+            block = _Level(8 * width, 8 * width, up, block)
         for outer, inner in ((4, 8), (2, 4), (1, 2)):
-            block = _Level(outer * width, inner * width, up, inside=block)
+            block = _Level(outer * width, inner * width, up, block)
         self.bn0 = nn.BatchNorm2d(1)
-        self.unet_block = _Level(channels, width, up, inside=block, reads=1)
+        self.unet_block = _Level(channels, width, up, block, outermost=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.unet_block(self.bn0(x))
 
 
 class _Level(nn.Module):
-    """One level: halve, go through the levels inside, double, and (but for the outermost) set the input beside it."""
+    """Halve, go through the levels inside, double, and put the result beside the input.
+
+    The outermost level reads one channel, and returns the result alone.
+
+    Shape: (B, outer, F, T) -> (B, 2 outer, F, T); the outermost: (B, 1, F, T) -> (B, outer, F, T)
+    """
 
     def __init__(
         self,
         outer: int,
         inner: int,
         up: str,
-        inside: nn.Module | None = None,
-        reads: int | None = None,
+        inside: "_Level | None" = None,
+        outermost: bool = False,
     ):
         super().__init__()
-        self.outermost = reads is not None
-        down = [nn.Conv2d(reads or outer, inner, 4, stride=2, padding=1, bias=False)]
-        reads_up = 2 * inner if inside else inner
+        self.outermost = outermost
+        reads = 2 * inner if inside else inner
+        down = nn.Conv2d(1 if outermost else outer, inner, 4, stride=2, padding=1, bias=False)
         if up == "transposed":
             # The identity keeps the place, and so the keys, of the released net's interpolation.
-            double = [
-                nn.Identity(),
-                nn.ConvTranspose2d(reads_up, outer, 4, 2, padding=1, bias=self.outermost),
-            ]
+            resize = nn.Identity()
+            conv = nn.ConvTranspose2d(reads, outer, 4, stride=2, padding=1, bias=outermost)
         else:
-            double = [
-                nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
-                nn.Conv2d(reads_up, outer, 3, padding=1, bias=self.outermost),
-            ]
-        up = [nn.ReLU(), *double]
-        if not self.outermost:
-            # In place, as published: the skip connection carries the rectified input too.
-            down.insert(0, nn.LeakyReLU(0.2, inplace=True))
-            up.append(nn.BatchNorm2d(outer))
+            resize = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+            conv = nn.Conv2d(reads, outer, 3, padding=1, bias=outermost)
+        layers = [down, *([inside] if inside else []), nn.ReLU(), resize, conv]
+        if not outermost:
             if inside:
-                down.append(nn.BatchNorm2d(inner))
-        self.model = nn.Sequential(*down, *([inside] if inside else []), *up)
+                layers.insert(1, nn.BatchNorm2d(inner))
+            # In place, as published: the skip connection carries the rectified input too.
+            layers = [nn.LeakyReLU(0.2, inplace=True), *layers, nn.BatchNorm2d(outer)]
+        self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.outermost:
-            return self.model(x)
-        y = self.model(x)  # rectifies x in place, so it comes first
-        return torch.cat([x, y], 1)
+        y = self.model(x)  # rectifies x in place, so it comes before the skip connection
+        return y if self.outermost else torch.cat([x, y], 1)

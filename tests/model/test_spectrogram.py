@@ -36,30 +36,25 @@ def test_istft_inverts_stft_for_any_batch_shape(sound):
 def test_the_inverse_by_pieces_is_librosas_inverse_of_the_whole(n_fft, hop):
     """Of three masks at once, one of them with silent stretches, in pieces of uneven length."""
     rng = np.random.default_rng(0)
-    spec = rng.standard_normal((50, n_fft // 2 + 1)) + 1j * rng.standard_normal(
-        (50, n_fft // 2 + 1)
-    )
-    masks = rng.random((3, *spec.shape))
+    shape = (50, n_fft // 2 + 1)
+    spec = rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
+    masks = rng.random((3, *shape))
     masks[1, 5:20], masks[1, 33:] = 0, 0
-    spec, masks = (
-        torch.from_numpy(spec.astype(np.complex64)),
-        torch.from_numpy(masks.astype(np.float32)),
-    )
-    inverse, found, at = Inverse(n_fft, hop), [], 0
+    spec = torch.from_numpy(spec.astype(np.complex64))
+    masks = torch.from_numpy(masks.astype(np.float32))
+    inverse, pieces, at = Inverse(n_fft, hop), [], 0
     for size in (1, 7, 20, 2, 20):
         piece = masks[:, at : at + size]
         row, frame = piece.any(-1).nonzero(as_tuple=True)
-        rows, sounds = inverse.push(
-            piece.shape[:2], row, frame, piece[row, frame] * spec[at + frame]
-        )
-        found.append(torch.zeros(3, sounds.shape[1]).index_copy(0, rows, sounds))
+        taken = piece[row, frame] * spec[at + frame]
+        rows, sounds = inverse.push(piece.shape[:2], row, frame, taken)
+        pieces.append(torch.zeros(3, sounds.shape[1]).index_copy(0, rows, sounds))
         at += size
-    found = torch.cat([*found, inverse.rest()[1]], 1)[:, n_fft // 2 :].numpy()
+    sounds = torch.cat([*pieces, inverse.rest()[1]], 1)[:, n_fft // 2 :].numpy()
     length = 49 * hop
-    for mask, sound in zip(masks, found, strict=True):
-        expected = librosa.istft(
-            (mask * spec).T.numpy(), n_fft=n_fft, hop_length=hop, length=length
-        )
+    for mask, sound in zip(masks, sounds, strict=True):
+        masked = (mask * spec).T.numpy()
+        expected = librosa.istft(masked, n_fft=n_fft, hop_length=hop, length=length)
         np.testing.assert_allclose(sound[:length], expected, atol=2e-4 * np.abs(expected).max())
         if hop < n_fft:  # torch refuses windows that leave samples out
             ours = istft((mask * spec).T, hop, length)
@@ -93,19 +88,17 @@ def test_warp_puts_a_tone_where_the_published_scale_has_it():
 
 def test_warp_and_back_keeps_a_mask_that_changes_slowly():
     mask = torch.linspace(0, 1, 256, dtype=torch.float64).float()[:, None]
-    there = torch.from_numpy(
-        np.interp(np.arange(512), log_positions(256, 512).numpy(), mask[:, 0].numpy())
-    )
-    assert (Warp(256, 512, "bank").inverse(mask)[:, 0] - there).abs().max() < 0.02
+    expected = np.interp(np.arange(512), log_positions(256, 512).numpy(), mask[:, 0].numpy())
+    linear = Warp(256, 512, "bank").inverse(mask)[:, 0]
+    assert (linear - torch.from_numpy(expected)).abs().max() < 0.02
 
 
 def test_the_mel_warp_is_the_stft_itself_below_1_khz_and_logarithmic_above():
     at = mel_positions(256, 512).numpy()
     assert at[0] == 0 and at[-1] == pytest.approx(511) and (np.diff(at) > 0.999).all()
     np.testing.assert_array_equal(at[:95], np.arange(95))
-    np.testing.assert_allclose(
-        np.diff(np.log(at[100:])), np.diff(np.log(at[100:]))[0], rtol=1e-6
-    )  # a ratio is a distance
+    steps = np.diff(np.log(at[100:]))
+    np.testing.assert_allclose(steps, steps[0], rtol=1e-6)  # a ratio is a distance
     warp, mag = Warp(256, 512), torch.rand(512, 3, generator=torch.manual_seed(0))
     torch.testing.assert_close(warp(mag)[:94], mag[:94])
     torch.testing.assert_close(warp.inverse(warp(mag))[:94], mag[:94])
@@ -124,7 +117,10 @@ def test_log_magnitude_is_relative_to_the_windows_mean():
 
 
 def frames_of(sound, n_fft, hop):
-    """Each frame's spectrum by numpy: a Hann window round every `hop`th sample, zeros beyond the ends. Shape: (L,) -> (F, T)"""
+    """Each frame's spectrum by numpy: a Hann window around every `hop`th sample.
+
+    Zeros beyond the ends. Shape: (L,) -> (F, T)
+    """
     padded = np.pad(sound, n_fft // 2)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
     starts = range(0, len(padded) - n_fft + 1, hop)
@@ -144,8 +140,9 @@ def test_a_sound_of_any_shape_and_precision_is_taken_as_it_is():
 def test_a_sound_too_short_to_be_mirrored_has_zeros_beyond_its_ends():
     sound = torch.randn(1, 128, generator=torch.manual_seed(0))
     for length, mirrored in ((127, False), (128, True)):
-        told, plain = stft(sound[:, :length], 254, 64, "reflect"), stft(sound[:, :length], 254, 64)
-        assert torch.equal(told, plain) is not mirrored
+        short = sound[:, :length]
+        same = torch.equal(stft(short, 254, 64, "reflect"), stft(short, 254, 64))
+        assert same is not mirrored
 
 
 def test_magnitude_is_the_absolute_value(sound):
@@ -156,22 +153,16 @@ def test_magnitude_is_the_absolute_value(sound):
 
 
 def test_sounds_that_are_silent_all_the_while_are_not_made():
-    """Sound 1 of 3 has frames; in the next piece it still rings for `over - 1` hops, then none is left."""
-    inverse, spec = (
-        Inverse(16, 4),
-        torch.randn(2, 9, dtype=torch.complex64, generator=torch.manual_seed(0)),
-    )
-    rows, found = inverse.push((3, 2), torch.tensor([1, 1]), torch.tensor([0, 1]), spec)
-    assert rows.tolist() == [1] and found.shape == (1, 8)
+    """Sound 1 of 3 has frames. It lasts for `over - 1` more hops, then it is silent."""
+    inverse = Inverse(16, 4)
+    spec = torch.randn(2, 9, dtype=torch.complex64, generator=torch.manual_seed(0))
+    rows, sounds = inverse.push((3, 2), torch.tensor([1, 1]), torch.tensor([0, 1]), spec)
+    assert rows.tolist() == [1] and sounds.shape == (1, 8)
     nobody = torch.tensor([], dtype=torch.int64)
     nothing = torch.zeros(0, 9, dtype=torch.complex64)
     rows, rest = inverse.push((3, 5), nobody, nobody, nothing)
-    assert (
-        rows.tolist() == [1]
-        and rest.shape == (1, 20)
-        and rest[0, :12].any()
-        and not rest[0, 12:].any()
-    )
+    assert rows.tolist() == [1] and rest.shape == (1, 20)
+    assert rest[0, :12].any() and not rest[0, 12:].any()
     rows, rest = inverse.push((3, 2), nobody, nobody, nothing)
     assert rows.shape == (0,) and rest.shape == (0, 8)
     rows, rest = inverse.rest()
@@ -180,7 +171,7 @@ def test_sounds_that_are_silent_all_the_while_are_not_made():
 
 @pytest.mark.parametrize("kind", ["mel", "bank"])
 def test_each_bin_is_a_triangle_from_its_neighbour_to_its_neighbour(kind):
-    """Round its position, as far as to the next one and never under one linear bin, and its weights add up to 1."""
+    """Its half-width is at least one linear bin, and its weights add up to 1."""
     at = (mel_positions if kind == "mel" else log_positions)(64, 512).numpy()
     bank, spectrum = Warp(64, 512, kind).bank.double().numpy(), np.arange(512)
     for f in (0, 1, 20, 40, 62, 63):
@@ -198,11 +189,10 @@ def test_a_mask_goes_back_by_the_same_triangles():
 
 
 def test_the_mel_scale_turns_where_its_two_parts_are_as_dense():
-    """With 256 bins for 512 at bin 95: below, one bin a bin; above, each bin is by the same factor above the last."""
+    """With 256 bins for 512 at bin 95: linear below; above, by a constant factor."""
     at = mel_positions(256, 512).numpy()
-    turn = 1 / np.log(
-        at[200] / at[199]
-    )  # at the turn a step of one bin is a factor of exp(1 / turn)
+    # at the turn a step of one bin is a factor of exp(1 / turn)
+    turn = 1 / np.log(at[200] / at[199])
     assert 94 < turn < 96 and at[255] <= 511
     np.testing.assert_allclose(at[96:255], turn * np.exp(np.arange(96, 255) / turn - 1), rtol=1e-9)
 
@@ -219,9 +209,8 @@ def test_the_log_of_a_magnitude_as_published_and_of_what_is_nearly_silent():
     np.testing.assert_allclose(
         log_magnitude(mag, "absolute").numpy(), np.log(mag.numpy() + 1e-10), rtol=1e-12
     )
-    quiet = torch.full(
-        (1, 4, 4), 1e-9, dtype=torch.float64
-    )  # 0.1 of what counts as a mean at least
+    # a tenth of the smallest mean that counts
+    quiet = torch.full((1, 4, 4), 1e-9, dtype=torch.float64)
     np.testing.assert_allclose(log_magnitude(quiet).numpy(), np.log(0.1 + 1e-3), rtol=1e-9)
 
 
