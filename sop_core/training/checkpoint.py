@@ -11,7 +11,7 @@ Each file appears whole or not at all.
 
 import csv
 import io
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 
@@ -125,7 +125,7 @@ def read_clips(folder: AnyPath) -> dict[str, list[tuple[str, str]]] | None:
     path = Path(folder, "clips.csv")
     if not path.is_file():
         return None
-    splits = {"train": [], "val": []}
+    splits: dict[str, list[tuple[str, str]]] = {"train": [], "val": []}
     try:
         for _, (split, name, video) in read_rows(path):
             splits[split].append((name, video))
@@ -180,7 +180,6 @@ def write_state(folder: AnyPath, state: dict) -> None:
     """Write all that a resumed training needs: tensors, numbers and text."""
     out = io.BytesIO()
     torch.save(state, out)
-    Path(folder, "state").mkdir(exist_ok=True)
     with atomic_path(Path(folder, "state", "last.pt")) as part:
         part.write_bytes(out.getbuffer())
 
@@ -198,10 +197,9 @@ def read_state(folder: AnyPath) -> dict | None:
 
 def write_history(folder: AnyPath, records: list[Record]) -> None:
     """Write `history.csv`, a row an epoch."""
-    with atomic_path(Path(folder, "history.csv")) as part, part.open("w", newline="") as f:
-        table = csv.DictWriter(f, [field.name for field in fields(Record)])
-        table.writeheader()
-        table.writerows(asdict(r) for r in records)
+    header = [field.name for field in fields(Record)]
+    rows = [astuple(record) for record in records]
+    write_rows(Path(folder, "history.csv"), [header, *rows], end="\r\n")
 
 
 def read_history(folder: AnyPath) -> list[Record]:

@@ -1,7 +1,8 @@
 """What a training runs on: devices, processes, precision, memory and interruptions.
 
-Hugging Face Accelerate is the engine: the same code is one process, or the ones that `accelerate launch` has started, on one or
-many machines (DDP). A batch is always the whole batch: `processes` times as many means each takes its share.
+The engine is Hugging Face Accelerate. The same code runs as one process, or as the processes that
+`accelerate launch` has started on one or many machines (DDP). `config.batch` is the batch of all
+processes together: each of them takes its part of it.
 """
 
 import ctypes
@@ -23,95 +24,102 @@ from ..config import Config
 from ..errors import SopError, Terminated
 
 Stop = list[type[KeyboardInterrupt]]  # what to raise when the step is done; see `interruptible`
-GRACE = 30  # s that a loader's process goes on after SIGTERM; what Slurm and Kubernetes leave by default
+# Seconds that a loader's process goes on after SIGTERM. Slurm and Kubernetes leave as many.
+GRACE = 30
 
 
 def device_of(name: str | None = None) -> torch.device:
-    """The named device; else the one that the environment names (`SOP_DEVICE`), or a GPU where there is one.
+    """The device `name`; without one `$SOP_DEVICE`; without that a GPU, or the CPU.
 
-    Raises SopError where there is no such device, or it is of a kind that nothing here was tried on.
+    Raises SopError where there is no such device, or it is neither a CPU nor a GPU of CUDA.
     """
-    named = name or os.environ.get("SOP_DEVICE")
-    told = f"--device {name}" if name else f"SOP_DEVICE={named}"
+    chosen = name or os.environ.get("SOP_DEVICE")
+    option = f"--device {name}" if name else f"SOP_DEVICE={chosen}"
+    expected = "expected cpu, cuda, or cuda:N"
     try:
-        device = torch.device(named or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device(chosen or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:
-        raise SopError(f"{told}: expected cpu, cuda, or cuda:N") from None
+        raise SopError(f"{option}: {expected}") from None
     if device.type not in ("cpu", "cuda"):
-        raise SopError(
-            f"{told}: nothing here was tried on {device.type}; expected cpu, cuda, or cuda:N"
-        )
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise SopError(
-            f"{told}: torch sees {torch.cuda.device_count()} GPU(s) here; expected cpu, or none named"
-        )
+        raise SopError(f"{option}: nothing here was tried on {device.type}; {expected}")
+    gpus = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= gpus:
+        raise SopError(f"{option}: torch sees {gpus} GPU(s) here; expected cpu, or none named")
     return device
 
 
 def precision(config: Config, device: torch.device) -> str:
-    """`bf16` or `fp32`; `auto` is bf16 where the chip computes in it: GPUs since 2020, CPUs with AVX512-bf16 or AMX."""
+    """The precision of the nets: `bf16` or `fp32`.
+
+    `auto` is bf16 where the chip computes in it: GPUs since 2020, CPUs with AVX512-bf16 or AMX. It
+    is bf16 too if `accelerate launch` or `accelerate config` says so.
+    """
     if config.precision != "auto":
         return config.precision
-    launched = os.environ.get(
-        "ACCELERATE_MIXED_PRECISION", "no"
-    )  # by `accelerate launch` or `accelerate config`
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launched not in ("no", "bf16"):
-        raise SopError(
-            f"accelerate's mixed precision is {launched}, expected bf16 or no (or --set precision=fp32)"
-        )
+        expected = "expected bf16 or no (or --set precision=fp32)"
+        raise SopError(f"accelerate's mixed precision is {launched}, {expected}")
     if launched == "bf16":
         return "bf16"
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "bf16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "fp32"
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if native else "fp32"
 
 
 def accelerator(config: Config, device: str | None = None) -> Accelerator:
-    """The engine of one training. Raises SopError where the batch can't be shared out among the processes."""
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    if config.batch % (processes * config.accumulate):
-        raise SopError(
-            f"config {config.name}: batch={config.batch} on {processes} process(es), expected a multiple of "
-            f"{processes * config.accumulate}: processes x accumulate"
-        )
+    """The engine of one training.
+
+    Raises SopError where the processes can't have equal parts of a batch.
+    """
+    processes = _launched()
+    parts = processes * config.accumulate
+    if config.batch % parts:
+        expected = f"expected a multiple of {parts}: processes x accumulate"
+        batch = f"batch={config.batch} on {processes} process(es)"
+        raise SopError(f"config {config.name}: {batch}, {expected}")
     chosen = device_of(device)
     kind = {"bf16": "bf16", "fp32": "no"}[precision(config, chosen)]
-    # The state is shared by all Accelerators of a process; another training in the same notebook may want another one.
+    # All Accelerators of a process share a state. Another training in the same notebook may need
+    # another one.
     AcceleratorState._reset_state(reset_partial_state=not _together())
     with patch_environment(**({} if processes > 1 else {"ACCELERATE_TORCH_DEVICE": str(chosen)})):
-        found = Accelerator(
+        engine = Accelerator(
             mixed_precision=kind,
             cpu=processes > 1 and chosen.type == "cpu",
             gradient_accumulation_steps=config.accumulate,
             dataloader_config=DataLoaderConfiguration(split_batches=True, non_blocking=True),
             step_scheduler_with_optimizer=False,
         )
-    if found.device.type == "cuda":
+    if engine.device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # every batch has the same shape
-    return found
+    return engine
 
 
 def processes(device: str | None = None) -> Accelerator | None:
-    """The processes that were launched together, to share out an evaluation; None where this one is alone."""
-    return (
-        Accelerator(cpu=device_of(device).type == "cpu")
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1
-        else None
-    )
+    """The processes of an evaluation, if they were launched together; None if there is one."""
+    return Accelerator(cpu=device_of(device).type == "cpu") if _launched() > 1 else None
 
 
-def synchronized(model: nn.Module, engine: Accelerator) -> nn.Module:
-    """The model with the batch statistics of all processes together: as if one had the whole batch."""
+def _launched() -> int:
+    """Number of processes that a launcher has started together."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def synchronize(model: nn.Module, engine: Accelerator) -> None:
+    """Take the model's batch statistics over all processes, as if one had the full batch."""
     if engine.num_processes == 1:
-        return model
-    if engine.device.type != "cuda":
-        for module in model.modules():
-            if type(module) is nn.BatchNorm2d:
-                module.__class__ = _SyncBatchNorm
-        return model
-    from timm.layers import convert_sync_batchnorm  # knows timm's own kinds too
+        return
+    if engine.device.type == "cuda":
+        from timm.layers.norm_act import convert_sync_batchnorm  # knows timm's own kinds too
 
-    return convert_sync_batchnorm(model)
+        convert_sync_batchnorm(model)  # replaces the parts of the model
+        return
+    for module in model.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = _SyncBatchNorm
 
 
 def mean(x: Tensor) -> Tensor:
@@ -140,7 +148,7 @@ class _Sum(torch.autograd.Function):
         dist.all_reduce(x)
         return x
 
-    backward = forward
+    backward = forward  # pyright: ignore[reportAssignmentType]  (torch wants *gradients)
 
 
 class _SyncBatchNorm(nn.BatchNorm2d):
@@ -153,6 +161,8 @@ class _SyncBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None and self.momentum is not None  # by default
         count = x.numel() // x.shape[1] * dist.get_world_size()
         mean = _Sum.apply(x.float().sum((0, 2, 3))) / count
         centred = x - mean[:, None, None]
@@ -167,10 +177,12 @@ class _SyncBatchNorm(nn.BatchNorm2d):
 
 @contextmanager
 def kept_memory(device: torch.device) -> Iterator[None]:
-    """On a CPU, let glibc keep the memory of large tensors for the next ones, instead of giving it back and getting it zeroed anew.
+    """On a CPU, let glibc keep the memory of large tensors for the next ones.
 
-    The steps of a training ask for the same sizes again and again. Afterwards glibc is as it becomes by itself where tensors are
-    large (its thresholds rise to 32 and 64 MB), and what was kept is given back. Does nothing where there is no glibc.
+    Each step of a training asks for the same sizes. Without this, glibc gives the memory back after
+    a step, and gets it zeroed anew for the next one. At the end the kept memory is given back, and
+    glibc's thresholds are 32 and 64 MB, as they become by themselves where tensors are large. Does
+    nothing where there is no glibc.
     """
     try:
         libc = ctypes.CDLL("libc.so.6") if device.type == "cpu" else None
@@ -193,13 +205,12 @@ def kept_memory(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def enough_memory(where: str) -> Iterator[None]:
-    """What is done runs out of memory, on a GPU or on a CPU: one clear line."""
+    """Raises SopError where the block runs out of memory, on a GPU or on a CPU."""
     try:
         yield
     except (RuntimeError, MemoryError) as e:
-        if not isinstance(
-            e, torch.OutOfMemoryError | MemoryError
-        ) and "can't allocate memory" not in str(e):
+        known = isinstance(e, torch.OutOfMemoryError | MemoryError)
+        if not known and "can't allocate memory" not in str(e):
             raise
         hint = "start anew with a lower --set batch, or accumulate=2, and another --id"
         raise SopError(f"{where}: out of memory; {hint}") from None
@@ -207,45 +218,47 @@ def enough_memory(where: str) -> Iterator[None]:
 
 @contextmanager
 def readers(where: str) -> Iterator[None]:
-    """The loader's processes die, or have no room for what they read: one clear line."""
+    """Raises SopError where a loader's process dies, or has no memory for what it reads."""
     try:
         yield
     except RuntimeError as e:
         if re.search(r"shared memory|</torch_", str(e)):
             what = "too little shared memory (/dev/shm) for the processes that read clips"
         elif "DataLoader worker" in str(e):
-            what = "a process that reads clips was killed, from outside or for want of memory (shared memory, in a container)"
+            what = (
+                "a process that reads clips was killed, from outside or for want of memory "
+                "(shared memory, in a container)"
+            )
         else:
             raise
-        hint = "--set workers=0 or fewer than now, or docker run --shm-size=2g"
-        raise SopError(
-            f"{where}: {what}; the last saved state is kept: go on with --resume {hint}"
-        ) from None
+        hint = "--resume --set workers=0 or fewer than now, or docker run --shm-size=2g"
+        kept = "the last saved state is kept: go on with"
+        raise SopError(f"{where}: {what}; {kept} {hint}") from None
 
 
 @contextmanager
 def interruptible() -> Iterator[Stop]:
-    """Ctrl-C and SIGTERM wait for the step to be finished: what is yielded then holds what to raise. A second one stops at once,
-    but under a launcher, which passes on what has reached its processes already.
+    """Let Ctrl-C and SIGTERM wait until the step is finished.
+
+    Yields a list. A signal adds to it what to raise after the step. A second signal stops at once,
+    except under a launcher: it repeats a signal that its processes have received already.
     """
-    asked = []
+    asked: Stop = []
     if threading.current_thread() is not threading.main_thread():
         yield asked  # signals are the main thread's
         return
 
     def ask(number: int, _) -> None:
         asked.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
-        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        if _launched() == 1:
             restore()
 
     def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    before = {
-        number: signal.signal(number, ask) or signal.SIG_DFL
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, ask) or signal.SIG_DFL for number in signals}
     try:
         yield asked
     finally:
@@ -253,10 +266,11 @@ def interruptible() -> Iterator[Stop]:
 
 
 def ignore_sigint(_worker: int = 0) -> None:
-    """A loader's process leaves Ctrl-C and SIGTERM, which may reach it too, to the training.
+    """Leave Ctrl-C and SIGTERM to the training. For a loader's process, which may get them too.
 
-    After SIGTERM it ends by itself in `GRACE` seconds: enough to finish a step, and who has really sent it, as Python does to what
-    is left when it exits, waits for that end. A second SIGTERM ends it at once.
+    After SIGTERM the process ends by itself in `GRACE` seconds. The training can finish its step
+    meanwhile. Python, when it exits, sends SIGTERM too and waits as long. A second SIGTERM ends the
+    process at once.
     """
 
     def soon(*_) -> None:

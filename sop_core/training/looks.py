@@ -1,20 +1,20 @@
-"""Precomputed features: what a frozen backbone makes of training's pictures, computed once.
+"""Precomputed features: a frozen backbone's features of training's pictures, computed once.
 
-Each clip is looked at in `config.looks` seeded crops, and in some pictures in which it is beside
-other clips (`together`). The features are kept as float16 in `DATA/looks/<key>.npy`, beside
-`frames/` and `audio/`. The key depends on the backbone's weights, the clips' frames and all that
-draws the crops; a file of another key is removed.
+Each clip has `config.looks` pictures, which are seeded crops. It has some more in which it stands
+beside other clips (`together`). The features are kept as float16 in `DATA/looks/<key>.npy`, beside
+`frames/` and `audio/`. The key depends on the backbone's weights, on the clips' frames, and on all
+settings that draw the crops. A file with another key is removed.
 """
 
 import errno
 import hashlib
-import io
 import json
 import math
 import os
 import shutil
 import time
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -33,50 +33,43 @@ from .engine import ignore_sigint
 from .mixtures import Training, side_by_side, together_looks
 from .windows import window_frames
 
-BATCH = 16  # pictures that the backbone sees at a time
-# What the looks depend on, besides the backbone's weights and the clips.
-DRAWN_BY = (
-    "seed",
-    "fps",
-    "rate",
-    "samples",
-    "image",
-    "frame_stride",
-    "sources",
-    "crop",
-    "looks",
-    "together",
-)
+BATCH = 16  # pictures in one pass of the backbone
+# The settings that draw the pictures
+DRAWN_BY = ("seed", "fps", "rate", "samples", "image", "frame_stride")
+DRAWN_BY += ("sources", "crop", "looks", "together")
 
 
 class Looks:
     """The features, read from the disk: float16 (clips, looks + looks side by side, C, H, W)."""
 
     def __init__(self, path: AnyPath, looks: int):
-        self.path, self.looks, self._table = Path(path), looks, None
+        self.path = Path(path)
+        self.looks = looks
 
-    @property
+    @cached_property
     def table(self) -> np.ndarray:
-        if self._table is None:  # a loader's process maps the file for itself
-            self._table = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        return self._table
+        return np.load(self.path, mmap_mode="r", allow_pickle=False)
 
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_table": None}
+    def __reduce__(self):
+        return Looks, (self.path, self.looks)  # a loader's process maps the file for itself
 
     def alone(self, clip: int, look: int) -> np.ndarray:
-        """A look at a clip. Shape: float16 (C, H, W), NaN where its picture could not be read"""
+        """Features of a picture of one clip.
+
+        Shape: float16 (C, H, W), NaN where the picture could not be read
+        """
         return self.table[clip, look]
 
     def side_by_side(self, clip: int, look: int) -> np.ndarray:
-        """A picture in which a clip is the first of several side by side. Shape: as above"""
+        """Features of a picture with several clips; `clip` is the first. Shape: as above"""
         return self.table[clip, self.looks + look]
 
 
 def look_once(data: Training, eyes: Eyes, engine: Accelerator) -> Looks:
-    """Compute the features of all of `data`'s pictures; go on where a killed run ended.
+    """Compute the features of all pictures of `data`, or read them if they were computed before.
 
-    Of several processes the first one of each machine computes, and the others wait for its file.
+    It continues where a killed run ended. The first process of each machine computes; the others
+    wait for its file.
     Raises: SopError where the disk has no room, or the folder can't be written.
     """
     config = data.config
@@ -87,16 +80,13 @@ def look_once(data: Training, eyes: Eyes, engine: Accelerator) -> Looks:
         try:
             _write(path, data, eyes, engine)
         except OSError as e:
-            raise SopError(
-                f"{folder}: what the backbone sees can't be kept there ({e.strerror or e}); "
-                "free the disk, or look anew at every step: --set looks=0"
-            ) from None
+            hint = "free the disk, or look anew at every step: --set looks=0"
+            what = f"what the backbone sees can't be kept there ({e.strerror or e})"
+            raise SopError(f"{folder}: {what}; {hint}") from None
     while not path.exists():
         time.sleep(0.5)
     looks = Looks(path, config.looks)
-    _ = (
-        looks.table
-    )  # opened now: another training of the same data, with other crops, may remove the file
+    _ = looks.table  # open it now: another training, with other crops, may remove the file
     return looks
 
 
@@ -120,7 +110,7 @@ def _key(config: Config, clips: list[Clip], eyes: Eyes) -> str:
 
 
 class _Pictures(Dataset):
-    """Each clip's pictures, augmented, as the backbone is to see them.
+    """Each clip's pictures, augmented, and the numbers of those that could not be read.
 
     Shape: uint8 (looks + side by side, 3, image, image)
     """
@@ -144,55 +134,56 @@ class _Pictures(Dataset):
             rng = data.of_look(i, k - config.looks if beside else k, beside)
             parts = data.mixture(i, rng) if beside else [data.part(self.clips[i], rng)]
             try:
-                pictures[k] = side_by_side(
-                    [window_frames(part, config, rng) for part in parts], config
-                )[0]
-            except SopError:  # training says so, when it comes to it
+                apart = [window_frames(part, config, rng) for part in parts]
+            except SopError:  # training reports it when it draws this clip
                 unread.append(k)
+            else:
+                pictures[k] = side_by_side(apart, config)[0]
         return torch.from_numpy(pictures), torch.tensor(unread, dtype=torch.long)
 
 
 @torch.inference_mode()
 def _write(path: Path, data: Training, eyes: Eyes, engine: Accelerator) -> None:
-    """Row after row, a clip each; what a killed run has finished is kept. Raises OSError."""
+    """Write the features, a row for each clip. Rows that a killed run has finished are kept.
+
+    The file isn't mapped: a full disk must raise OSError here, and would kill a process that maps.
+    """
     config = data.config
     pictures = _Pictures(data)
-    shape = (len(pictures), pictures.count, eyes.fc[0].num_features, *config.grid)
+    channels = len(eyes.get_parameter("fc.0.weight"))
+    shape = (len(pictures), pictures.count, channels, *config.grid)
     row = 2 * math.prod(shape[1:])  # bytes
+    # Remove the files of other keys
     path.parent.mkdir(exist_ok=True)
     part = unfinished(path, path.stem[:8])
     sweep(path.parent)
     for other in path.parent.glob("*.npy"):
         if not other.name.startswith(".part"):  # another training may be writing that
             other.unlink(missing_ok=True)
-    with part.open("ab") as f:
-        header = io.BytesIO()
-        np.lib.format.write_array_header_2_0(
-            header, {"descr": "<f2", "fortran_order": False, "shape": shape}
-        )
-        head = header.getvalue()
-        done = max(0, f.tell() - len(head)) // row
-        if f.tell() < len(head):
-            f.truncate(0)
-            f.write(head)
-        f.truncate(len(head) + done * row)  # of a row that was cut off nothing is left
+    part.touch()
+    with part.open("r+b") as f:
+        # The header, which a killed run may have written before
+        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_2_0(f, header)
+        start = f.tell()
+        # Continue after the last complete row
+        done = (f.seek(0, os.SEEK_END) - start) // row
+        f.truncate(start + done * row)
+        f.seek(0, os.SEEK_END)
         needed = (len(pictures) - done) * row
         free = shutil.disk_usage(path.parent).free
         if needed > free:
-            raise OSError(
-                errno.ENOSPC, f"it needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} are free"
-            )
+            what = f"it needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} are free"
+            raise OSError(errno.ENOSPC, what)
         rest = Subset(pictures, range(done, len(pictures)))
         loader = DataLoader(rest, None, num_workers=config.workers, worker_init_fn=ignore_sigint)
         title = f"looking once, {len(pictures) * row / 1e6:,.0f} MB"
-        for these, unread in tqdm(
-            loader, title, len(pictures), leave=False, unit="clip", initial=done
-        ):
-            seen = torch.cat(
-                [eyes.look(some.to(engine.device)) for some in these.split(BATCH)]
-            ).half()
-            seen[unread.to(seen.device)] = torch.nan
-            f.write(seen.cpu().contiguous().numpy().astype("<f2", copy=False).tobytes())
+        total = len(pictures)
+        for images, unread in tqdm(loader, title, total, leave=False, unit="clip", initial=done):
+            batches = images.to(engine.device).split(BATCH)
+            features = torch.cat([eyes.look(batch) for batch in batches]).half()
+            features[unread] = torch.nan
+            f.write(features.cpu().numpy().astype("<f2").tobytes())
             f.flush()
         os.fsync(f.fileno())
     part.replace(path)

@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from ..config import AnyPath, Config
 from ..data.clips import Clip
 from ..errors import SopError
+from ..model.eyes import Eyes
 from ..model.model import SoundOfPixels
 from . import checkpoint
 from .checkpoint import Record
@@ -53,7 +54,7 @@ def fit(
     resume: bool = False,
     device: str | None = None,
 ) -> Iterator[Record]:
-    """Train for `config.epochs`. Yields one record an epoch.
+    """Train for `config.epochs` epochs. Yields one record after each.
 
     Ctrl-C finishes the step, saves the state and raises KeyboardInterrupt. SIGTERM does the same,
     and raises `Terminated`. Under `accelerate launch` each process calls this with the same
@@ -65,6 +66,7 @@ def fit(
     suffice, where a process that reads clips is killed, and where the loss or a gradient is not
     finite.
     """
+    # Clips, and the state of the run to resume
     config.check()
     folder = Path(folder)
     engine = accelerator(config, device)
@@ -73,6 +75,7 @@ def fit(
     with ExitStack() as stack:
         if engine.is_main_process:
             stack.callback(checkpoint.free, folder)  # however the run ends
+        # Nets and optimizer, and the score that they have to beat
         stack.enter_context(kept_memory(engine.device))
         with enough_memory("at the start"):
             run = _Run(config, data, folder, state, engine)
@@ -82,9 +85,11 @@ def fit(
             with interruptible() as stop:
                 with readers(f"epoch {run.number}"):
                     loss, skipped, rate = run.epoch(stop)
+                # Validation
                 began = time.perf_counter()
                 with enough_memory(f"epoch {run.number}, validation"):
                     sdr = validate(run.model, pairs, config, engine, stop)
+                # The record
                 before = run.history[-1].seconds if run.history else 0.0
                 seconds = before + run.at.seconds + time.perf_counter() - began
                 best = sdr > max((r.val_sdr for r in run.history), default=-math.inf)
@@ -99,11 +104,7 @@ def fit(
 
 
 def fit_on_gpus(
-    config: Config,
-    train: list[Clip],
-    val: list[Clip],
-    folder: AnyPath,
-    resume: bool = False,
+    config: Config, train: list[Clip], val: list[Clip], folder: AnyPath, resume: bool = False
 ) -> list[Record]:
     """`fit` from a notebook, on as many GPUs of this machine as can share a batch evenly.
 
@@ -126,15 +127,11 @@ def fit_on_gpus(
 
 
 def _opened(
-    folder: Path,
-    config: Config,
-    clips: dict[str, list[Clip]],
-    resume: bool,
-    engine: Accelerator,
+    folder: Path, config: Config, clips: dict[str, list[Clip]], resume: bool, engine: Accelerator
 ) -> dict | None:
-    """The state to resume from, if any.
+    """Start the run's folder, or get the state to resume from.
 
-    The first process looks, and tells the others: they may not have the folder.
+    The first process does it and sends the state to the others, which may not have the folder.
     """
     state, error = None, ""
     if engine.is_main_process:
@@ -163,25 +160,26 @@ class _Run:
     """What changes in a training: nets, optimizer, history, and the progress of the epoch."""
 
     def __init__(
-        self,
-        config: Config,
-        data: Training,
-        folder: Path,
-        state: dict | None,
-        engine: Accelerator,
+        self, config: Config, data: Training, folder: Path, state: dict | None, engine: Accelerator
     ):
-        self.config, self.data, self.folder, self.engine = config, data, folder, engine
-        self.history, self.at = [], Progress()
-        self.named = set()  # files that could not be read, and were named
+        self.config = config
+        self.data = data
+        self.folder = folder
+        self.engine = engine
+        self.history: list[Record] = []
+        self.at = Progress()
+        self.named: set[str] = set()  # files that could not be read: a warning has named them
         torch.manual_seed(config.seed)
         model = SoundOfPixels.blank(config) if state else SoundOfPixels(config)
-        model.to(engine.device, memory_format=torch.channels_last)  # as convolutions want it
+        model.to(engine.device)
+        model.to(memory_format=torch.channels_last)  # as convolutions want it
         if state:
             checkpoint.same_backbone(folder, state.get("backbone", ""), model)
             model.load_learned(state["model"])
             self.history = [Record(**row) for row in state["history"]]
             self.at = Progress(**state["at"])
         if config.looks_once:
+            assert isinstance(model.frame, Eyes)  # the published frame net has no backbone
             data.looked = look_once(data, model.frame, engine)
         self.model = model
         self.objective, self.optimizer = trainable(model, engine)
@@ -191,15 +189,16 @@ class _Run:
 
     @property
     def number(self) -> int:
-        """Of the epoch, from 1."""
+        """Number of the current epoch, from 1."""
         return len(self.history) + 1
 
     def epoch(self, stop: Stop) -> tuple[float, int, float]:
-        """Train for the rest of an epoch. Saves the state, and raises what `stop` comes to hold.
+        """Train for the rest of an epoch. Saves the state, and raises what a signal put in `stop`.
 
         Returns the mean loss, how many mixtures were drawn anew, and mixtures a second.
         """
         config, at, engine = self.config, self.at, self.engine
+        # The mixtures of the epoch that have not been trained on
         size = config.batch // config.accumulate
         steps = config.epoch_size // config.batch * config.accumulate
         first = (self.number - 1) * steps * size
@@ -213,6 +212,7 @@ class _Run:
         batches = _read(engine.prepare(loader))
         name, quiet = f"epoch {self.number}/{config.epochs}", not engine.is_main_process
         bar = tqdm(batches, name, steps, unit="step", leave=False, initial=at.step, disable=quiet)
+        # The steps
         self.model.train()
         began = saved = time.perf_counter()
         before = at.seconds
@@ -253,7 +253,7 @@ class _Run:
             if self.engine.sync_gradients:
                 gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
                 norm = nn.utils.get_total_norm(gradients)
-            # Only here does the CPU wait for the device.
+            # The only line at which the CPU waits for the device
             loss, asked, skipped, norm = torch.cat([means, norm[None]]).tolist()
             if not math.isfinite(loss + norm):
                 guilty = math.isfinite(loss) or not math.isfinite(own.detach())
@@ -264,13 +264,13 @@ class _Run:
 
     def _give_up(self, where: str, loss: float, names: list[str]) -> None:
         """Raise SopError: the loss or a gradient is not finite. It names the clips of the batch."""
-        names = ", ".join(gather_object(names))
+        clips = ", ".join(gather_object(names))
         what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
-        kept = self.folder / "state" / "last.pt"
-        left = f"the last good state is kept in {kept}"
-        left = left if kept.is_file() else "no state was saved yet"
+        state = self.folder / "state" / "last.pt"
+        kept = f"the last good state is kept in {state}"
+        kept = kept if state.is_file() else "no state was saved yet"
         hint = "start anew with a lower --set lr_sound and another --id"
-        raise SopError(f"{where} ({names}): {what}; {left}; {hint}")
+        raise SopError(f"{where} ({clips}): {what}; {kept}; {hint}")
 
     def _count(self, skipped: list[str]) -> int:
         """How many mixtures had to be drawn anew. Warns of each file once."""

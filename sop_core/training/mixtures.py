@@ -4,7 +4,7 @@ Training draws mixtures without end from a seed; an evaluation reads them from a
 `pairs`). No label is used to draw training's.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,10 +24,12 @@ ATTEMPTS = 10  # mixtures in a row that can't be read: then it's no longer this 
 class Listed(Dataset):
     """The mixtures of a manifest as tensors, without augmentation; a broken file raises SopError.
 
-    An item has `sounds` float32 (N, L) before they are added up; `frames` uint8 (N, V, 3, image,
-    image); `jitter` float32 (N, 3), the colour jitter that frames are to be multiplied with
-    (`apply_jitter`); `names` of its clips; and `skipped`, which files could not be read, a line
-    each.
+    An item has these keys:
+        sounds: float32 (N, L), before they are added up
+        frames: uint8 (N, V, 3, image, image)
+        jitter: float32 (N, 3), the colour jitter by which `apply_jitter` multiplies frames
+        names: of the clips
+        skipped: the files that could not be read, one a line
     """
 
     def __init__(self, mixtures: list[Mixture], config: Config):
@@ -38,31 +40,42 @@ class Listed(Dataset):
 
     def __getitem__(self, i: int) -> dict[str, Tensor | str]:
         mixture = self.mixtures[i]
-        return _item(mixture, sounds(mixture, self.config) | pictures(mixture, self.config))
+        arrays = pictures(mixture, self.config)
+        return _item(mixture, {"sounds": sounds(mixture, self.config)} | arrays, [])
 
 
 class Draw(NamedTuple):
-    """How one of training's mixtures is to be read."""
+    """What is drawn for one of training's mixtures, before its files are read."""
 
     mixture: Mixture
     rng: Generator  # of its augmentation
     together: bool = False  # its pictures are side by side in one
-    look: int = 0  # of the precomputed pictures side by side (`Training.looked`): which one
+    look: int = 0  # number of the precomputed picture side by side (`Training.looked`)
+
+
+class Precomputed(Protocol):
+    """The features of frames, computed before: `looks.Looks`."""
+
+    def alone(self, clip: int, look: int) -> np.ndarray: ...
+
+    def side_by_side(self, clip: int, look: int) -> np.ndarray: ...
 
 
 class Training(Dataset):
     """Training's `epochs * epoch_size` mixtures; number i is the same at any number of workers.
 
-    The first source goes through all clips, in a new order each round; the others are of any other
-    videos. In a share `config.silence` of them the last source is a silent scene, if there are any:
-    its mask should be empty. In a share `together` the pictures are side by side in one, as in a
-    duet. In a share `noise` there is noise that no picture shows. A mixture with a broken file is
-    drawn again, and says so.
+    The first source goes through all clips, in a new order each round. The others are random clips
+    of other videos. Three numbers of the config say how often a mixture is special:
+        silence: the last source is a silent scene, if there are any; its mask should be empty
+        together: the pictures are side by side in one, as in a duet
+        noise: there is noise that no picture shows
+    A mixture with a broken file is drawn again, and `skipped` names the file.
 
-    An item is as `Listed`'s, and has `cells` bool (N, H, W), the part of the picture where each
-    source is (with `together`), `noise` float32 (L,) (with `noise`), and instead of frames and
-    jitter `seen` float16 (N, V, C, H, W), the features of frames, if they were computed before
-    (`looked`).
+    An item has the keys of `Listed`'s, and some more:
+        cells: bool (N, H, W), the part of the picture where each source is (with `together`)
+        noise: float32 (L,) (with `noise`)
+        seen: float16 (N, V, C, H, W), instead of frames and jitter: the features of frames, if
+            they were computed before (`looked`)
 
     Its `config` is the given one's `training`.
     Warns: of clips whose sound can't be opened; they are left out.
@@ -76,7 +89,7 @@ class Training(Dataset):
         self.silent = [c for c in self.lengths if c.label == SILENCE_LABEL]
         self.numbers = {clip: i for i, clip in enumerate([*self.sounding, *self.silent])}
         self.round = None
-        self.looked = None  # `looks.Looks`, if the features of frames were computed before
+        self.looked: Precomputed | None = None
 
     def __len__(self) -> int:
         return self.config.epochs * self.config.epoch_size
@@ -84,7 +97,7 @@ class Training(Dataset):
     def __getitem__(self, i: int) -> dict[str, Tensor | str]:
         if not 0 <= i < len(self):
             raise IndexError(i)
-        skipped = []
+        skipped: list[str] = []
         while len(skipped) < ATTEMPTS:
             draw = self.draw(i, len(skipped))
             try:
@@ -94,25 +107,25 @@ class Training(Dataset):
         raise SopError(f"{ATTEMPTS} mixtures in a row could not be read; the last: {skipped[-1]}")
 
     def draw(self, i: int, attempt: int = 0) -> Draw:
-        """How mixture i is to be read; another one where `attempt` is another."""
+        """Draw mixture i. Another `attempt` gives another mixture."""
         config, clips = self.config, self.sounding
-        rng = np.random.default_rng(
-            [config.seed, 2, i, attempt] if attempt else [config.seed, 2, i]
-        )
-        # The first source: by this round's order, kept since one of 200,000 clips takes its time
+        seed = [config.seed, 2, i]
+        rng = np.random.default_rng([*seed, attempt] if attempt else seed)
+        # The first source, by this round's order. It is kept: 200,000 clips take long to permute.
         turn, place = divmod(i, len(clips))
         if turn != self.round:
             self.round = turn
             self.order = np.random.default_rng([config.seed, 1, turn]).permutation(len(clips))
         first = int(rng.integers(len(clips)) if attempt else self.order[place])
-        # Pictures side by side; those that were looked at before have their partners, too
+        # Pictures side by side. Precomputed ones show certain clips: these are mixed.
         if config.together and rng.random() < config.together:
             if not self.looked:
                 return Draw(self.mixture(first, rng), rng, together=True)
             look = int(rng.integers(together_looks(config)))
             parts = self.mixture(first, self.of_look(first, look))
-            return Draw(tuple(self.part(p.clip, rng) for p in parts), rng, together=True, look=look)
-        # Pictures apart, perhaps with a silent scene
+            parts = tuple(self.part(p.clip, rng) for p in parts)  # other windows of the same clips
+            return Draw(parts, rng, together=True, look=look)
+        # Each picture by itself, perhaps with a silent scene
         parts = self.mixture(first, rng)
         if self.silent and rng.random() < config.silence:
             parts = (*parts[:-1], self.part(self.silent[rng.integers(len(self.silent))], rng))
@@ -127,47 +140,44 @@ class Training(Dataset):
         return draw_mixture(self.sounding, self.lengths, self.config, rng, first)
 
     def of_look(self, clip: int, look: int, together: bool = True) -> Generator:
-        """Draws a look at a clip: partners (if `together`), then frame, crop and jitter of each."""
+        """The generator of a precomputed picture.
+
+        It draws the other clips (if `together`), then frame, crop and jitter of each.
+        """
         return np.random.default_rng([self.config.seed, 6 if together else 5, clip, look])
 
     def read(self, draw: Draw) -> dict[str, np.ndarray]:
         """The arrays of one mixture. Raises SopError where a file can't be read."""
         config = self.config
         n = len(draw.mixture)
-        arrays = sounds(draw.mixture, config, draw.rng)
+        arrays = {"sounds": sounds(draw.mixture, config, draw.rng)}
         if self.looked:
-            arrays["seen"] = self._seen(draw)
+            arrays["seen"] = self._seen(draw, self.looked)
         else:
             arrays |= pictures(draw.mixture, config, draw.rng, draw.together)
         if config.together or self.looked:
-            arrays["cells"] = (
-                shares(n, config.grid) if draw.together else np.ones((n, *config.grid), bool)
-            )
+            everywhere = np.ones((n, *config.grid), bool)
+            arrays["cells"] = strip_cells(n, config.grid) if draw.together else everywhere
         if config.noise:
             has_noise = draw.rng.random() < config.noise
             silence = np.zeros_like(arrays["sounds"][0])
             arrays["noise"] = draw_noise(arrays["sounds"], draw.rng) if has_noise else silence
         return arrays
 
-    def _seen(self, draw: Draw) -> np.ndarray:
+    def _seen(self, draw: Draw, looked: Precomputed) -> np.ndarray:
         """Precomputed features of a mixture's frames. Shape: float16 (N, V, C, H, W)"""
         clips = [self.numbers[part.clip] for part in draw.mixture]
-        config = self.config
+        size = (len(clips), self.config.frames)  # N, V
         if draw.together:
-            one = self.looked.side_by_side(clips[0], draw.look)  # (C, H, W)
-            seen = np.broadcast_to(one, (len(clips), config.frames, *one.shape)).copy()
+            one = looked.side_by_side(clips[0], draw.look)  # (C, H, W)
+            seen = np.broadcast_to(one, (*size, *one.shape)).copy()
         else:
-            looks = draw.rng.integers(config.looks, size=(len(clips), config.frames))
-            seen = np.stack(
-                [
-                    [self.looked.alone(c, k) for k in row]
-                    for c, row in zip(clips, looks, strict=True)
-                ]
-            )
+            looks = draw.rng.integers(self.config.looks, size=size)
+            chosen = zip(clips, looks, strict=True)
+            seen = np.stack([[looked.alone(clip, k) for k in row] for clip, row in chosen])
         if np.isnan(seen[:, :, 0, 0, 0]).any():
-            raise SopError(
-                f"{_names(draw.mixture)}: a picture could not be read when it was looked at"
-            )
+            what = "a picture could not be read when it was looked at"
+            raise SopError(f"{_names(draw.mixture)}: {what}")
         return seen
 
 
@@ -181,7 +191,7 @@ def _names(mixture: Mixture) -> str:
 
 
 def _item(
-    mixture: Mixture, arrays: dict[str, np.ndarray], skipped: list[str] = ()
+    mixture: Mixture, arrays: dict[str, np.ndarray], skipped: list[str]
 ) -> dict[str, Tensor | str]:
     tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
     return tensors | {"skipped": "\n".join(skipped), "names": _names(mixture)}
@@ -201,28 +211,28 @@ def draw_mixture(
     """The clip `first` and random clips of other videos, each from a random start.
 
     Args:
+        lengths: of the clips' sounds, in samples (`windows.check_clips`).
         differ: their labels differ, too.
+    Raises: SopError where there are too few clips of other videos (and labels).
     """
-    chosen = [first]
+    chosen = [clips[first]]
 
-    def fits(i: int) -> bool:
-        others = [clips[j] for j in chosen]
-        return all(
-            clips[i].video != o.video and not (differ and clips[i].label == o.label) for o in others
-        )
+    def fits(clip: Clip) -> bool:
+        same_label = differ and any(clip.label == other.label for other in chosen)
+        return not same_label and all(clip.video != other.video for other in chosen)
 
     while len(chosen) < config.sources:
-        tries = (int(rng.integers(len(clips))) for _ in range(1_000))
-        i = next(filter(fits, tries), None)
-        if i is None:  # few fit, or none
-            fitting = list(filter(fits, range(len(clips))))
+        tries = (clips[rng.integers(len(clips))] for _ in range(1_000))
+        clip = next(filter(fits, tries), None)
+        if clip is None:  # few fit, or none
+            fitting = list(filter(fits, clips))
             if not fitting:
                 what = "video and another label" if differ else "video"
                 missing = f"to mix with {len(chosen)} of {config.sources}"
                 raise SopError(f"{clips[first].name}: no clip of another {what} {missing}")
-            i = fitting[int(rng.integers(len(fitting)))]
-        chosen.append(i)
-    return tuple(draw_window(clips[i], lengths[clips[i]], config, rng) for i in chosen)
+            clip = fitting[rng.integers(len(fitting))]
+        chosen.append(clip)
+    return tuple(draw_window(clip, lengths[clip], config, rng) for clip in chosen)
 
 
 def draw_noise(sounds: np.ndarray, rng: Generator) -> np.ndarray:
@@ -231,23 +241,23 @@ def draw_noise(sounds: np.ndarray, rng: Generator) -> np.ndarray:
     Shape: (N, L) -> float32 (L,)
     """
     size = sounds.shape[1]
-    spectrum = rng.standard_normal((2, size // 2 + 1)) * np.linspace(
-        1e-3, 1, size // 2 + 1
-    ) ** -rng.uniform(0, 1.2)
-    noise = np.fft.irfft(spectrum[0] + 1j * spectrum[1], size)
+    frequencies = np.linspace(1e-3, 1, size // 2 + 1)
+    real, imaginary = rng.standard_normal((2, len(frequencies)))
+    slope = frequencies ** -rng.uniform(0, 1.2)
+    noise = np.fft.irfft((real + 1j * imaginary) * slope, size)
     level = np.sqrt(np.square(sounds).mean()) * 10 ** (rng.uniform(-15, 12) / 20)
-    return np.float32(noise * level / np.sqrt(np.square(noise).mean()))
+    return (noise * level / np.sqrt(np.square(noise).mean())).astype(np.float32)
 
 
 # --- reading a mixture
 
 
-def sounds(mixture: Mixture, config: Config, rng: Generator | None = None) -> dict[str, np.ndarray]:
-    """The sounds of a mixture's sources."""
+def sounds(mixture: Mixture, config: Config, rng: Generator | None = None) -> np.ndarray:
+    """The sounds of a mixture's sources, which add up to the mixture. Shape: float32 (N, L)"""
     stems = np.stack([window_sound(part, config, rng) for part in mixture])
     if config.mixture == "mean":
         stems /= len(stems)
-    return {"sounds": stems}
+    return stems
 
 
 def pictures(
@@ -279,8 +289,8 @@ def _edges(count: int, columns: int) -> list[int]:
     return [round(n * columns / count) for n in range(count + 1)]
 
 
-def shares(count: int, grid: tuple[int, int]) -> np.ndarray:
-    """The cells of a picture that belong to each of `count` sources side by side in it.
+def strip_cells(count: int, grid: tuple[int, int]) -> np.ndarray:
+    """The cells of each of `count` sources in a picture that shows them side by side.
 
     Shape: bool (count, H, W)
     """

@@ -29,7 +29,7 @@ class Objective(nn.Module):
 def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     """The loss of one batch: a scalar.
 
-    See `mixing.Mixtures` for what a batch holds. Noise is a part of the mixture, but no estimate
+    See `mixtures.Training` for what a batch holds. Noise is a part of the mixture, but no estimate
     is made of it.
     """
     sounds = batch["sounds"]  # (B, N, L)
@@ -42,7 +42,7 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
         total = reduce(torch.add, specs.unbind(1))
         if "noise" in batch:
             noise = batch["noise"]  # (B, L)
-            # Only the mixtures that have noise; on a GPU all, because asking it would mean waiting.
+            # Only the mixtures that have noise. On a GPU all: to find them means to wait for it.
             noisy = noise.any(1) if noise.device.type == "cpu" else slice(None)
             noise = noise[noisy]
             sources = torch.cat([sources, torch.zeros_like(sources[:, :1])], 1)  # (B, N + 1, F, T)
@@ -61,11 +61,10 @@ def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     """
     if "cells" not in batch:
         return model.source_features(apply_jitter(batch["frames"], batch["jitter"]))
-    seen = (
-        batch["seen"]
-        if "seen" in batch
-        else model.look(apply_jitter(batch["frames"], batch["jitter"]))
-    )
+    if "seen" in batch:
+        seen = batch["seen"]  # (B, N, V, C, H, W)
+    else:
+        seen = model.look(apply_jitter(batch["frames"], batch["jitter"]))
     return model.region_features(seen, batch["cells"])
 
 

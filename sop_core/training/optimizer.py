@@ -8,13 +8,13 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from ..config import Config
 from ..model.model import SoundOfPixels
-from .engine import synchronized
+from .engine import synchronize
 from .objective import Objective
 
 
 def trainable(model: SoundOfPixels, engine: Accelerator) -> tuple[nn.Module, Optimizer]:
-    """The model's objective and its optimizer, on an engine. The config may have nets compiled."""
-    model = synchronized(model, engine)
+    """The model's objective and its optimizer, on an engine. Compiles the nets if `compile`."""
+    synchronize(model, engine)
     if model.config.compile:
         model.sound.compile()
         model.frame.compile()
@@ -24,7 +24,7 @@ def trainable(model: SoundOfPixels, engine: Accelerator) -> tuple[nn.Module, Opt
 def make_optimizer(model: SoundOfPixels) -> Optimizer:
     """The optimizer, with a learning rate for each part as published.
 
-    `base` is the full rate. Each step sets which share of it is used.
+    `base` is the full rate. Each step uses `lr_share` of it.
     """
     config, frame = model.config, model.frame
     parts = [

@@ -1,4 +1,4 @@
-"""The mixtures of an evaluation, and their manifest, by which everybody measures the same ones."""
+"""The mixtures of an evaluation, and the manifest that lists them, so that others can use them."""
 
 import hashlib
 from collections.abc import Iterable
@@ -20,8 +20,8 @@ def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any
     """Draw `count` mixtures for an evaluation, by the config's seed.
 
     No video is mixed with itself, no silent scene is used, and every clip is the first source about
-    equally often. With `pairs=published` the first `count` clips are, each with partners that may
-    be any.
+    equally often. With `pairs=published` each of the first `count` clips is the first source once,
+    and its partners may be any of these clips.
 
     Args:
         labels: `different` draws mixtures of N different instruments; else `any`.
@@ -42,15 +42,15 @@ def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any
     kinds = len({c.label for c in clips})
     if labels == "different" and kinds < config.sources:
         raise SopError(f"{kinds} label(s) for mixtures of {config.sources} different instruments")
+    # Every clip in turn, in a new order each round
     mixtures = []
     for i in range(count):
         turn, place = divmod(i, len(clips))
         if place == 0:
             order = np.random.default_rng([config.seed, 3, turn]).permutation(len(clips))
         rng = np.random.default_rng([config.seed, 4, i])
-        mixtures.append(
-            draw_mixture(clips, lengths, config, rng, int(order[place]), labels == "different")
-        )
+        differ = labels == "different"
+        mixtures.append(draw_mixture(clips, lengths, config, rng, int(order[place]), differ))
     return mixtures
 
 
@@ -63,21 +63,20 @@ def write_pairs(path: AnyPath, mixtures: list[Mixture]) -> None:
 
 
 def read_pairs(path: AnyPath, clips: list[Clip], config: Config) -> list[Mixture]:
-    """Read a manifest, of any numbers of sources, or a published list.
+    """Read a manifest (`write_pairs`) or a published list. Rows may have any number of sources.
 
-    A published list has an index's columns N times (`AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`). Its
-    clips are known by the `label/id` that their paths end in, in whatever folder, and give the
-    middle of their sound.
+    A row of a published list has the columns of an index N times (`AUDIO_PATH,FRAMES_PATH,
+    NUMBER_FRAMES`). The end of a path, `label/id`, names the clip; the folder does not matter. The
+    window is in the middle of the clip.
 
-    Raises: SopError where the frames are at another rate, and naming the row where one can't be
-        read, names a clip that the index hasn't, or mixes a video with itself (but with
-        `pairs=published`).
+    Raises: SopError where the frames are at another rate. SopError with the row's number where a
+        row can't be read, names a clip that is not in the index, or mixes a video with itself
+        (`pairs=published` allows it).
     """
     same_fps(clips, config)
     known = {c.name: c for c in clips}
-    mixtures = [
-        _mixture(f"{path} row {number}", row, known, config) for number, row in read_rows(path)
-    ]
+    rows = read_rows(path)
+    mixtures = [_mixture(f"{path} row {number}", row, known, config) for number, row in rows]
     if not mixtures:
         raise SopError(f"{path}: no pairs in the manifest")
     return mixtures
@@ -111,9 +110,8 @@ def _mixture(where: str, row: list[str], known: dict[str, Clip], config: Config)
             raise SopError(f"{where} ({name}): {length}, the window ends at {end / rate:.2f} s")
         parts.append(Part(clip, start))
     if repeats(parts) and config.pairs != "published":
-        raise SopError(
-            f"{where}: {' + '.join(names)} are of one video; a mixture needs different ones"
-        )
+        what = f"{' + '.join(names)} are of one video"
+        raise SopError(f"{where}: {what}; a mixture needs different ones")
     return tuple(parts)
 
 
@@ -134,7 +132,5 @@ def pairs_hash(mixtures: list[Mixture]) -> str:
 
 
 def _rows(mixtures: list[Mixture]) -> list[list]:
-    return [
-        [value for part in mixture for value in (part.clip.name, part.start)]
-        for mixture in mixtures
-    ]
+    """The rows of a manifest: name and start of each source."""
+    return [[v for part in mixture for v in (part.clip.name, part.start)] for mixture in mixtures]

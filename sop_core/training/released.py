@@ -119,13 +119,9 @@ def _state(path: Path) -> dict[str, torch.Tensor]:
 
 def _config(states: dict[str, dict[str, torch.Tensor]]) -> Config:
     """The published setting, with the sizes that the weights have."""
-    return MUSIC.override(
-        {
-            "profile": "sop2018",
-            "channels": str(len(states["frame"]["fc.weight"])),
-            "sound_depth": str(max((key.count(".model.") for key in states["sound"]), default=0)),
-            "synthesizer": "linear" if "scale" in states["synthesizer"] else "bias",
-            "name": "sop2018",
-            "pretrained": "false",
-        }
-    )
+    settings = {"profile": "sop2018", "name": "sop2018", "pretrained": "false"}
+    settings["channels"] = str(len(states["frame"]["fc.weight"]))
+    levels = [key.count(".model.") for key in states["sound"]]
+    settings["sound_depth"] = str(max(levels, default=0))
+    settings["synthesizer"] = "linear" if "scale" in states["synthesizer"] else "bias"
+    return MUSIC.override(settings)

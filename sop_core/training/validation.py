@@ -22,15 +22,15 @@ def validate(
     pairs: list[Mixture],
     config: Config,
     engine: Accelerator | None = None,
-    stop: Stop = (),
+    stop: Stop | None = None,
 ) -> float:
     """Mean SDR in dB over the sources of `pairs`. Mixtures with a silent source don't count.
 
     Args:
         model: None for the SDR of the mixture as it is.
         engine: its processes share the pairs; each gets the mean of all.
-        stop: what it comes to hold is raised. Several processes, which wait for each other, finish
-            first.
+        stop: raise what it holds between two mixtures (`interruptible`). Several processes wait
+            for each other, and finish first.
 
     Raises SopError where no mixture counts.
     """

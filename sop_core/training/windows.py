@@ -51,9 +51,9 @@ def window_sound(part: Part, config: Config, rng: Generator | None = None) -> np
 def window_frames(
     part: Part, config: Config, rng: Generator | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A window's frames, and the colour jitter that they are to be multiplied with.
+    """A window's frames, and the colour jitter by which `apply_jitter` multiplies them.
 
-    With `rng` the frames are cropped and mirrored at random, and the jitter isn't 1.
+    With `rng` the frames are cropped and mirrored at random. Without it the jitter is 1.
     Shape: uint8 (V, 3, image, image), float32 (3,)
     """
     folder = part.clip.frames
@@ -68,9 +68,8 @@ def window_frames(
     if rng is not None and rng.random() < 0.5:
         frames = frames[:, :, ::-1]
     if rng is not None and config.clips != "published":
-        jitter = np.float32(
-            rng.uniform(0.7, 1.3) * rng.uniform(0.85, 1.15, 3)
-        )  # brightness, and a tint
+        brightness, tint = rng.uniform(0.7, 1.3), rng.uniform(0.85, 1.15, 3)
+        jitter = (brightness * tint).astype(np.float32)
     return np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), jitter
 
 
@@ -84,12 +83,10 @@ def frame_indices(start: int, n_frames: int, config: Config) -> np.ndarray:
 def _crop_box(
     size: tuple[int, int], least: float, rng: Generator
 ) -> tuple[float, float, float, float]:
-    """A random box (x0, y0, x1, y1), of any aspect, with at least the share `least` of the area."""
-    share = rng.uniform(least, 1)
-    width = rng.uniform(
-        share, 1
-    )  # share of the width; what is left of `share` is taken from the height
-    w, h = size[0] * width, size[1] * share / width
+    """A random box (x0, y0, x1, y1), of any aspect, with at least the part `least` of the area."""
+    area = rng.uniform(least, 1)
+    width = rng.uniform(area, 1)  # the part of the picture's width; of its height: area / width
+    w, h = size[0] * width, size[1] * area / width
     x, y = rng.uniform(0, size[0] - w), rng.uniform(0, size[1] - h)
     return x, y, x + w, y + h
 

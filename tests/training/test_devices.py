@@ -1,4 +1,4 @@
-"""What the CPU finds, a GPU finds as well. Skipped where there is none; on a machine with several, the first one is asked."""
+"""A GPU gives the same results as the CPU. Skipped where there is none; the first is used."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a frozen backbone sees of training's pictures: made once, kept beside the data, and what training would see anyway."""
+"""Precomputed features: computed once, kept beside the data, the same as training would compute."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ from sop_core.evaluation import evaluate
 from sop_core.model.model import SoundOfPixels
 from sop_core.training import checkpoint, engine, looks, objective
 from sop_core.training.loop import fit
-from sop_core.training.mixtures import Training, apply_jitter, shares, side_by_side
+from sop_core.training.mixtures import Training, apply_jitter, side_by_side, strip_cells
 from sop_core.training.pairs import draw_pairs
 from sop_core.training.windows import window_frames
 
@@ -77,14 +77,17 @@ def test_they_are_what_the_backbone_sees_of_the_pictures_that_the_same_seed_draw
 
 
 def test_pictures_side_by_side_stand_where_their_cells_are(clips):
-    """Red on the left, blue on the right, and no cell is asked for both; of three, and on a grid that three don't divide, too."""
+    """Red on the left, blue on the right, and no cell belongs to both.
+
+    The same for three, which do not divide the grid.
+    """
     colours = [np.full((1, 3, 64, 64), 0, np.uint8) for _ in range(3)]
     for n, picture in enumerate(colours):
         picture[:, n] = 200
     light = np.ones(3, np.float32)
     for count in (1, 2, 3):
         one = side_by_side([(c, light) for c in colours[:count]], SEEING)
-        cells = shares(count, SEEING.grid)
+        cells = strip_cells(count, SEEING.grid)
         assert one.shape == (1, 3, 64, 64) and cells.sum(0).tolist() == [[1] * 4] * 4
         for n in range(count):
             mine = np.kron(cells[n], np.ones((16, 16), bool))
@@ -96,7 +99,7 @@ def test_pictures_side_by_side_stand_where_their_cells_are(clips):
 def test_each_source_is_asked_for_in_its_own_cells(model):
     seen = torch.randn(3, 2, 1, 432, 4, 4, generator=torch.manual_seed(0))
     cells = torch.ones(3, 2, 4, 4, dtype=torch.bool)
-    cells[1] = torch.from_numpy(shares(2, (4, 4)))
+    cells[1] = torch.from_numpy(strip_cells(2, (4, 4)))
     with torch.inference_mode():
         found, numbers = (
             model.region_features(seen, cells),
@@ -104,9 +107,8 @@ def test_each_source_is_asked_for_in_its_own_cells(model):
         )
         for b in range(3):
             for n in range(2):
-                mine = (
-                    numbers[b, n][cells[b, n]].sort(0).values
-                )  # of 16 cells a quarter, of 8 as well
+                # a quarter of the source's cells, which are 16 or 8
+                mine = numbers[b, n][cells[b, n]].sort(0).values
                 expected = mine[-round(0.25 * len(mine)) :].mean(0)
                 torch.testing.assert_close(found[b, n], expected)
         pooled = torch.stack([model.pool(x.flatten(1, 2)) for x in numbers.unbind(1)], 1)
@@ -114,7 +116,7 @@ def test_each_source_is_asked_for_in_its_own_cells(model):
 
 
 def test_a_batch_that_was_looked_at_asks_for_what_its_frames_ask_for(model):
-    """In their light; where every cell is asked for, as for pictures that nobody cuts into parts."""
+    """With their colour jitter. All cells together give what an undivided picture gives."""
     generator = torch.manual_seed(0)
     frames = torch.randint(0, 256, (2, 2, 1, 3, 64, 64), dtype=torch.uint8, generator=generator)
     light, cells = (
@@ -165,10 +167,9 @@ def test_training_shows_the_looks_at_the_clips_that_it_lets_sound(tiny_clips, em
         assert item["seen"].shape == (2, 2, 2, 4, 4) and item["seen"].dtype == torch.float16
         if draw.together:
             assert (item["seen"] == 100 + 10 * clips[0] + draw.look).all()
-            assert (
-                partner.setdefault((clips[0], draw.look), clips[1]) == clips[1]
-            )  # who stands there sounds, too
-            assert np.array_equal(item["cells"], shares(2, SEEING.grid))
+            # the clip in the picture is the one that sounds
+            assert partner.setdefault((clips[0], draw.look), clips[1]) == clips[1]
+            assert np.array_equal(item["cells"], strip_cells(2, SEEING.grid))
             side.add(draw.look)
         else:
             looks = item["seen"][:, :, 0, 0, 0] - 10 * torch.tensor(clips)[:, None]
@@ -202,11 +203,8 @@ def test_killed_it_goes_on_where_it_was(clips, model, motor, monkeypatch):
     dead.wait()
     part.rename(part.with_name(part.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-")))
     looked(clips, model, motor)
-    assert (
-        whole.read_bytes() == expected
-        and not list(whole.parent.glob(".part-*"))
-        and len(times) == 3 + 2
-    )  # two of four clips were left
+    assert whole.read_bytes() == expected and not list(whole.parent.glob(".part-*"))
+    assert len(times) == 3 + 2  # two of four clips were left
     looked(clips, model, motor)
     assert len(times) == 5
 
@@ -236,10 +234,8 @@ def test_a_picture_that_cannot_be_read_is_named_and_its_mixtures_are_drawn_anew(
 
 def test_a_disk_without_room_gets_one_line(clips, model, motor, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
-    with pytest.raises(
-        SopError,
-        match=r"looks: what the backbone sees can't be kept there \(it needs 0.3 MB, 0.0 are free\).*looks=0",
-    ):
+    what = r"what the backbone sees can't be kept there \(it needs 0.3 MB, 0.0 are free\)"
+    with pytest.raises(SopError, match=f"looks: {what}.*looks=0"):
         looked(clips, model, motor)
     assert not list((clips[0].frames.parents[2] / "looks").glob("[!.]*.npy"))
 

@@ -86,8 +86,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tiny import TINY
-from sop_core.training import checkpoint, objective
-from sop_core.training.loop import SAVE_EVERY, fit
+from sop_core.training import checkpoint, loop, objective
 from sop_core.data.clips import read_index
 where, clips = sys.argv[1], read_index(Path(sys.argv[2]))
 steps, step = [], objective.batch_loss
@@ -114,19 +113,22 @@ def kept(*args, **kinds):
         stop()
 checkpoint.torch.save = kept
 if where == "step 4 with a state saved at every step":
-    where, SAVE_EVERY = "step 4", 0
-list(fit(TINY, clips, clips, Path(sys.argv[3]), resume=where == "resume"))
+    where, loop.SAVE_EVERY = "step 4", 0
+list(loop.fit(TINY, clips, clips, Path(sys.argv[3]), resume=where == "resume"))
 """
 
 
-ENVIRONMENT = os.environ | {
-    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]), "OMP_NUM_THREADS": "1"
-}  # fmt: skip
+HERE = Path(__file__)
+PYTHONPATH = os.pathsep.join([str(HERE.parents[1]), str(HERE.parents[2])])
+ENVIRONMENT = os.environ | {"PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"}
 TWICE = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 
 
 def fit_apart(where, index, folder):
-    """A training in a process of its own, so that all have the same number of threads: sums are the same to the last bit."""
+    """A training in a process of its own.
+
+    All have the same number of threads, so that sums are the same to the last bit.
+    """
     command = [sys.executable, "-c", KILLED, where, index, folder]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     ends = {"never": 0, "resume": 0, "Ctrl-C in step 1": -signal.SIGINT}
@@ -174,8 +176,14 @@ def undisturbed(tiny_clips, tmp_path_factory):
     return folder / "all.csv", fit_apart("never", folder / "all.csv", folder / "run")
 
 
-STOPS = ["step 1", "step 4", "between state and weights", "before the second state's rename", "Ctrl-C in step 1",
-         "step 4 with a state saved at every step"]  # fmt: skip
+STOPS = [
+    "step 1",
+    "step 4",
+    "between state and weights",
+    "before the second state's rename",
+    "Ctrl-C in step 1",
+    "step 4 with a state saved at every step",
+]
 
 
 @pytest.mark.parametrize("where", STOPS)
@@ -283,7 +291,7 @@ def test_a_loud_window_counts_more_only_where_bins_do(tiny_clips):
 
 @pytest.mark.parametrize("loss", ["bce", "l1", "l2"])
 def test_the_loss_is_of_each_mask_alone_and_among_those_of_its_mixture(loss):
-    """Three sources sound, of which two have pictures; among them is asked of logits that have odds alone."""
+    """Three sources sound; two of them have pictures, and are compared with each other."""
     config = replace(
         TINY, loss=loss, output_activation="sigmoid", among=0.3, loss_mean="bins", share=False
     )
@@ -324,10 +332,9 @@ def test_a_gradient_that_is_no_number_is_never_applied(tiny_clips, tmp_path, mon
 
     monkeypatch.setattr(objective, "batch_loss", steep)
     monkeypatch.setattr("sop_core.training.loop.SAVE_EVERY", 0)
-    with pytest.raises(
-        SopError,
-        match=r"epoch 2 step 2 \((.* \+ .*, ){3}.* \+ .*\): the gradient is not finite; the last good",
-    ):
+    clips = r"\((.* \+ .*, ){3}.* \+ .*\)"
+    what = "the gradient is not finite; the last good"
+    with pytest.raises(SopError, match=f"epoch 2 step 2 {clips}: {what}"):
         list(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
     state = torch.load(tmp_path / "run" / "state" / "last.pt", weights_only=True)
     assert state["at"]["step"] == 1 and all(v.isfinite().all() for v in state["model"].values())
@@ -370,8 +377,14 @@ def test_a_disk_that_is_too_small_for_the_state_gets_one_line(undisturbed, tmp_p
     assert not list(tmp_path.rglob(".part-*")) and not list(tmp_path.rglob("last.pt"))
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
-                                   RuntimeError("DefaultCPUAllocator: can't allocate memory")])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
 def test_too_little_memory_is_said_in_one_line(tiny_clips, tmp_path, monkeypatch, error):
     def full(*_):
         raise error
@@ -384,7 +397,7 @@ def test_too_little_memory_is_said_in_one_line(tiny_clips, tmp_path, monkeypatch
 
 
 def test_two_processes_learn_what_one_does(undisturbed, tmp_path):
-    """Each takes its half of every batch; sums over both are what one process sums, so losses agree to rounding.
+    """Each takes half of every batch. Sums over both are what one sums: losses agree to rounding.
 
     Stopped in the middle of an epoch and resumed, they end as if they had not been.
     """
@@ -428,7 +441,8 @@ from tiny import TINY
 from sop_core.training.loop import fit_on_gpus
 from sop_core.data.clips import read_index
 torch.set_num_threads(2)
-print((torch.rand(500, 500) @ torch.rand(500, 500)).sum())  # a kernel that has computed: its forks must not hang
+# a kernel that has computed: its forks must not hang
+print((torch.rand(500, 500) @ torch.rand(500, 500)).sum())
 torch.cuda.device_count = lambda: 3  # a batch of 4, mixed twice, can be shared by 1 or 2
 clips = read_index(Path(sys.argv[1]))
 records = fit_on_gpus(TINY, clips, clips, Path(sys.argv[2]))
@@ -437,7 +451,7 @@ print([r.epoch for r in records])
 
 
 def test_a_notebook_can_use_several_devices(undisturbed, tmp_path):
-    """The launcher's processes, on the CPU here, while another notebook's have the launcher's own port."""
+    """The launcher's processes, on the CPU here, while another notebook has the launcher's port."""
     index, folder = undisturbed
     command = [sys.executable, "-c", NOTEBOOK, index, tmp_path / "run"]
     environment = ENVIRONMENT | {"ACCELERATE_USE_CPU": "true"}
@@ -484,7 +498,7 @@ class Broken(Dataset):
 
 
 class Dying(Dataset):
-    """A loader's processes that come to their end: `how` is a signal, or what torch says of too little shared memory."""
+    """A loader's processes end by `how`: a signal, or torch's message of too little memory."""
 
     def __init__(self, how):
         self.how = how
@@ -508,7 +522,8 @@ SHARED_MEMORY = (
     [
         (
             signal.SIGKILL,
-            r"^epoch 3: a process that reads clips was killed.* state is kept: .* --resume --set workers=0",
+            r"^epoch 3: a process that reads clips was killed.* state is kept: .* "
+            r"--resume --set workers=0",
         ),
         (
             signal.SIGBUS,
@@ -676,7 +691,7 @@ def test_a_missing_or_broken_checkpoint_gets_one_clear_sentence(run, tmp_path):
 
 
 def test_nobody_is_asked_for_noise():
-    """In a bin where the noise is the loudest no source's mask is to be full: full masks cost more there, and empty ones less."""
+    """In bins where noise is the loudest, full masks cost more, and empty ones less."""
     torch.manual_seed(0)
     model = SoundOfPixels(replace(TINY, weighted=False)).eval()
     sources = torch.rand(2, 2, TINY.bins, TINY.stft_frames)
@@ -689,7 +704,7 @@ def test_nobody_is_asked_for_noise():
 
 @pytest.mark.parametrize("noisy", [(), (1,), (0, 1, 2)])
 def test_noise_is_heard_in_the_mixtures_that_have_it(noisy):
-    """The loss of a batch is that of the waveforms added up one by one, noise as one more source."""
+    """The loss of a batch is that of the waveforms added up one by one, with the noise."""
     torch.manual_seed(0)
     model = SoundOfPixels(TINY).eval()
     sounds, noise = torch.randn(3, 2, TINY.samples), torch.zeros(3, TINY.samples)
@@ -706,7 +721,7 @@ def test_noise_is_heard_in_the_mixtures_that_have_it(noisy):
 
 
 def test_training_learns_which_square_sounds_how(tiny_clips, empty_rooms):
-    """Red sounds low, blue sounds high, a wall does not sound: a few dozen steps are enough to tell them apart."""
+    """Red sounds low, blue sounds high, a wall is silent: a few dozen steps tell them apart."""
     torch.manual_seed(0)
     model = SoundOfPixels(TINY).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
@@ -746,7 +761,7 @@ def _listens(ready, seconds):
 
 @pytest.mark.parametrize("terms", [1, 2])
 def test_a_loaders_process_outlives_sigterm_but_not_for_ever(terms):
-    """Python sends it once to what is left when it exits, and waits: a process that ignored it would hang there."""
+    """Python sends it once at its exit, and waits: a process that ignored it would hang there."""
     context = multiprocessing.get_context("fork")
     ready = context.Event()
     process = context.Process(target=_listens, args=(ready, 1 if terms == 1 else 600), daemon=True)

@@ -19,7 +19,7 @@ from sop_core.training.mixtures import (
     apply_jitter,
     draw_mixture,
     draw_noise,
-    shares,
+    strip_cells,
 )
 from sop_core.training.pairs import draw_pairs
 from sop_core.training.windows import Part, frame_indices, window_sound
@@ -150,7 +150,7 @@ def test_sections_of_one_video_are_never_mixed_in_training(tmp_path, tiny_clips)
 
 
 def test_noise_lies_between_white_and_brown_and_from_15_db_below_the_sources_to_12_above():
-    """Its spectrum falls as a power of frequency from 0 to -1.2 (white to a little beyond brown), its phases are any."""
+    """Its spectrum falls by a power of frequency from 0 to -1.2; its phases are random."""
     sounds = 0.1 * np.random.default_rng(0).standard_normal((2, TINY.samples))  # of an odd length
     frequency = np.linspace(1e-3, 1, TINY.samples // 2 + 1)[200:]
     powers, levels, turned = [], [], []
@@ -213,7 +213,7 @@ def test_what_stands_side_by_side_is_changed_in_training_as_well_and_shown_to_ea
             32,
             32,
         )
-        assert np.array_equal(item["cells"], shares(2, TINY.grid))
+        assert np.array_equal(item["cells"], strip_cells(2, TINY.grid))
         for part, sound in zip(draw.mixture, item["sounds"], strict=True):
             gains.append((sound.abs().max() / np.abs(window_sound(part, TINY)).max()).item())
         pictures.setdefault(tuple(part.clip.name for part in draw.mixture), []).append(
@@ -229,7 +229,7 @@ def test_what_stands_side_by_side_is_changed_in_training_as_well_and_shown_to_ea
 
 
 def test_the_few_that_fit_are_found_among_many_that_do_not(tiny_clips):
-    """A thousand draws may miss them all: then they are looked for one by one, and each of them may be the one."""
+    """A thousand draws may miss them all. Then one of those that fit is drawn."""
     one, *fitting = (
         Clip(c.sound, c.frames, c.n_frames, v) for c, v in zip(tiny_clips, "abc", strict=False)
     )

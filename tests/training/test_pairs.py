@@ -25,8 +25,10 @@ def test_no_video_is_mixed_with_itself_and_labels_differ_when_asked(tiny_clips):
 
 def test_a_clip_that_nothing_can_be_mixed_with_says_so(tmp_path, tiny_clips):
     alone = [write_clip(tmp_path, label, 0) for label in ("red", "blue")]
-    section = [Clip(c.sound.rename(c.sound.with_name(f"part_{n}.flac")), c.frames, c.n_frames, "one")
-               for n, c in enumerate(alone)]  # fmt: skip
+    section = []
+    for n, c in enumerate(alone):
+        sound = c.sound.rename(c.sound.with_name(f"part_{n}.flac"))
+        section.append(Clip(sound, c.frames, c.n_frames, "one"))
     other = write_clip(tmp_path, "red", 5)
     with pytest.raises(SopError, match="part_0: no clip of another video and another label"):
         draw_pairs([section[0], section[1], other], 3, TINY, labels="different")
@@ -95,7 +97,7 @@ def test_a_manifest_of_clips_at_another_rate_is_refused(tmp_path, tiny_clips):
 
 
 def test_a_published_list_is_read_by_the_ends_of_its_paths(tmp_path, tiny_clips):
-    """Somebody else's folders, slashes and numbers of frames; each window is the middle of its clip."""
+    """Foreign folders, slashes and numbers of frames; each window is the middle of its clip."""
     rows = [
         "/their/data/audio/red/red_0.mp3,/their/data/frames/red/red_0.mp4,99,./audio/blue/blue_2.wav,./frames/blue/blue_2.mp4,7",
         "D:\\audio\\blue\\blue_0.mp3,x,99,red/red_1.mp3,x,99,red/red_2.mp3,x,99",
@@ -111,7 +113,7 @@ def test_a_published_list_is_read_by_the_ends_of_its_paths(tmp_path, tiny_clips)
 
 
 def test_a_window_may_end_a_codec_frame_beyond_its_sound(tmp_path, tiny_clips):
-    """Decoders differ by so much: a manifest made with one is read with another, and silence is what is missing."""
+    """Decoders differ by so much. Another decoder reads the manifest, and silence fills the gap."""
     samples, missing = 33_075, 700  # of a clip of 3 s; less than 0.1 s
     (tmp_path / "pairs.csv").write_text(
         f"red/red_0,{samples + missing - TINY.samples},blue/blue_1,0\n"
@@ -155,7 +157,7 @@ def test_a_manifest_is_no_formula_to_a_spreadsheet(tmp_path, tiny_clips):
 
 
 def test_a_middle_window_stays_within_its_sound(tmp_path, tiny_clips):
-    """Where a clip's frames say that it goes on for longer than its sound does, or hardly begins."""
+    """Where a clip's frames are longer than its sound, or hardly begin."""
     for frames, start in ((100, 33_075 - TINY.samples), (1, 0)):
         clip = Clip(tiny_clips[0].sound, tiny_clips[0].frames, frames)
         (tmp_path / "list.csv").write_text("x/red/red_0.mp3,f,1,x/blue/blue_1.mp3,f,1\n")

@@ -1,4 +1,4 @@
-"""The released files, or what has their keys: from a folder, from a server, and when something is wrong with them."""
+"""Files like the released ones: from a folder, from a server, and broken ones."""
 
 import threading
 from functools import partial
@@ -75,7 +75,7 @@ def test_what_is_there_is_not_fetched_again_and_must_stay_the_same(released, sit
 
 
 def test_a_page_in_place_of_the_files_is_not_kept(released, site, tmp_path):
-    """What a hotel's network answers to everything: the next time, the files themselves are fetched."""
+    """A hotel's network answers with its login page. The next time, the files are fetched."""
     page = tmp_path / "page"
     page.mkdir()
     for path in released[0].glob("*.pth"):

@@ -1,4 +1,4 @@
-"""Windows of clips: exactly what was asked for, augmented within bounds, and clips that can't fill them refused."""
+"""Windows of clips: exact, augmented within bounds; clips that can't fill them are refused."""
 
 import json
 from dataclasses import replace
@@ -48,7 +48,7 @@ def test_short_clips_too_few_videos_and_another_rate_are_refused(tmp_path, tiny_
 
 
 def test_frames_at_another_rate_are_refused_wherever_clips_are_read(tmp_path):
-    """A frame's number says nothing without its rate: at a wrong one the picture is seconds away from its sound."""
+    """A frame's number needs its rate: at a wrong one the picture is seconds off its sound."""
     clips = [write_clip(tmp_path, label, n) for label in ("red", "blue") for n in (0, 1)]
     pairs = draw_pairs(clips, 2, TINY)
     write_pairs(tmp_path / "m.csv", pairs)
@@ -74,7 +74,7 @@ def test_frames_at_another_rate_are_refused_wherever_clips_are_read(tmp_path):
 
 @pytest.fixture(scope="module")
 def map_clip(tmp_path_factory):
-    """A clip whose picture tells where each of its pixels is: red is the column, green the row, both from 0 to 250."""
+    """A clip with its pixels' places as colours: red is the column, green the row, 0 to 250."""
     data = tmp_path_factory.mktemp("map")
     clip = write_clip(data, "red", 0)
     across, down = np.meshgrid(np.linspace(0, 250, 251), np.linspace(0, 250, 251))
