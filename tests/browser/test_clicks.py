@@ -1,4 +1,7 @@
-"""The player, as its users have it: JupyterLab, Chromium, a mouse, a keyboard. What is heard is read at the sound's output."""
+"""The player, as its users have it: JupyterLab, Chromium, a mouse, a keyboard.
+
+What is heard is read at the sound's output.
+"""
 
 import ast
 import json
@@ -14,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCENE = f"""
 import sys; sys.path.insert(0, {str(ROOT / "tests")!r})
 from tones import ToneScene
-from sop_core.widget import PixelPlayer
+from sop_core.listening.player import PixelPlayer
 scene = ToneScene()
 player = PixelPlayer(scene)
 player.loop = True
@@ -24,41 +27,53 @@ ROWS, COLUMNS, RATE, FPS, PICTURES, SECONDS = 9, 14, 11_025, 10, 20, 2  # ToneSc
 MIXTURE = 200  # Hz
 
 # Javascript; e is a player's root
-SPECTRUM = """const { analyser, context } = e.sop, bins = new Float32Array(analyser?.frequencyBinCount ?? 0);
+SPECTRUM = """const { analyser, context } = e.sop;
+              const bins = new Float32Array(analyser?.frequencyBinCount ?? 0);
               analyser?.getFloatFrequencyData(bins);
-              const width = context?.sampleRate / analyser?.fftSize, at = hz => bins[Math.round(hz / width)];
-              const strongest = bins.reduce((best, dB, i) => dB > bins[best] ? i : best, 0) * width;"""
-# Chromium takes a test's own steps for a user's, and would let everything sound: where `unused`, it is refused as before a click.
+              const width = context?.sampleRate / analyser?.fftSize;
+              const at = hz => bins[Math.round(hz / width)];
+              const loudest = bins.reduce((best, dB, i) => dB > bins[best] ? i : best, 0);
+              const strongest = loudest * width;"""
+# Chromium takes a test's own steps for a user's, and would let everything sound. Where `unused`, it
+# is refused, as before a click.
 CONTEXTS = """window.contexts = [];
     window.AudioContext = class extends AudioContext {
-        constructor(options) { super(options); window.contexts.push(this); if (window.unused) super.suspend(); }
+        constructor(options) { 
+            super(options);
+            window.contexts.push(this);
+            if (window.unused) super.suspend();
+        }
         resume() { return window.unused ? new Promise(() => {}) : super.resume(); }
     };"""
 EXECUTE = """async code => {
-    const future = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code });
+    const { session } = window.jupyterapp.shell.currentWidget.sessionContext;
+    const future = session.kernel.requestExecute({ code });
     let text = "";
-    future.onIOPub = message => { text += message.content.text ?? message.content.evalue ?? ""; };
+    future.onIOPub = ({ content }) => { text += content.text ?? content.evalue ?? ""; };
     await future.done;
     return text;
 }"""
-WAITS = "e.dataset.state === 'paused' && e.querySelector('.sop-caption').textContent.endsWith('(press play to hear it)')"
+CAPTION = "e.querySelector('.sop-caption').textContent"
+WAITS = f"e.dataset.state === 'paused' && {CAPTION}.endsWith('(press play to hear it)')"
 # The share of track 1's cells that its number lies over
 COVERED = """(() => {
-    const [number, cells] = ['.sop-badges .sop-badge', '.sop-region path'].map(s => e.querySelector(s).getBoundingClientRect());
-    const both = (low, high) => Math.max(0, Math.min(number[high], cells[high]) - Math.max(number[low], cells[low]));
+    const box = selector => e.querySelector(selector).getBoundingClientRect();
+    const number = box('.sop-badges .sop-badge'), cells = box('.sop-region path');
+    const both = (low, high) =>
+        Math.max(0, Math.min(number[high], cells[high]) - Math.max(number[low], cells[low]));
     return both('left', 'right') * both('top', 'bottom') / (cells.width * cells.height);
 })()"""
 CLEAR = "() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
 LABS_STATE = """() => {
     const { content } = window.jupyterapp.shell.currentWidget;
-    return [content.activeCellIndex, content.mode, content.model.toJSON().cells.map(c => [c.cell_type, c.source])];
+    const cells = content.model.toJSON().cells.map(c => [c.cell_type, c.source]);
+    return [content.activeCellIndex, content.mode, cells];
 }"""
 
 
 def hertz(cell):
-    return (
-        300 + 200 * cell[0] + 10 * cell[1]
-    )  # ToneScene's, once more, so that it can't move along with a mistake
+    """ToneScene's, once more, so that it can't move along with a mistake."""
+    return 300 + 200 * cell[0] + 10 * cell[1]
 
 
 def pitch(samples, rate):
@@ -99,9 +114,9 @@ class Player:
     def point(self, row, column):
         """The middle of a cell, on the page; beyond the picture's edge, too."""
         box = self.stage.bounding_box()
-        return box["x"] + (column + 0.5) / COLUMNS * box["width"], box["y"] + (
-            row + 0.5
-        ) / ROWS * box["height"]
+        x = box["x"] + (column + 0.5) / COLUMNS * box["width"]
+        y = box["y"] + (row + 0.5) / ROWS * box["height"]
+        return x, y
 
     def click(self, row, column, shift=False):
         x, y = self.point(row, column)
@@ -123,7 +138,7 @@ class Player:
             self.page.keyboard.press(key)
 
     def hears(self, *cells):
-        """Wait until one of these cells' tones is the strongest at the output, the mixture's without a cell."""
+        """Wait until a tone of these cells is the strongest at the output; no cell: the mixture's."""
         tones = [*map(hertz, cells)] or [MIXTURE]
         heard = f"{tones}.some(hz => Math.abs(strongest - hz) < 4)"
         self.wait(f"e.dataset.state === 'playing' && e.dataset.busy === 'false' && {heard}")
@@ -133,7 +148,7 @@ class Player:
 
     def caption(self, text):
         """Wait until the caption begins with `text`."""
-        self.wait(f"e.querySelector('.sop-caption').textContent.startsWith({json.dumps(text)})")
+        self.wait(f"{CAPTION}.startsWith({json.dumps(text)})")
 
     def seek(self, seconds):
         self.slider.fill(str(seconds))
