@@ -133,8 +133,9 @@ def main() -> None:
                 page.wait_for_function(done, arg=root.element_handle(), polling=100)
                 taken.append(float(root.evaluate("root => root.dataset.clickMs")))
             taken = sorted(taken[1:])  # the first opens the sound card
-            times = f"median {statistics.median(taken):.1f} ms, from {taken[0]:.1f} to {taken[-1]:.1f} ms"
-            print(f"{len(taken)} clicks on {args.seconds:g} s: from click to sound, {times}")
+            median, spread = statistics.median(taken), f"from {taken[0]:.1f} to {taken[-1]:.1f} ms"
+            clicks = f"{len(taken)} clicks on {args.seconds:g} s"
+            print(f"{clicks}: from click to sound, median {median:.1f} ms, {spread}")
             run(page, 1)
             cell = f"{CONTENT}.model.toJSON().cells[1].outputs[0].text"
             kernel = "".join(page.evaluate(f"() => [{cell}].flat()")).split()[1]

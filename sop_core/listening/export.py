@@ -151,8 +151,7 @@ def told(share: float, learned: str = "") -> str:
 
 
 def learned_from(
-    clips: dict[str, list[tuple[str, str]]] | None,
-    is_toy: Callable[[str], bool],
+    clips: dict[str, list[tuple[str, str]]] | None, is_toy: Callable[[str], bool]
 ) -> str:
     """The labels that a model learned from, as the end of a sentence; "" if they aren't known.
 
@@ -171,9 +170,7 @@ def learned_from(
 
 
 def outlined(
-    pictures: Iterable[np.ndarray],
-    region: list[Cell],
-    grid: tuple[int, int],
+    pictures: Iterable[np.ndarray], region: list[Cell], grid: tuple[int, int]
 ) -> Iterator[np.ndarray]:
     """Pictures with a line around a region: white inside its edge, black outside.
 
@@ -191,7 +188,10 @@ def outlined(
 
 
 def _lines(cells: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels on either side of the edge of some cells. Shape: bool (H, W) -> bool (h, w) each"""
+    """The pixels inside and outside of the edge of some cells.
+
+    Shape: bool (H, W) -> bool (h, w), bool (h, w)
+    """
     width = max(1, round(OUTLINE * size[0]))
     rows, columns = (np.arange(n) * m // n for n, m in zip(size, cells.shape, strict=True))
     # Padded, so that there is a line at the picture's edge, too.

@@ -189,11 +189,7 @@ def key(model: SoundOfPixels, video: AnyPath) -> str:
 
 
 def save(
-    video: AnyPath,
-    key: str,
-    sound: np.ndarray,
-    visual_features: Tensor,
-    feature_maps: FeatureMaps,
+    video: AnyPath, key: str, sound: np.ndarray, visual_features: Tensor, feature_maps: FeatureMaps
 ) -> None:
     """Keep a video's features in `folder`; feature maps as float16.
 

@@ -150,11 +150,7 @@ def soft_masks(
 
 
 def _window_masks(
-    model: SoundOfPixels,
-    features: Tensor,
-    present: Tensor,
-    feature_maps: Tensor,
-    mode: Mode,
+    model: SoundOfPixels, features: Tensor, present: Tensor, feature_maps: Tensor, mode: Mode
 ) -> Tensor:
     """Masks of regions in one window; 0 for those that have no cell there.
 

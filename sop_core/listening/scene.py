@@ -115,7 +115,9 @@ class Scene:
         return self._copy(FeatureMaps(self.model, samples), self.first, self.last)
 
     def part(self, start: float, end: float) -> "Scene":
-        """A stretch of the scene in seconds, rounded to STFT frames. It sounds as it does in the whole scene.
+        """A stretch of the scene in seconds, rounded to STFT frames.
+
+        It sounds as it does in the whole scene.
 
         Raises SopError if nothing of the scene lies between `start` and `end`.
         """

@@ -38,7 +38,7 @@ SPECTRUM = """const { analyser, context } = e.sop;
 # is refused, as before a click.
 CONTEXTS = """window.contexts = [];
     window.AudioContext = class extends AudioContext {
-        constructor(options) { 
+        constructor(options) {
             super(options);
             window.contexts.push(this);
             if (window.unused) super.suspend();
@@ -138,7 +138,7 @@ class Player:
             self.page.keyboard.press(key)
 
     def hears(self, *cells):
-        """Wait until a tone of these cells is the strongest at the output; no cell: the mixture's."""
+        """Wait until a tone of these cells is the strongest in the output; none: the mixture's."""
         tones = [*map(hertz, cells)] or [MIXTURE]
         heard = f"{tones}.some(hz => Math.abs(strongest - hz) < 4)"
         self.wait(f"e.dataset.state === 'playing' && e.dataset.busy === 'false' && {heard}")
@@ -481,10 +481,8 @@ def test_undo_brings_back_what_a_click_took_away_with_its_name_and_level(player)
     player.keys("z")
     assert player.names(3) == ["cello", "flute", "the rest"]
     # The same tracks, told anew, as after two quick clicks there and back: no step to go back to
-    python(
-        page,
-        "player.answer = player.answer | {'tracks': [t | {'share': t['share'] / 2} for t in player.answer['tracks']]}",
-    )
+    halved = "[t | {'share': t['share'] / 2} for t in player.answer['tracks']]"
+    python(page, f"player.answer = player.answer | {{'tracks': {halved}}}")
     for count in (2, 0):
         player.keys("z")
         player.names(count)
@@ -544,7 +542,8 @@ def test_everything_by_keys_and_jupyterlab_keeps_out_of_it(player):
     player.button("Mute the rest").focus()
     player.keys("Space")  # presses it, as on any button
     player.wait(
-        "[...e.querySelectorAll('.sop-mute')].at(-1).ariaPressed === 'false' && e.dataset.state === 'paused'"
+        "[...e.querySelectorAll('.sop-mute')].at(-1).ariaPressed === 'false'"
+        " && e.dataset.state === 'paused'"
     )
     player.keys("d", "d", "x", "c", "v", "Shift+m", "y", "Enter")  # Lab's own, dangerous here
     assert page.evaluate(LABS_STATE) == before
@@ -573,7 +572,8 @@ def test_a_failing_click_is_said_in_red_and_the_next_one_works(player):
     error = player.root.get_by_role("alert")
     player.click(3, 9)
     player.hears((3, 9))
-    spoil = "tracks = scene.tracks\ndef spoilt(regions): raise RuntimeError('<b>no</b>')\nscene.tracks = spoilt"
+    spoil = "tracks = scene.tracks\ndef spoilt(regions): raise RuntimeError('<b>no</b>')\n"
+    spoil += "scene.tracks = spoilt"
     python(player.page, spoil)
     for _ in range(2):  # the second time, too
         player.click(8, 4)
@@ -591,7 +591,8 @@ def test_a_failing_click_is_said_in_red_and_the_next_one_works(player):
 
 def test_a_kernel_that_is_busy_is_named_and_only_the_newest_click_is_played(player):
     page = player.page
-    fails = "tracks = scene.tracks\nscene.tracks = lambda regions: 1 / 0 if regions == [[(1, 1)]] else tracks(regions)"
+    fails = "tracks = scene.tracks\n"
+    fails += "scene.tracks = lambda r: 1 / 0 if r == [[(1, 1)]] else tracks(r)"
     python(page, fails)
     page.evaluate(
         """() => { const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
@@ -601,7 +602,8 @@ def test_a_kernel_that_is_busy_is_named_and_only_the_newest_click_is_played(play
     player.caption("on its way")
     player.click(2, 2)
     player.caption(
-        "Python hasn't answered yet: is a cell still running? After a kernel restart, run all cells down to this one"
+        "Python hasn't answered yet: is a cell still running? "
+        "After a kernel restart, run all cells down to this one"
     )
     assert player.eval("e.dataset.busy") == "true"
     page.evaluate(
@@ -710,7 +712,8 @@ def test_dark_theme_and_narrow_pages(lab, player):
             page.set_viewport_size({"width": width, "height": 900})
             page.wait_for_function("width => window.innerWidth === width", arg=width)
             player.wait(
-                "e.scrollWidth <= e.clientWidth && e.getBoundingClientRect().right <= window.innerWidth"
+                "e.scrollWidth <= e.clientWidth"
+                " && e.getBoundingClientRect().right <= window.innerWidth"
             )
             w, h = player.eval(
                 "[e.querySelector('.sop-picture')].map(p => [p.clientWidth, p.clientHeight])[0]"
@@ -725,7 +728,8 @@ def test_dark_theme_and_narrow_pages(lab, player):
     finally:
         page.set_viewport_size({"width": 1280, "height": 900})
         page.evaluate(
-            "() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })"
+            "() => window.jupyterapp.commands"
+            ".execute('apputils:change-theme', { theme: 'JupyterLab Light' })"
         )
 
 
@@ -737,7 +741,8 @@ NOTEBOOK = ROOT / "notebooks/05_localization.ipynb"
 def test_the_workbooks_picture_sounds_different_where_it_looks_different(lab, page):
     """Notebook 05 as it is shipped: run all, click the middle of two instruments, hear two sounds.
 
-    It prints `frame: 320 x 240` and `boxes: {"cello": [x0, y0, x1, y1], "flute": [...]}`, in pixels of that frame.
+    It prints `frame: 320 x 240` and, in pixels of that frame,
+    `boxes: {"cello": [x0, y0, x1, y1], "flute": [...]}`.
     """
     if not NOTEBOOK.exists():
         pytest.skip(f"{NOTEBOOK.relative_to(ROOT)} doesn't exist yet")
@@ -768,7 +773,8 @@ def test_the_workbooks_picture_sounds_different_where_it_looks_different(lab, pa
             position={"x": (x0 + x1) / 2 / w * box["width"], "y": (y0 + y1) / 2 / h * box["height"]}
         )
         player.wait(
-            "e.dataset.hears === 'selection' && e.dataset.busy === 'false' && e.sop.sounds.length === 3"
+            "e.dataset.hears === 'selection' && e.dataset.busy === 'false'"
+            " && e.sop.sounds.length === 3"
         )
         assert python(page, "print(player.regions)") != before
         sounds[name] = np.float32(player.eval("[...e.sop.sounds[1]]"))
