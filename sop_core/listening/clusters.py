@@ -51,7 +51,7 @@ def find(scene: "Scene", count: int | None) -> Clusters:
     """See `Scene.clusters`."""
     if count is not None and count < 1:
         raise SopError(f"count={count}: expected at least one cluster")
-    # Number of the cluster of each cell in each window.
+    # The number of each cell's cluster in each window; -1: silent.
     loud = _loud(scene)  # bool (W, H, W)
     numbers = np.full(loud.shape, -1)
     if loud.any():

@@ -3,9 +3,10 @@
 Both are computed window by window. Windows overlap by half, and each counts only around its middle,
 where the nets see most. Neighbours fade into one another over an eighth of a window.
 
-Visual features (K numbers for each cell and window) are small and stay in memory. Feature maps
-(K spectrogram-like images for each window) stay there up to `MEMORY` bytes; the others are computed
-again each time they are needed. `save` and `load` keep everything in a folder beside the video.
+Visual features (K values for each cell and window) are small and stay in memory. Feature maps
+(K values for each frequency bin and STFT frame) stay there up to `MEMORY` bytes; the others are
+computed again each time they are needed. `save` and `load` keep everything in a folder beside the
+video.
 """
 
 import hashlib

@@ -149,7 +149,7 @@ class PixelPlayer(anywidget.AnyWidget):
 
     @property
     def pixel(self) -> tuple[int, int] | None:
-        """The cell that is heard, if it is one alone. Setting it is a click; None: no tracks."""
+        """The cell that plays, if there is just one. Setting it is a click; None: no tracks."""
         cells = self.regions[0] if len(self.regions) == 1 else []
         return cells[0] if isinstance(cells, list) and len(cells) == 1 else None
 
