@@ -1,9 +1,12 @@
-"""How long from a click to its sound, in a real browser: 30 clicks on a duet in JupyterLab, in headless Chromium.
+"""The time from a click to its sound, in a real browser.
+
+30 clicks on a duet, in JupyterLab, in headless Chromium.
 
     python benchmarks/click.py [--clicks 30] [--seconds 6] [--model data/demo_weights]
 
-The page itself takes the time: from the moment the mouse button comes up to the moment the sound's samples are handed to the
-browser's sound thread, with the way to the kernel and back between. Beside it, on the same clicks, what the kernel takes.
+The page itself takes the time: from the moment the mouse button comes up to the moment the page
+hands the sound's samples to the browser's sound thread. The way to the kernel and back lies
+between. The kernel's own time, on the same clicks, is printed beside it.
 """
 
 import argparse
@@ -29,11 +32,11 @@ CELLS = (
     """
 import time
 from pathlib import Path
-from sop_core import checkpoint
-from sop_core.localize import Scene
+from sop_core.listening.player import PixelPlayer
+from sop_core.listening.scene import Scene
 from sop_core.toy.render import render_clip
-from sop_core.widget import PixelPlayer
-model = checkpoint.load_model(Path({model!r}))
+from sop_core.training.checkpoint import load_model
+model = load_model(Path({model!r}))
 video = render_clip(Path("duet"), ("cello", "trumpet"), k=0, seed=2027)
 player = PixelPlayer(Scene.from_video(model, video), seconds={seconds})
 taken, tracks = [], player.scene.tracks
@@ -48,19 +51,14 @@ player
     "print('kernel', sorted(taken)[len(taken) // 2])",
 )
 
+# Javascript: the open notebook, and its kernel's state
+CONTENT = "window.jupyterapp.shell.currentWidget.content"
+STATUS = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status"
+
 
 def notebook(*cells: str) -> str:
-    made = [
-        {
-            "cell_type": "code",
-            "id": f"c{i}",
-            "metadata": {},
-            "source": s,
-            "outputs": [],
-            "execution_count": None,
-        }
-        for i, s in enumerate(cells)
-    ]
+    empty = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    made = [empty | {"id": f"c{i}", "source": source} for i, source in enumerate(cells)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5})
 
@@ -70,27 +68,15 @@ def serve(folder: Path) -> tuple[subprocess.Popen, str, str]:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     token, url = secrets.token_hex(16), f"http://127.0.0.1:{port}"
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        "--allow-root",
-        "--ServerApp.ip=127.0.0.1",
-    ]
-    command += [
-        f"--ServerApp.port={port}",
-        f"--ServerApp.root_dir={folder}",
-        f"--IdentityProvider.token={token}",
-    ]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"]
+    command += [f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}"]
     command += ["--expose-app-in-browser"]
-    env = os.environ | {
-        "JUPYTER_CONFIG_DIR": str(folder / ".config"),
-        "JUPYTER_RUNTIME_DIR": str(folder / ".run"),
-    }
-    server = subprocess.Popen(
-        command, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    env = dict(os.environ)
+    env["JUPYTER_CONFIG_DIR"] = str(folder / ".config")
+    env["JUPYTER_RUNTIME_DIR"] = str(folder / ".run")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen(command, cwd=folder, env=env, **quiet)
     while server.poll() is None:
         try:
             urllib.request.urlopen(f"{url}/api/status?token={token}", timeout=5).close()
@@ -102,11 +88,9 @@ def serve(folder: Path) -> tuple[subprocess.Popen, str, str]:
 
 def run(page, cell: int) -> None:
     """Run one cell of the open notebook and wait for its end."""
-    page.evaluate(
-        f"() => {{ window.jupyterapp.shell.currentWidget.content.activeCellIndex = {cell}; }}"
-    )
+    page.evaluate(f"() => {{ {CONTENT}.activeCellIndex = {cell}; }}")
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
-    done = f"window.jupyterapp.shell.currentWidget.content.model.toJSON().cells[{cell}].execution_count"
+    done = f"{CONTENT}.model.toJSON().cells[{cell}].execution_count"
     page.wait_for_function(f"() => {done}", timeout=180_000)
 
 
@@ -129,8 +113,7 @@ def main() -> None:
             )
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.goto(f"{url}/lab/tree/click.ipynb?reset&token={token}")
-            idle = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-            page.wait_for_function(f"() => {idle}", timeout=60_000)
+            page.wait_for_function(f"() => {STATUS} === 'idle'", timeout=60_000)
             run(page, 0)
             root = page.locator(".sop-player")
             stage = root.locator(".sop-stage")
@@ -142,20 +125,19 @@ def main() -> None:
             for i in range(args.clicks + 1):
                 row, column = 3 + 3 * i % 10, (1 + 5 * i) % 14
                 root.evaluate("root => { delete root.dataset.clickMs; }")
-                stage.click(
-                    position={
-                        "x": (column + 0.5) / 14 * box["width"],
-                        "y": (row + 0.5) / 14 * box["height"],
-                    }
-                )
-                done = "root => root.dataset.clickMs"  # asked now and then: asked at every frame, it would cost the page time
+                x = (column + 0.5) / 14 * box["width"]
+                y = (row + 0.5) / 14 * box["height"]
+                stage.click(position={"x": x, "y": y})
+                # Asked every 100 ms: asked at every frame, it would cost the page time.
+                done = "root => root.dataset.clickMs"
                 page.wait_for_function(done, arg=root.element_handle(), polling=100)
                 taken.append(float(root.evaluate("root => root.dataset.clickMs")))
             taken = sorted(taken[1:])  # the first opens the sound card
-            print(f"{len(taken)} clicks on {args.seconds:g} s: from click to sound, median {statistics.median(taken):.1f} ms, "
-                  f"from {taken[0]:.1f} to {taken[-1]:.1f} ms")  # fmt: skip
+            median, spread = statistics.median(taken), f"from {taken[0]:.1f} to {taken[-1]:.1f} ms"
+            clicks = f"{len(taken)} clicks on {args.seconds:g} s"
+            print(f"{clicks}: from click to sound, median {median:.1f} ms, {spread}")
             run(page, 1)
-            cell = "window.jupyterapp.shell.currentWidget.content.model.toJSON().cells[1].outputs[0].text"
+            cell = f"{CONTENT}.model.toJSON().cells[1].outputs[0].text"
             kernel = "".join(page.evaluate(f"() => [{cell}].flat()")).split()[1]
             print(f"of which the kernel makes the tracks in {float(kernel):.1f} ms, median")
             browser.close()

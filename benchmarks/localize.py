@@ -1,11 +1,17 @@
 """How fast a pixel is heard, and how much memory a long video takes.
 
-    python benchmarks/localize.py [--seconds 6] [--model data/demo_weights | --preset music] [--long 20]
+    python benchmarks/localize.py [--seconds 6] [--model data/demo_weights] [--long 20]
+    python benchmarks/localize.py --preset music
 
-All 14 x 14 sounds of a clip against 196 inverse STFTs by librosa, in turns, with the peace that the other's threads leave
-after a second; one click; one pixel from scratch, nets and all, of pictures and sound in memory. `--long`: peak memory of a
-whole scene, its energy map and one region's sound, of a video of so many minutes and of one of a tenth of it, each in a process
-of its own. `--preset`: nets of that size, untrained, whose masks are never silent: the slowest there are.
+It measures three things:
+    - all 14 x 14 sounds of a clip against 196 inverse STFTs by librosa, in turns; a second's pause
+      before each turn, since the other's threads go on for a while
+    - one click
+    - one pixel from scratch, nets and all, of pictures and sound in memory
+
+`--long`: instead, the peak memory of a whole scene, its energy map and one region's sound; for a
+video of so many minutes, and for one of a tenth of it, each in a process of its own.
+`--preset`: nets of that size, untrained. Their masks are never silent, so they are the slowest.
 """
 
 import argparse
@@ -51,19 +57,16 @@ def speed(model: SoundOfPixels, seconds: float, turns: int) -> None:
     with torch.inference_mode():
         spec = model.stft(torch.from_numpy(scene.mixture))
         hard = binarize(model.warp.inverse(scene.masks(cells)), config.mask)
-        masked = (
-            hard * spec
-        ).numpy()  # (196, F_linear, T): librosa is given the masked spectrograms
+        masked = (hard * spec).numpy()  # (196, F_linear, T): librosa gets masked spectrograms
+    sizes = {"n_fft": config.n_fft, "hop_length": config.hop, "length": len(sound)}
 
     def by_librosa():
-        return [
-            librosa.istft(one, n_fft=config.n_fft, hop_length=config.hop, length=len(sound))
-            for one in masked
-        ]
+        return [librosa.istft(one, **sizes) for one in masked]
 
     ours, theirs = np.stack(scene.sounds(cells)), np.stack(by_librosa())
-    heard = hard.any(1).float().mean()
-    print(f"{len(cells)} sounds of {len(sound) / config.rate:.2f} s, {heard:.0%} of their frames not silent; "
+    audible = hard.any(1).float().mean()
+    seconds = len(sound) / config.rate
+    print(f"{len(cells)} sounds of {seconds:.2f} s, {audible:.0%} of their frames not silent; "
           f"largest difference from librosa {np.abs(ours - theirs).max():.1e}")  # fmt: skip
     times = {"librosa": [], "sop_core": []}
     for _ in range(turns):
@@ -77,9 +80,11 @@ def speed(model: SoundOfPixels, seconds: float, turns: int) -> None:
     print(f"  {medians['librosa'] / medians['sop_core']:.1f} times as fast, masks and all")
     clicks = [timed(lambda i=i: scene.sound((i % rows, i // 2 % columns))) for i in range(30)]
     print(f"one click, median of 30: {1e3 * np.median(clicks):.1f} ms")
-    scratch = [
-        timed(lambda i=i: Scene(model, frames, sound).sound((i % rows, 3))) for i in range(10)
-    ]
+
+    def from_scratch(i: int) -> None:
+        Scene(model, frames, sound).sound((i % rows, 3))
+
+    scratch = [timed(lambda i=i: from_scratch(i)) for i in range(10)]
     print(f"one pixel from scratch, median of 10: {1e3 * np.median(scratch):.1f} ms")
 
 
@@ -89,9 +94,8 @@ def long_video(path: Path, minutes: float) -> Path:
         video = render_clip(Path(folder), ("cello", "trumpet"), k=0, seed=2027)
         frames, sound = read_video(video, 8, 11_025)
     times = round(60 * minutes / (len(sound) / 11_025))
-    write_video(
-        path, (f for _ in range(times) for f in frames), 8, (sound for _ in range(times)), 11_025
-    )
+    pictures = (frame for _ in range(times) for frame in frames)
+    write_video(path, pictures, 8, (sound for _ in range(times)), 11_025)
     return path
 
 
@@ -101,19 +105,14 @@ def memory(arguments: list[str], minutes: float) -> None:
         for length in (minutes / 10, minutes):
             video = long_video(Path(folder) / f"{length}.mp4", length)
             run = [sys.executable, __file__, *arguments, "--measure", str(video)]
-            peaks.append(
-                float(
-                    subprocess.run(
-                        run, check=True, capture_output=True, text=True
-                    ).stdout.splitlines()[-1]
-                )
-            )
+            printed = subprocess.run(run, check=True, capture_output=True, text=True).stdout
+            peaks.append(float(printed.splitlines()[-1]))
             print(f"{length:5.1f} minutes: peak memory {peaks[-1]:.0f} MB")
     print(f"{peaks[1] / peaks[0]:.2f} times the memory for 10 times the length")
 
 
 def measure(model: SoundOfPixels, video: Path) -> None:
-    """One process: everything that `separate` does of a video, and its energy map; prints its peak memory in MB."""
+    """One process: all that `separate` does, and an energy map; prints its peak memory in MB."""
     scene = Scene.from_video(model, video)
     scene.energy()
     for _ in scene.pieces([[(7, 3), (7, 4)]], mode="shared"):
@@ -139,8 +138,7 @@ if __name__ == "__main__":
     if args.measure:
         measure(nets, args.measure)
     elif args.long:
-        memory(
-            ["--preset", args.preset] if args.preset else ["--model", str(args.model)], args.long
-        )
+        which = ["--preset", args.preset] if args.preset else ["--model", str(args.model)]
+        memory(which, args.long)
     else:
         speed(nets, args.seconds, args.turns)

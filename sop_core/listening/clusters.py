@@ -1,4 +1,4 @@
-"""Cells that sound alike: the instruments of a scene, without being told how many there are.
+"""Cells that sound alike: the instruments of a scene. How many there are need not be known.
 
 Two cells sound alike if their masks are similar. Masks are compared at `BINS` bins of the mixture's
 spectrogram, drawn at random by energy, so that loud bins count. The bins are the same for the cells
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from .scene import Scene
 
 SILENT_SHARE = 0.01  # a region with a smaller share of the mixture's energy counts as silent
-BINS = 1024  # at which masks are compared
+BINS = 1024  # bins at which masks are compared
 # Clusters at a smaller cosine distance, on average, are merged. On the demo's test videos, two
 # seeds: at 0.25 one sound in 22 of 24 solos and two in 21 of 24 duets; at 0.15 in 20 and 14, at
 # 0.4 in 24 and 17.
 MERGE_DISTANCE = 0.25
-POINTS = 1500  # masks that are clustered; in a long video the others join the nearest cluster
-MOST = 7  # clusters: as many as there are colours to tell them apart
+POINTS = 1500  # how many masks are clustered; the others then join the nearest cluster
+MOST = 7  # clusters; the page and the figures have as many colours
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Clusters:
     """Groups of cells that sound alike, the loudest first.
 
     Attributes:
-        names: where each lies, such as "top left"
-        shares: the share of the mixture's energy that each one's sound has
-        regions: each as `Scene.tracks` takes it, bool (W, H, W)
-        labels: int (V, H, W), number of a cell's cluster in each of the pictures; -1: silent
+        names: where each cluster lies, such as "top left"
+        shares: each cluster's share of the mixture's energy
+        regions: its cells in each window, bool (W, H, W), for `Scene.tracks`
+        labels: int (V, H, W), the cluster of each cell in each picture; -1: silent
     """
 
     names: list[str]
@@ -51,18 +51,18 @@ def find(scene: "Scene", count: int | None) -> Clusters:
     """See `Scene.clusters`."""
     if count is not None and count < 1:
         raise SopError(f"count={count}: expected at least one cluster")
-    # Number of the cluster of each cell in each window.
+    # The number of each cell's cluster in each window; -1: silent.
     loud = _loud(scene)  # bool (W, H, W)
     numbers = np.full(loud.shape, -1)
     if loud.any():
         features = scene.visual_features[torch.from_numpy(loud).to(scene.visual_features.device)]
         numbers[loud] = _cluster(scene, features, count)
-    found = numbers.max() + 1
-    if count is not None and found < count:
-        there = f"{found} different sounds are to be found in the picture"
+    different = numbers.max() + 1
+    if count is not None and different < count:
+        there = f"{different} different sounds are to be found in the picture"
         raise SopError(f"{there}, asked for {count}; ask for fewer")
     # The loudest first, without those that are silent.
-    regions = [numbers == k for k in range(found)]
+    regions = [numbers == k for k in range(different)]
     powers = scene.powers_of(regions).sum(1, dtype=np.float64) if regions else np.zeros(1)
     shares = powers[:-1] / max(powers[-1], 1e-12)
     loudest = np.argsort(-shares, kind="stable")[: count or MOST]
@@ -84,13 +84,13 @@ def _loud(scene: "Scene") -> np.ndarray:
     Shape: bool (W, H, W)
     """
     powers, windows = scene.powers, scene.feature_maps.windows
-    found = np.zeros((len(windows), *scene.grid), bool)
+    loud = np.zeros((len(windows), *scene.grid), bool)
     least = 1e-4 * powers[-1].mean()
     for i, w in enumerate(windows):
         here = powers[:, max(0, w.first - scene.first) : max(0, w.last - scene.first)]
         if here.shape[1] and here[-1].mean() > least:
-            found[i] = (here[:-1].mean(1) > SILENT_SHARE * here[-1].mean()).reshape(scene.grid)
-    return found
+            loud[i] = (here[:-1].mean(1) > SILENT_SHARE * here[-1].mean()).reshape(scene.grid)
+    return loud
 
 
 @torch.inference_mode()
@@ -100,6 +100,7 @@ def _draw_bins(scene: "Scene") -> Tensor:
     energy = scene.powers[-1].astype(np.float64)
     frames = rng.choice(len(energy), BINS, p=energy / energy.sum())
     frames = scene.first + np.sort(frames)
+    # Windows overlap: a frame is drawn from the first window in which it counts.
     drawn, done = [], scene.first
     for i, w in scene.feature_maps.across(scene.first, scene.last):
         here = frames[(frames >= done) & (frames < w.last)] - w.first
@@ -114,13 +115,17 @@ def _draw_bins(scene: "Scene") -> Tensor:
 
 @torch.inference_mode()
 def _cluster(scene: "Scene", features: Tensor, count: int | None) -> np.ndarray:
-    """Average linkage of masks by their cosine distance. Shape: (points, K) -> int (points,)"""
+    """Average linkage of masks by their cosine distance.
+
+    Shape: visual features (points, K) -> int (points,)
+    """
     bins = _draw_bins(scene)
 
-    def masks(some: Tensor) -> np.ndarray:  # (points, BINS); above 0: zeros have no direction
+    def masks(some: Tensor) -> np.ndarray:  # (points, BINS); > 0, since zeros have no direction
         logits = scene.model.logits(some[None], bins)
         return scene.model.mask(logits)[0, :, 0].cpu().numpy() + 1e-6
 
+    # A tree of some masks, cut into clusters.
     few = masks(features[:: -(-len(features) // POINTS)])
     if len(few) == 1:
         return np.zeros(len(features), int)
@@ -129,6 +134,7 @@ def _cluster(scene: "Scene", features: Tensor, count: int | None) -> np.ndarray:
     numbers = fcluster(tree, least, criterion)
     if len(few) == len(features):
         return numbers - 1
+    # The others join the cluster whose mean is nearest.
     means = np.stack([few[numbers == k].mean(0) for k in range(1, numbers.max() + 1)])
     nearest = [cdist(masks(some), means, "cosine").argmin(1) for some in features.split(POINTS)]
     return np.concatenate(nearest)

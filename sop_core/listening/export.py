@@ -1,12 +1,13 @@
 """Write a video's sounds into files: one region as wav or mp4, or all instruments into a folder.
 
 Everything goes piece by piece, so memory doesn't grow with the video. A file or folder appears
-whole or not at all.
+only when it is complete.
 """
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def write(
 ) -> float:
     """Write the sound of a region; return its share of the mixture's energy.
 
-    If that is under `SILENT_SHARE`, the file is silent: the little that is left belongs to other regions.
+    If the share is under `SILENT_SHARE`, the file is silent: so little belongs to other regions.
 
     Args:
         out: a .wav, or an .mp4 with the video's pictures and the region's outline
@@ -67,7 +68,8 @@ def write(
     own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
     share = float(own / max(mixture, 1e-12))
     rate, tracks = _tracks(scene, video, [region], "shared", source_rate, full_band)
-    sounds = _warn_if_cut((piece[0] * (share >= SILENT_SHARE) for piece in tracks), out)
+    audible = share >= SILENT_SHARE
+    sounds = _warn_if_cut((piece[0] * audible for piece in tracks), out)
     if Path(out).suffix == ".mp4":
         parts = stream(video, FPS, scene.rate, max_side=720)
         pictures = (part for kind, part in parts if kind == "frame")
@@ -93,28 +95,33 @@ def write_all(
     """Write all instruments of a scene into a folder; return what `tracks.csv` says.
 
     The files are `1_left.wav`, ..., `rest.wav`, which add up to the video's sound, a map of each
-    instrument as png, and `tracks.csv`: name, share (of the mixture's energy) and cells (of the
-    grid, that belong to the instrument at any time; a cell may belong to several).
+    instrument as png, and `tracks.csv` with these columns:
+        name
+        share   of the mixture's energy
+        cells   how many cells of the grid belong to the instrument at any time; a cell may belong
+                to several instruments
 
     Args:
         count: how many instruments to find (None: as many as differ)
+        source_rate, full_band: as in `write`
         partition: as in `Scene.tracks`
         learned: what the model learned from, for an error (`learned_from`)
-        source_rate, full_band: as in `write`
 
     Raises SopError if there are fewer instruments, or none.
     """
     check_out(out, folder=True)
-    found = scene.clusters(count)
-    if not found.names:
+    clusters = scene.clusters(count)
+    if not clusters.names:
         least = f"{100 * SILENT_SHARE:.0f} % of the energy"
         raise SopError(f"{video}: no pixel's own sound has {least} by this model{learned}")
-    names = [f"{k}_{name.replace(' ', '_')}" for k, name in enumerate(found.names, 1)] + ["rest"]
+    names = [f"{k}_{name.replace(' ', '_')}" for k, name in enumerate(clusters.names, 1)]
+    names.append("rest")
     mode = "partition" if partition else "shared"
-    rate, tracks = _tracks(scene, video, found.regions, mode, source_rate, full_band)
-    energy = np.zeros(len(names) + 1)  # of each track, and of all together
+    rate, tracks = _tracks(scene, video, clusters.regions, mode, source_rate, full_band)
+    energy = np.zeros(len(names) + 1)  # of each track, and of their sum
     with atomic_path(out) as part:
         part.mkdir()
+        # The tracks: pieces of float32 (P + 1, l).
         with ExitStack() as files:
             writers = (sound_writer(part / f"{name}.wav", rate) for name in names)
             puts = [files.enter_context(writer) for writer in writers]
@@ -122,11 +129,12 @@ def write_all(
                 energy += np.square([*piece, piece.sum(0)], dtype=np.float64).sum(1)
                 for put, sound in zip(puts, piece, strict=True):
                     put(sound)
+        # The maps, and the table.
         for k, name in enumerate(names[:-1]):
-            figure = show.cluster(scene, found, k)
+            figure = show.cluster(scene, clusters, k)
             (part / f"{name}.png").write_bytes(show.figure_png(figure))
         shares = energy[:-1] / max(energy[-1], 1e-12)
-        cells = [int(region.any(0).sum()) for region in found.regions]
+        cells = [int(region.any(0).sum()) for region in clusters.regions]
         table = pd.DataFrame({"name": names, "share": shares, "cells": [*cells, 0]})
         write_table(part / "tracks.csv", table)
     return table
@@ -135,22 +143,21 @@ def write_all(
 def told(share: float, learned: str = "") -> str:
     """A region's share of the energy in words.
 
-    Args: `learned`: what the model learned from (`learned_from`). It belongs to the sentence,
-        since a model hears only what it has learned: what it calls silent may well play.
+    Args: `learned`: what the model learned from (`learned_from`). The sentence needs it, since a
+        model separates only what it has learned: an instrument that it calls silent may play.
     """
     percent = "under 1" if share < SILENT_SHARE else round(100 * share)
     return f"{percent} % of the sound by this model{learned}"
 
 
 def learned_from(
-    clips: dict[str, list[tuple[str, str]]] | None,
-    is_toy: Callable[[str], bool],
+    clips: dict[str, list[tuple[str, str]]] | None, is_toy: Callable[[str], bool]
 ) -> str:
     """The labels that a model learned from, as the end of a sentence; "" if they aren't known.
 
     Args:
         clips: the run's clips, by `checkpoint.read_clips`
-        is_toy: whether a clip's name is one of the toy orchestra's (`orchestra.is_solo`)
+        is_toy: whether a clip's name is one of the toy orchestra's (`toy.render.is_solo`)
     """
     names = [name for name, _ in clips["train"]] if clips else []
     labels = sorted({name.rpartition("/")[0] for name in names} - {SILENCE_LABEL})
@@ -163,35 +170,40 @@ def learned_from(
 
 
 def outlined(
-    pictures: Iterable[np.ndarray],
-    region: list[Cell],
-    grid: tuple[int, int],
+    pictures: Iterable[np.ndarray], region: list[Cell], grid: tuple[int, int]
 ) -> Iterator[np.ndarray]:
     """Pictures with a line around a region: white inside its edge, black outside.
 
     Shape: uint8 (h, w, 3)
     """
-    size, inner, outer = None, None, None
+    cells = np.zeros(grid, bool)
+    cells[tuple(zip(*region, strict=True))] = True
+    lines = cache(partial(_lines, cells))  # all pictures of a video have one size, as a rule
     for picture in pictures:
-        if picture.shape != size:
-            size = picture.shape
-            inside, width = np.zeros(grid, bool), max(1, round(OUTLINE * size[0]))
-            inside[tuple(zip(*region, strict=True))] = True
-            rows, columns = (np.arange(n) * m // n for n, m in zip(size, grid, strict=False))
-            # Padded, so that there is a line at the picture's edge, too.
-            inside = np.pad(inside[np.ix_(rows, columns)], width)
-            eroded = ndimage.binary_erosion(inside, iterations=width)
-            dilated = ndimage.binary_dilation(inside, iterations=width)
-            inner = (inside & ~eroded)[width:-width, width:-width]
-            outer = (dilated & ~inside)[width:-width, width:-width]
+        inner, outer = lines(picture.shape[:2])
         picture = picture.copy()
         picture[inner] = 255
         picture[outer] = 0
         yield picture
 
 
+def _lines(cells: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels inside and outside of the edge of some cells.
+
+    Shape: bool (H, W) -> bool (h, w), bool (h, w)
+    """
+    width = max(1, round(OUTLINE * size[0]))
+    rows, columns = (np.arange(n) * m // n for n, m in zip(size, cells.shape, strict=True))
+    # Padded, so that there is a line at the picture's edge, too.
+    inside = np.pad(cells[np.ix_(rows, columns)], width)
+    eroded = ndimage.binary_erosion(inside, iterations=width)
+    dilated = ndimage.binary_dilation(inside, iterations=width)
+    middle = slice(width, -width), slice(width, -width)
+    return (inside != eroded)[middle], (dilated != inside)[middle]
+
+
 def _warn_if_cut(pieces: Iterable[np.ndarray], out: AnyPath) -> Iterator[np.ndarray]:
-    """Pass pieces on; warn at the end if samples are louder than full scale: files cut them."""
+    """Pass pieces on; warn at the end if there were samples beyond full scale, which files cut."""
     cut = count = 0
     for piece in pieces:
         cut += np.count_nonzero(np.abs(piece) > 1)
@@ -205,7 +217,7 @@ def _warn_if_cut(pieces: Iterable[np.ndarray], out: AnyPath) -> Iterator[np.ndar
 def _tracks(
     scene: Scene,
     video: AnyPath,
-    regions: list[Region],
+    regions: Sequence[Region],
     mode: Mode,
     source_rate: bool,
     full_band: bool,

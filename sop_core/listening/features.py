@@ -1,11 +1,12 @@
 """What the nets compute of a whole video: visual features, and the sound's feature maps.
 
 Both are computed window by window. Windows overlap by half, and each counts only around its middle,
-where the nets see most; neighbours fade into one another over an eighth of a window.
+where the nets see most. Neighbours fade into one another over an eighth of a window.
 
-Visual features (K numbers for each cell and window) are small and stay in memory. Feature maps
-(K spectrogram-like images for each window) stay there up to `MEMORY` bytes; the others are computed
-again each time they are needed. `save` and `load` keep everything in a folder beside the video.
+Visual features (K values for each cell and window) are small and stay in memory. Feature maps
+(K values for each frequency bin and STFT frame) stay there up to `MEMORY` bytes; the others are
+computed again each time they are needed. `save` and `load` keep everything in a folder beside the
+video.
 """
 
 import hashlib
@@ -69,24 +70,25 @@ def look(model: SoundOfPixels, film: Film, spans: list[Window], seconds: float) 
     config, device = model.config, next(model.parameters()).device
     size = (config.image, config.image)
     count = max(1, frames_within(seconds, config.fps))
-    looks = [frame_indices(w.start * config.hop, count, config) for w in spans]
-    wanted = np.unique(looks)
-    # One picture at a time: windows share them.
-    grids, batch = [], []
+    # The frames that each window sees, (W, V). Windows share frames: each is read and seen once.
+    seen = np.array([frame_indices(w.start * config.hop, count, config) for w in spans])
+    wanted = np.unique(seen)
     bar = {"unit": " pictures", "disable": len(spans) < PROGRESS_FROM}
     pictures = tqdm(film.at(wanted.tolist()), "looking", len(wanted), **bar)
+    # The net, on 8 frames at a time.
+    grids, batch = [], []
     for k, picture in enumerate(pictures, 1):
         batch.append(resize(picture[None], size))
         if len(batch) == 8 or k == len(wanted):
             stack = torch.from_numpy(np.concatenate(batch)).to(device)
             grids.append(model.visual_features(stack.movedim(-1, 1)[:, None]))  # (8, H, W, K)
             batch = []
-    grids = torch.cat(grids)
-    return torch.stack([model.over_time(grids[np.searchsorted(wanted, look)]) for look in looks])
+    grids = torch.cat(grids)  # (frames, H, W, K)
+    return torch.stack([model.over_time(grids[i]) for i in np.searchsorted(wanted, seen)])
 
 
 class FeatureMaps:
-    """The feature maps of a sound: `channels[i]` is (K, T, F), of window i's frames that count.
+    """The feature maps of a sound: `feature_maps[i]` is (K, T, F), window i's frames that count.
 
     Attributes:
         samples: the sound, float32 (L,)
@@ -133,8 +135,8 @@ class FeatureMaps:
     def sound(self, begin: int, end: int) -> Tensor:
         """Samples from `begin` up to `end`, padded as in `stft` beyond the ends. Shape: (l,)"""
         side = self.n_fft // 2
-        found = self.padded[begin + side : end + side]
-        return torch.from_numpy(np.pad(found, (0, end - begin - len(found))))
+        samples = self.padded[begin + side : end + side]
+        return torch.from_numpy(np.pad(samples, (0, end - begin - len(samples))))
 
     def __getitem__(self, i: int) -> Tensor:
         if i in self.kept:
@@ -187,24 +189,27 @@ def key(model: SoundOfPixels, video: AnyPath) -> str:
     return digest.hexdigest()
 
 
-def save(video: AnyPath, key: str, sound: np.ndarray, pixels: Tensor, channels: FeatureMaps) -> None:
+def save(
+    video: AnyPath, key: str, sound: np.ndarray, visual_features: Tensor, feature_maps: FeatureMaps
+) -> None:
     """Keep a video's features in `folder`; feature maps as float16.
 
     Raises SopError if the folder can't be written.
     """
-    longest = max(w.last - w.first for w in channels.windows)
+    longest = max(w.last - w.first for w in feature_maps.windows)
+    k, _, bins = feature_maps[0].shape
+    shape = (len(feature_maps.windows), k, longest, bins)
+    header = {"descr": "<f2", "fortran_order": False, "shape": shape}
     try:
         with atomic_path(folder(video)) as part:
             part.mkdir()
             np.save(part / "sound.npy", np.asarray(sound, np.float32))
-            np.save(part / "pixels.npy", pixels.cpu().numpy())
-            shape = (len(channels.windows), *channels[0].shape[:1], longest, channels[0].shape[2])
-            header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+            np.save(part / "pixels.npy", visual_features.cpu().numpy())
             # Written, not memory-mapped: a full disk would kill a process that writes to a map.
             with (part / "channels.npy").open("wb") as f:
                 np.lib.format.write_array_header_2_0(f, header)
-                for i, w in channels.across(0, channels.length):
-                    maps = channels[i].cpu().numpy().astype("<f2")
+                for i, w in feature_maps.across(0, feature_maps.length):
+                    maps = feature_maps[i].cpu().numpy().astype("<f2")
                     missing = longest - (w.last - w.first)
                     f.write(np.pad(maps, ((0, 0), (0, missing), (0, 0))).tobytes())
             (part / "features.json").write_text(json.dumps({"key": key}))
@@ -220,10 +225,11 @@ def load(video: AnyPath, key: str) -> tuple[np.ndarray, Tensor, np.ndarray] | No
         if json.loads((here / "features.json").read_text())["key"] != key:
             return None
         sound = np.load(here / "sound.npy", allow_pickle=False)
-        pixels = np.load(here / "pixels.npy", allow_pickle=False)
-        stored = np.load(here / "channels.npy", mmap_mode="r", allow_pickle=False)
+        visual_features = np.load(here / "pixels.npy", allow_pickle=False)
+        maps = np.load(here / "channels.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
-    if (sound.ndim, pixels.ndim, stored.ndim) != (1, 4, 4) or len(pixels) != len(stored):
+    dims = sound.ndim, visual_features.ndim, maps.ndim
+    if dims != (1, 4, 4) or len(visual_features) != len(maps):
         return None
-    return sound, torch.from_numpy(pixels), stored
+    return sound, torch.from_numpy(visual_features), maps

@@ -1,19 +1,19 @@
-"""Where a scene's pictures come from: a video file, a preprocessed clip, or an array. All are read when they are asked for.
+"""The pictures of a scene: a video file, a preprocessed clip, or an array. They are read on demand.
 
-Conventions: a frame index counts at the rate that the nets look (the config's fps), and frame k shows second (k + 0.5) / fps.
-`fps` is what is shown to people, and may be finer.
+Conventions:
+    frame index  counts at the rate at which the nets look (the config's fps); frame k shows
+                 second (k + 0.5) / fps.
+    `Film.fps`   the rate at which people see the pictures; it may be higher.
 """
 
-import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import numpy as np
 
 from ..config import AnyPath, Config
-from ..data.clips import Clip
 from ..errors import SopError
-from ..media.jpgs import read_frames
 from ..media.stream import frames_within, read_video, stream
 
 SHOWN = 24.0  # pictures a second of a video that people see
@@ -25,36 +25,39 @@ class Film(Protocol):
     fps: float  # pictures a second that `between` gives
 
     def at(self, indices: list[int]) -> Iterator[np.ndarray]:
-        """Those of sorted frame indices; the last one for those beyond. Shape: uint8 (h, w, 3) each"""
+        """The pictures of sorted frame indices; beyond the end, the last one.
+
+        Shape: uint8 (h, w, 3) each
+        """
+        ...
 
     def between(self, start: float, end: float) -> np.ndarray:
-        """Those of these seconds, at least one. Shape: uint8 (V, h, w, 3)"""
+        """The pictures from second `start` to `end`, at least one. Shape: uint8 (V, h, w, 3)"""
+        ...
 
 
 class Stills:
-    """An array: uint8 (V, h, w, 3) at `fps`."""
+    """Pictures at `fps` that can be read one by one: an array, or a clip's folder of jpgs.
 
-    def __init__(self, pictures: np.ndarray, fps: float):
-        self.pictures, self.fps = pictures, fps
+    Args:
+        read: gives the pictures of some indices, uint8 (V, h, w, 3)
+        count: how many pictures there are
+    """
 
-    def at(self, indices: list[int]) -> Iterator[np.ndarray]:
-        return (self.pictures[min(i, len(self.pictures) - 1)] for i in indices)
-
-    def between(self, start: float, end: float) -> np.ndarray:
-        return self.pictures[_indices(start, end, self.fps, len(self.pictures))]
-
-
-class Frames:
-    """A preprocessed clip's folder of jpgs, at `fps`."""
-
-    def __init__(self, clip: Clip, fps: float):
-        self.clip, self.fps = clip, fps
+    def __init__(self, read: Callable[[list[int]], np.ndarray], count: int, fps: float):
+        self.read = read
+        self.count = count
+        self.fps = fps
 
     def at(self, indices: list[int]) -> Iterator[np.ndarray]:
-        return (read_frames(self.clip.frames, [min(i, self.clip.n_frames - 1)])[0] for i in indices)
+        return (self.read([min(i, self.count - 1)])[0] for i in indices)
 
     def between(self, start: float, end: float) -> np.ndarray:
-        return read_frames(self.clip.frames, _indices(start, end, self.fps, self.clip.n_frames))
+        # The pictures on the screen at these instants, as `media.stream` gives them.
+        count = max(1, frames_within(end - start, self.fps))
+        instants = start + (np.arange(count) + 0.5) / self.fps
+        indices = np.floor(instants * self.fps + 1e-6).astype(int)
+        return self.read(indices.clip(0, self.count - 1).tolist())
 
 
 class VideoFilm:
@@ -63,16 +66,17 @@ class VideoFilm:
     fps = SHOWN
 
     def __init__(self, path: AnyPath, config: Config):
-        self.path, self.config = path, config
+        self.path = path
+        self.config = config
 
     def at(self, indices: list[int]) -> Iterator[np.ndarray]:
-        left, k, picture = list(indices), -1, None
-        for kind, part in stream(self.path, self.config.fps, self.config.rate):
-            if kind == "frame":
-                k, picture = k + 1, part
-                while left and left[0] == k:
-                    left.pop(0)
-                    yield picture
+        parts = stream(self.path, self.config.fps, self.config.rate)
+        pictures = (part for kind, part in parts if kind == "frame")
+        left, picture = list(indices), None
+        for k, picture in enumerate(pictures):
+            while left and left[0] == k:
+                left.pop(0)
+                yield picture
             if not left:
                 return
         if picture is None:
@@ -82,13 +86,5 @@ class VideoFilm:
     def between(self, start: float, end: float) -> np.ndarray:
         try:
             return read_video(self.path, self.fps, self.config.rate, start, end - start)[0]
-        except (
-            SopError
-        ):  # the pictures end before the sound does, as a cover's do: the last one stays
-            return np.stack(list(self.at([math.inf])))
-
-
-def _indices(start: float, end: float, fps: float, count: int) -> list[int]:
-    """What is on the screen at the instants of a stretch of time, as `media.stream` gives them; at least one."""
-    instants = start + (np.arange(max(1, frames_within(end - start, fps))) + 0.5) / fps
-    return np.floor(instants * fps + 1e-6).astype(int).clip(0, count - 1).tolist()
+        except SopError:  # the sound goes on without pictures, as a cover's: the last one stays
+            return np.stack(list(self.at([sys.maxsize])))

@@ -1,7 +1,7 @@
-"""Masks beyond the model's band: they end at half the model's rate, a video's own sound may not.
+"""Masks beyond the model's band, which ends at half the model's rate; a video's sound may go on.
 
-Above the band, a region takes the share of the energy that it has in the band's highest octave:
-overtones go on there, and whoever plays the highest octave plays what is above it.
+Above the band, a region takes the share of the energy that it has in the band's highest octave.
+The reason: an instrument that sounds in the highest octave has its overtones above it.
 """
 
 import math

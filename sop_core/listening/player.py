@@ -14,7 +14,7 @@ import asyncio
 import base64
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import numpy as np
@@ -24,7 +24,7 @@ import traitlets
 
 from .. import show
 from ..errors import SopError
-from .tracks import check_region, finite, pcm, region_name, spectrogram
+from .tracks import check_region, finite, pcm, region_name, seen, spectrogram
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -50,7 +50,7 @@ class Checked(traitlets.List):
         super().__init__()
         self.method = method
 
-    def validate(self, player: "PixelPlayer", value: object) -> list:
+    def validate(self, player: "PixelPlayer", value: Any) -> list | None:
         return super().validate(player, getattr(player, self.method)(value))
 
 
@@ -89,7 +89,7 @@ class PixelPlayer(anywidget.AnyWidget):
     legend = traitlets.List(traitlets.Dict()).tag(sync=True)  # name and share of each cluster
     overlay = traitlets.Enum(OVERLAYS, "clip").tag(sync=True)
     loop = traitlets.Bool(False).tag(sync=True)  # play over and over
-    # What is asked for. Not echoed to the page, which would have to wait for that.
+    # What the user asks for. It is not echoed to the page, which would have to wait for the echo.
     regions = Checked("_check_regions").tag(sync=True, echo_update=False)
     # What was computed. The rest, the last track, has no samples: the page computes them itself.
     answer = traitlets.Dict({"regions": [], "tracks": []}).tag(sync=True)
@@ -113,43 +113,21 @@ class PixelPlayer(anywidget.AnyWidget):
             raise SopError(f"start={start} s, seconds={seconds}: {expected}")
         if start or length > seconds:
             scene = scene.part(start, min(length, start + seconds))
-        # What the page shows, checked.
-        pictures, found = np.asarray(scene.pictures()), scene.clusters()
-        if pictures.dtype != np.uint8 or pictures.shape[3:] != (3,) or not len(pictures):
-            there = f"{pictures.dtype} of shape {pictures.shape}"
-            raise SopError(f"scene.pictures() is {there}, expected uint8 (V, h, w, 3)")
-        grid = tuple(map(int, scene.grid))
         mixture = finite(scene.mixture, "scene.mixture", (None,))
-        energy = finite(scene.energy(), "scene.energy()", grid)
-        moments = finite(scene.energies(), "scene.energies()", (len(pictures), *grid))
-        labels = finite(found.labels, "scene.clusters().labels", moments.shape)
-        if len(found.names) > 254:
-            there = f"{len(found.names)} clusters"
-            raise SopError(f"scene.clusters() finds {there}, expected at most 254")
-        # What the player itself needs.
         mags = scene.spectrogram(mixture)
-        self.scene, self._clusters, self._later = scene, found, None
+        self.scene, self._clusters, self._later = scene, scene.clusters(), None
         self._sounds = np.zeros((0, len(mixture)), np.float32)  # of the answer
         self._loudest = float(mags.max())
         self._energy = float(np.square(mixture, dtype=np.float64).sum())
         self._mixture_picture = spectrogram(mags, self._loudest)
-        files = [simplejpeg.encode_jpeg(np.ascontiguousarray(p), quality=85) for p in pictures]
-        legend = zip(found.names, found.shares, strict=True)
         super().__init__(
-            grid=grid,
             rate=int(scene.rate),
             start=float(getattr(scene, "start", start)),  # a part's own: to the STFT frame
             seconds=len(mixture) / scene.rate,
-            fps=float(scene.fps),
-            frames=b"".join(files),
-            frame_sizes=list(map(len, files)),
             mixture=self._track("the mixture", mixture) | pcm(mixture),
             pictures={"regions": [], "rows": [self._mixture_picture]},
-            energy=energy.astype("<f4").tobytes(),
-            moments=np.round(255 * moments.clip(0, 1)).astype(np.uint8).tobytes(),
-            clusters=np.where(labels < 0, 255, labels).astype(np.uint8).tobytes(),
-            legend=[{"name": str(name), "share": float(share)} for name, share in legend],
             overlay=overlay,
+            **seen(scene, self._clusters),
         )
         self.pixel = pixel
 
@@ -159,7 +137,9 @@ class PixelPlayer(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         """The player, and a picture of 30 kB for pages without a kernel: nbconvert's, GitHub's."""
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        bundle = super()._repr_mimebundle_(**kwargs)
+        assert bundle, "anywidget gives None only for a widget without a view"
+        data, metadata = bundle
         middle = len(self.frame_sizes) // 2
         begin = sum(self.frame_sizes[:middle])
         frame = simplejpeg.decode_jpeg(self.frames[begin : begin + self.frame_sizes[middle]])
@@ -169,7 +149,7 @@ class PixelPlayer(anywidget.AnyWidget):
 
     @property
     def pixel(self) -> tuple[int, int] | None:
-        """The cell that is heard, if it is one alone. Setting it is a click; None: no tracks."""
+        """The cell that plays, if there is just one. Setting it is a click; None: no tracks."""
         cells = self.regions[0] if len(self.regions) == 1 else []
         return cells[0] if isinstance(cells, list) and len(cells) == 1 else None
 
@@ -184,9 +164,9 @@ class PixelPlayer(anywidget.AnyWidget):
             return None
         alone = any(m["solo"] for m in self.mixer)
         levels = [m["level"] * (m["solo"] if alone else not m["mute"]) for m in self.mixer]
-        return np.float32(levels) @ self._sounds
+        return np.array(levels, np.float32) @ self._sounds
 
-    def _check_regions(self, regions: object) -> list:
+    def _check_regions(self, regions: Any) -> list:
         """Regions with cells as tuples of int. Raises SopError, which the page shows, too."""
         try:
             checked = [check_region(r, self.grid, len(self._clusters.names)) for r in regions]
@@ -197,7 +177,7 @@ class PixelPlayer(anywidget.AnyWidget):
         self.error = ""
         return checked
 
-    def _check_mixer(self, mixer: object) -> list[dict]:
+    def _check_mixer(self, mixer: Any) -> list[dict]:
         """One entry for each track, with levels within 0 to `MAX_LEVEL`. Raises SopError."""
         try:
             checked = [
@@ -231,9 +211,9 @@ class PixelPlayer(anywidget.AnyWidget):
             self.regions = known
             self.error = f"{' + '.join(names)} can't be played {why}"
             raise SopError(self.error) from e
+        # A region that was there before keeps its name and level, and then so does the rest.
         tracks, mixer = [], []
         if names:
-            # A region that was there keeps its name and level, and the rest then does, too.
             old = {str(region): m for region, m in zip(known, self.mixer, strict=False)}
             new = {"level": 1.0, "mute": False, "solo": False}
             keys = [str(region) for region in self.regions]
@@ -256,11 +236,11 @@ class PixelPlayer(anywidget.AnyWidget):
         """The sounds of the regions, and the rest. Shape: (P + 1, L)"""
         if (count := len(self.regions)) > MAX_TRACKS:
             raise SopError(f"{count} tracks, of which a player mixes {MAX_TRACKS} at most")
-        found = self._clusters.regions
-        regions = [found[r] if isinstance(r, int) else r for r in self.regions]
+        clusters = self._clusters.regions
+        regions = [clusters[r] if isinstance(r, int) else r for r in self.regions]
         threads = torch.get_num_threads()
         try:
-            # A click is too little work for threads to wake up for: 11 ms, 6 ms on one. But
+            # A click is too little work to wake threads up: 11 ms on several, 6 ms on one. But
             # features of a long scene may have to be computed again.
             torch.set_num_threads(1 if self.seconds <= MAX_SECONDS else threads)
             sounds = self.scene.tracks(regions)

@@ -1,4 +1,4 @@
-"""Regions of a scene's picture: their cells, visual features and masks, and what they take.
+"""Regions of a scene's picture: their cells, visual features, masks and weights.
 
 A region is a list of cells that is the same all the time, or a bool array (W, H, W) that says
 which cells belong to it in each window.
@@ -11,7 +11,7 @@ which cells belong to it in each window.
 
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -32,7 +32,7 @@ Region = list[Cell] | np.ndarray
 Mode = Literal["alone", "shared", "partition"]
 # A region's visual feature is the mean of its greatest cells: of half of them, since a region
 # is larger than what sounds in it; but of no more than two thirds of the cells that training
-# pools in a picture, since that picture shows one instrument alone.
+# pools in a picture, since such a picture shows one instrument alone.
 REGION_SHARE, TRAINING_SHARE = 1 / 2, 2 / 3
 BLOCK = 56  # regions at a time: their masks fit a CPU's cache, and are enough work for threads
 
@@ -56,7 +56,7 @@ def cells_in(box: tuple[float, float, float, float], grid: tuple[int, int]) -> l
         box: x0, y0, x1, y1 as shares of the picture, 0 to 1
         grid: (H, W)
 
-    Raises SopError if the box is empty or wholly outside the picture.
+    Raises SopError if the box is empty or completely outside the picture.
     """
     x0, y0, x1, y1 = box
     if not (x0 < x1 and y0 < y1 and x1 > 0 and y1 > 0 and x0 < 1 and y0 < 1):
@@ -83,12 +83,12 @@ def check_partition(config: Config) -> None:
         raise SopError(f"a partition with {activation}: only the sigmoid has odds to divide by")
 
 
-def _visual_feature(model: SoundOfPixels, pixels: Tensor, region: Region) -> tuple[Tensor, Tensor]:
+def _pooled(model: SoundOfPixels, visual_features: Tensor, region: Region) -> tuple[Tensor, Tensor]:
     """A region's visual feature in each window, and whether it has any cell there.
 
     Shape: (W, H, W, K) -> (W, K), bool (W,)
     """
-    grid = tuple(pixels.shape[1:3])
+    grid = visual_features.shape[1], visual_features.shape[2]
     most = TRAINING_SHARE * model.config.pool * math.prod(grid)
 
     def pool(cells: Tensor) -> Tensor:  # (..., C, K) -> (..., K)
@@ -98,22 +98,23 @@ def _visual_feature(model: SoundOfPixels, pixels: Tensor, region: Region) -> tup
         if not region:
             raise SopError("a region without a cell has no sound; choose at least one")
         rows, columns = map(list, zip(*(on_grid(cell, grid) for cell in region), strict=True))
-        features = pool(pixels[:, rows, columns])
+        features = pool(visual_features[:, rows, columns])
         return features, features.new_ones(len(features), dtype=torch.bool)
-    if region.dtype != bool or region.shape != pixels.shape[:3] or not region.any():
-        expected = f"bool {tuple(pixels.shape[:3])} (windows, rows, columns), some of it True"
+    shape = tuple(visual_features.shape[:3])
+    if region.dtype != bool or region.shape != shape or not region.any():
+        expected = f"bool {shape} (windows, rows, columns), some of it True"
         raise SopError(f"a region is {region.dtype} of shape {region.shape}, expected {expected}")
-    inside = torch.from_numpy(region).to(pixels.device)
+    inside = torch.from_numpy(region).to(visual_features.device)
     present = inside.flatten(1).any(1)
-    features = pixels.new_zeros(len(pixels), pixels.shape[-1])
+    features = visual_features.new_zeros(len(inside), visual_features.shape[-1])
     for w in present.nonzero()[:, 0]:
-        features[w] = pool(pixels[w][inside[w]])
+        features[w] = pool(visual_features[w][inside[w]])
     return features, present
 
 
 @torch.inference_mode()
 def soft_masks(
-    scene: "Scene", regions: list[Region], mode: Mode = "alone", margin: int = 0
+    scene: "Scene", regions: Sequence[Region], mode: Mode = "alone", margin: int = 0
 ) -> Iterator[tuple[int, Tensor]]:
     """Masks of regions before they are binarized, 0 to 1, for one stretch of time after the other.
 
@@ -122,22 +123,25 @@ def soft_masks(
     Yields a stretch's first frame, and (P, T, F).
     Raises SopError for an empty region, a cell off the grid, or an array that doesn't fit.
     """
-    model, channels, over = scene.model, scene.feature_maps, fade(scene.config.stft_frames)
+    model, feature_maps = scene.model, scene.feature_maps
     if mode == "partition":
         check_partition(scene.config)
     # Visual features (W, P, K), and which regions have a cell in which window (W, P).
-    found = [_visual_feature(model, scene.visual_features, region) for region in regions]
-    features, present = (torch.stack(each, 1) for each in zip(*found, strict=True))
-    begin, end = max(0, scene.first - margin), min(channels.length, scene.last + margin)
+    pooled = [_pooled(model, scene.visual_features, region) for region in regions]
+    features, present = (torch.stack(each, 1) for each in zip(*pooled, strict=True))
+    begin, end = max(0, scene.first - margin), min(feature_maps.length, scene.last + margin)
+    # The weight of a window in the frames that it shares with the one before: (over, 1).
+    over = fade(scene.config.stft_frames)
     steps = (torch.arange(over, device=scene.device) + 0.5) / max(1, over)
     fade_in = torch.sin(steps * math.pi / 2).square()[:, None]
     tail = None
-    for i, w in channels.across(begin, end):
-        masks = _window_masks(model, features[i], present[i, :, None, None], channels[i], mode)
+    for i, w in feature_maps.across(begin, end):
+        here = present[i, :, None, None]
+        masks = _window_masks(model, features[i], here, feature_maps[i], mode)  # (P, T, F)
         if tail is not None:
             masks[:, :over] = fade_in * masks[:, :over] + (1 - fade_in) * tail
         # The last frames wait for the next window, if it counts.
-        more = i + 1 < len(channels.windows) and w.last - over < end
+        more = i + 1 < len(feature_maps.windows) and w.last - over < end
         ready = w.last - over if more else w.last
         tail = masks[:, ready - w.first :]
         first, last = max(begin, w.first), min(end, ready)
@@ -146,36 +150,32 @@ def soft_masks(
 
 
 def _window_masks(
-    model: SoundOfPixels,
-    features: Tensor,
-    present: Tensor,
-    maps: Tensor,
-    mode: Mode,
+    model: SoundOfPixels, features: Tensor, present: Tensor, feature_maps: Tensor, mode: Mode
 ) -> Tensor:
     """Masks of regions in one window; 0 for those that have no cell there.
 
-    Shape: (P, K), bool (P, 1, 1), feature maps (K, T, F) -> (P, T, F)
+    Shape: (P, K), bool (P, 1, 1), (K, T, F) -> (P, T, F)
     """
     if mode == "partition":
-        logits = model.logits(features[None], maps[None])
-        # Where no region is present, the softmax of nothing is NaN: nobody takes anything.
+        logits = model.logits(features[None], feature_maps[None])
+        # Where no region is present, the softmax of nothing is NaN: no region takes anything.
         return partition(logits.masked_fill(~present, -math.inf))[0].nan_to_num(0)
-    blocks = (model.logits(some[None], maps[None]) for some in features.split(BLOCK))
+    blocks = (model.logits(some[None], feature_maps[None]) for some in features.split(BLOCK))
     masks = torch.cat([model.mask(logits)[0] for logits in blocks])
     return masks.mul_(present)
 
 
 def joined(stretches: Iterator[tuple[int, Tensor]], most: int) -> Iterator[tuple[int, Tensor]]:
     """Join consecutive stretches of `soft_masks` until P T reaches `most`. Shape: (P, T, F)"""
-    held, begin = [], 0
+    waiting, begin = [], 0
     for first, masks in stretches:
-        begin = begin if held else first
-        held.append(masks)
-        if sum(m.shape[0] * m.shape[1] for m in held) >= most:
-            yield begin, torch.cat(held, 1)
-            held = []
-    if held:
-        yield begin, torch.cat(held, 1)
+        begin = begin if waiting else first
+        waiting.append(masks)
+        if sum(m.shape[0] * m.shape[1] for m in waiting) >= most:
+            yield begin, torch.cat(waiting, 1)
+            waiting = []
+    if waiting:
+        yield begin, torch.cat(waiting, 1)
 
 
 # ---- from soft masks to what each region takes
@@ -184,13 +184,13 @@ def joined(stretches: Iterator[tuple[int, Tensor]], most: int) -> Iterator[tuple
 def take(model: SoundOfPixels, masks: Tensor, mode: Mode) -> tuple[Tensor, Tensor, Tensor]:
     """The weight of each STFT bin in each region's sound, 0 to 1.
 
-    Frames in which a region takes nothing are left out: most regions are silent most of the time.
+    Frames in which a region takes nothing are left out, since most regions are mostly silent.
     Shape: soft masks (P, T, F) -> region int (n,), frame int (n,), weights (n, F_linear)
     """
     kind = "ratio" if mode == "partition" else model.config.mask
     # Linear bins are means of log-frequency bins: over 0.5 only if one of those is.
-    some = masks.amax(-1) > 0.5 if kind == "binary" else (masks != 0).any(-1)
-    region, frame = some.nonzero(as_tuple=True)
+    sounds = masks.amax(-1) > 0.5 if kind == "binary" else (masks != 0).any(-1)  # (P, T)
+    region, frame = sounds.nonzero(as_tuple=True)
     soft = model.warp.inverse_frames(masks[region, frame])
     weights = binarize(soft, kind)
     if mode == "shared" and len(masks) > 1:

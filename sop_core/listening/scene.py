@@ -5,9 +5,9 @@ feature with the sound's feature maps, a mask and an inverse STFT (`regions`). A
 window by window, so that memory doesn't grow with the video.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from ..config import AnyPath
 from ..data.clips import Clip
 from ..errors import SopError
+from ..media.jpgs import read_frames
 from ..media.sound import read_sound
 from ..media.stream import frames_within, stream_sound
 from ..model.model import SoundOfPixels
@@ -24,7 +25,7 @@ from ..model.spectrogram import Inverse
 from ..training.windows import same_fps
 from . import clusters, features
 from .features import FeatureMaps
-from .film import Film, Frames, Stills, VideoFilm
+from .film import Film, Stills, VideoFilm
 from .fullband import FullBandAudio, extended
 from .regions import BLOCK, Cell, Mode, Region, cells_in, joined, soft_masks, take
 
@@ -39,8 +40,8 @@ class Scene:
         mixture: its sound, float32 (L,), at `rate` samples a second
         grid: (H, W); cell (r, c) covers rows r h/H to (r+1) h/H and columns c w/W to (c+1) w/W
         fps: pictures a second of `pictures`
-        pixels: the visual feature of each cell in each window (W, H, W, K)
-        channels: the feature maps of the sound
+        visual_features: of each cell in each window (W, H, W, K)
+        feature_maps: of the sound, a `FeatureMaps`
         start: s, where a `part` begins in the whole video; 0 otherwise
         first, last: the STFT frames of the whole video that this scene covers
     """
@@ -50,15 +51,15 @@ class Scene:
         model: SoundOfPixels,
         film: Film | np.ndarray,
         sound: np.ndarray,
-        pixels: Tensor | None = None,
-        stored: np.ndarray | None = None,
+        visual_features: Tensor | None = None,
+        stored_maps: np.ndarray | None = None,
     ):
         """Run the nets on pictures and sound.
 
         Args:
             film: the pictures' source, or uint8 (V, h, w, 3) at the config's fps
             sound: float32 (L,) at the config's rate
-            pixels, stored: visual features and feature maps, if they were kept (`features.load`)
+            visual_features, stored_maps: what `features.load` gives, if features were kept
 
         Raises SopError if there is no picture or no sound.
         """
@@ -66,14 +67,14 @@ class Scene:
             if not len(film) or not len(sound):
                 there = f"{len(film)} frames and {len(sound)} samples"
                 raise SopError(f"a scene needs picture and sound, found {there}")
-            film = Stills(film, model.config.fps)
+            film = Stills(film.__getitem__, len(film), model.config.fps)
         self.model, self.config, self.film = model, model.config, film
         self.rate, self.grid, self.fps = model.config.rate, model.config.grid, film.fps
-        channels = FeatureMaps(model, sound, stored)
-        self._listen_to(channels, 0, channels.length)
-        if pixels is None:
-            pixels = features.look(model, film, channels.windows, self.seconds)
-        self.visual_features = pixels.to(self.device)
+        feature_maps = FeatureMaps(model, sound, stored_maps)
+        self._listen_to(feature_maps, 0, feature_maps.length)
+        if visual_features is None:
+            visual_features = features.look(model, film, feature_maps.windows, self.seconds)
+        self.visual_features = visual_features.to(self.device)
 
     @classmethod
     def from_video(cls, model: SoundOfPixels, path: AnyPath, cache: bool = False) -> "Scene":
@@ -100,7 +101,8 @@ class Scene:
     def from_clip(cls, model: SoundOfPixels, clip: Clip) -> "Scene":
         """A whole preprocessed clip. Raises SopError if its fps is not the model's."""
         same_fps([clip], model.config)
-        return cls(model, Frames(clip, model.config.fps), read_sound(clip.sound))
+        film = Stills(partial(read_frames, clip.frames), clip.n_frames, model.config.fps)
+        return cls(model, film, read_sound(clip.sound))
 
     def hearing(self, sound: np.ndarray) -> "Scene":
         """The same pictures with another sound, cut or zero-padded to this one's length.
@@ -108,12 +110,14 @@ class Scene:
         Shape: (L,)
         """
         samples = np.zeros_like(self.feature_maps.samples)
-        sound = np.float32(sound[: len(self.mixture)])
+        sound = sound[: len(self.mixture)]
         samples[self.first * self.config.hop :][: len(sound)] = sound
         return self._copy(FeatureMaps(self.model, samples), self.first, self.last)
 
     def part(self, start: float, end: float) -> "Scene":
-        """A stretch of the scene in seconds, rounded to STFT frames. It sounds as in the whole.
+        """A stretch of the scene in seconds, rounded to STFT frames.
+
+        It sounds as it does in the whole scene.
 
         Raises SopError if nothing of the scene lies between `start` and `end`.
         """
@@ -125,18 +129,18 @@ class Scene:
             raise SopError(f"part {start} to {end} s: expected {stretch}")
         return self._copy(self.feature_maps.copy(), first, last)
 
-    def _copy(self, channels: FeatureMaps, first: int, last: int) -> "Scene":
+    def _copy(self, feature_maps: FeatureMaps, first: int, last: int) -> "Scene":
         other = copy(self)
         for name in ("powers", "frame"):  # what was computed for this scene
             other.__dict__.pop(name, None)
-        other._listen_to(channels, first, last)
+        other._listen_to(feature_maps, first, last)
         return other
 
-    def _listen_to(self, channels: FeatureMaps, first: int, last: int) -> None:
+    def _listen_to(self, feature_maps: FeatureMaps, first: int, last: int) -> None:
         hop = self.config.hop
-        self.feature_maps, self.device = channels, channels.device
+        self.feature_maps, self.device = feature_maps, feature_maps.device
         self.first, self.last = first, last
-        self.mixture = channels.samples[first * hop : last * hop]
+        self.mixture = feature_maps.samples[first * hop : last * hop]
         self.start = first * hop / self.rate
 
     @property
@@ -170,7 +174,7 @@ class Scene:
 
     # ---- sounds
 
-    def masks(self, regions: list[Region]) -> Tensor:
+    def masks(self, regions: Sequence[Region]) -> Tensor:
         """The soft mask of each region, 0 to 1, for the whole scene. Shape: -> (P, F, T)
 
         Raises SopError for an empty region or a cell off the grid.
@@ -184,27 +188,30 @@ class Scene:
         """
         return self.sounds([[cells] if isinstance(cells, tuple) else cells])[0]
 
-    def sounds(self, regions: list[Region], mode: Mode = "alone") -> np.ndarray:
+    def sounds(self, regions: Sequence[Region], mode: Mode = "alone") -> np.ndarray:
         """The sound of each region; in other modes than `alone` the rest of the mixture is last.
 
         Shape: float32 (P, L) or (P + 1, L). Raises SopError as `tracks` does.
         """
-        found = np.zeros((len(regions) + (mode != "alone"), len(self.mixture)), np.float32)
+        sounds = np.zeros((len(regions) + (mode != "alone"), len(self.mixture)), np.float32)
         size = BLOCK if mode == "alone" else len(regions)
         for p in range(0, len(regions), size):
-            for at, rows, sounds in self._stretches(regions[p : p + size], mode):
-                found[p + rows, at : at + sounds.shape[1]] = sounds
-        return found
+            begin = 0
+            for piece in self.pieces(regions[p : p + size], mode):
+                end = begin + piece.shape[1]
+                sounds[p : p + len(piece), begin:end] = piece
+                begin = end
+        return sounds
 
-    def tracks(self, regions: list[Region], partition: bool = False) -> np.ndarray:
+    def tracks(self, regions: Sequence[Region], partition: bool = False) -> np.ndarray:
         """The sound of each region and, last, the rest: they add up to the mixture.
 
         A bin that several regions take is divided among them.
 
         Args: `partition`: divide every time-frequency bin completely among the regions, as among
             the sources of a mixture in an evaluation. Nothing is left for the rest, except in
-            windows in which no region has a cell. What the picture doesn't show is then in the
-            track of a region.
+            windows in which no region has a cell. So sounds that the picture doesn't show are in
+            the track of a region, too.
 
         Shape: float32 (P + 1, L)
         Raises SopError for an empty region or a cell off the grid, and for `partition` if the
@@ -214,45 +221,38 @@ class Scene:
             return self.mixture[None]
         return self.sounds(regions, "partition" if partition else "shared")
 
+    @torch.inference_mode()
     def pieces(
-        self, regions: list[Region], mode: Mode = "alone", audio: FullBandAudio | None = None
+        self,
+        regions: Sequence[Region],
+        mode: Mode = "alone",
+        full_band: FullBandAudio | None = None,
     ) -> Iterator[np.ndarray]:
         """What `sounds` gives, piece after piece: float32 (P, l) or (P + 1, l).
 
-        Args: `audio`: the video's own sound. The masks are then applied to it, at its rate.
+        Args: `full_band`: the video's own sound. The masks are then applied to it, at its rate.
         """
-        for _, rows, sounds in self._stretches(regions, mode, audio):
-            piece = np.zeros((len(regions) + (mode != "alone"), sounds.shape[1]), np.float32)
-            piece[rows] = sounds
-            yield piece
-
-    @torch.inference_mode()
-    def _stretches(
-        self, regions: list[Region], mode: Mode, audio: FullBandAudio | None = None
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Sounds for one stretch of time after the other: its first sample, rows, and sounds.
-
-        Rows are numbers of regions that aren't silent, and of the rest. Shape: -> (A,), (A, l)
-        """
-        audio = audio or self.feature_maps
+        audio = full_band or self.feature_maps
         begin = self.first * audio.hop
         end = begin + len(self.mixture) * audio.times
-        clips = mode == "alone" and self.config.clips == "published"  # tracks must add up
+        clip = mode == "alone" and self.config.clips == "published"  # tracks must add up
         for at, rows, sounds in self._inverted(regions, mode, audio):
+            inside = slice(max(0, begin - at), max(0, end - at))
+            piece = sounds.new_zeros(len(regions), sounds.shape[1])
+            piece[rows] = sounds
             if mode != "alone":
                 rest = audio.sound(at, at + sounds.shape[1]).to(sounds) - sounds.sum(0)
-                rows = torch.cat([rows, rows.new_tensor([len(regions)])])
-                sounds = torch.cat([sounds, rest[None]])
-            sounds = sounds[:, max(0, begin - at) : max(0, end - at)]
-            sounds = sounds.clamp(-1, 1) if clips else sounds
-            yield max(0, at - begin), rows.cpu().numpy(), sounds.cpu().numpy()
+                piece = torch.cat([piece, rest[None]])
+            piece = piece[:, inside]
+            yield (piece.clamp(-1, 1) if clip else piece).cpu().numpy()
 
     def _inverted(
-        self, regions: list[Region], mode: Mode, audio: FullBandAudio | FeatureMaps
+        self, regions: Sequence[Region], mode: Mode, audio: FullBandAudio | FeatureMaps
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Masks times the STFT, inverted; some samples before and after the scene come with it.
+        """Masks times the STFT, inverted: stretches that reach a little beyond the scene.
 
-        Yields: first sample (of the whole video), int (A,), (A, l)
+        Yields: the first sample (of the whole video); int (A,), the regions that aren't silent;
+            (A, l), their sounds
         """
         n_fft, hop = audio.n_fft, audio.hop
         inverse = Inverse(n_fft, hop, self.device)
@@ -263,10 +263,11 @@ class Scene:
             region, frame, weights = take(self.model, masks, mode)  # (n,), (n,), (n, F_linear)
             spec = audio.spec(first, last)  # (T, F_linear)
             if audio is not self.feature_maps:
-                heard = self.feature_maps.spec(first, last)
-                weights = extended(weights, heard[frame], spec.shape[-1])
-            taken = spec.index_select(0, frame).mul_(weights)
-            yield first * hop - n_fft // 2, *inverse.push(masks.shape[:2], region, frame, taken)
+                in_band = self.feature_maps.spec(first, last)
+                weights = extended(weights, in_band[frame], spec.shape[-1])
+            masked = spec.index_select(0, frame).mul_(weights)
+            shape = len(masks), masks.shape[1]
+            yield first * hop - n_fft // 2, *inverse.push(shape, region, frame, masked)
         yield last * hop - n_fft // 2, *inverse.rest()
 
     @torch.inference_mode()
@@ -287,12 +288,12 @@ class Scene:
         return self.powers_of([[(r, c)] for r in range(rows) for c in range(columns)])
 
     @torch.inference_mode()
-    def powers_of(self, regions: list[Region]) -> np.ndarray:
+    def powers_of(self, regions: Sequence[Region]) -> np.ndarray:
         """The energy of each region's own sound in each STFT frame; the mixture's is last.
 
         Shape: float32 (P + 1, T)
         """
-        found = []
+        energies = []
         for first, masks in soft_masks(self, regions):
             spec = self.feature_maps.spec(first, first + masks.shape[1])
             power = spec.abs().square()  # (T, F_linear)
@@ -301,8 +302,8 @@ class Scene:
             for p in range(0, len(masks), BLOCK):
                 region, frame, weights = take(self.model, masks[p : p + BLOCK], "alone")
                 energy[p + region, frame] = (weights.square() * power[frame]).sum(-1)
-            found.append(energy.cpu().numpy())
-        return np.concatenate(found, 1)
+            energies.append(energy.cpu().numpy())
+        return np.concatenate(energies, 1)
 
     def energy(self) -> np.ndarray:
         """The energy of each cell's own sound as a share of the mixture's, 0 to 1. Shape: (H, W)
@@ -310,7 +311,8 @@ class Scene:
         It is an absolute scale: two scenes can be compared.
         """
         total = self.powers.sum(1, dtype=np.float64)
-        return np.float32(total[:-1] / max(total[-1], 1e-12)).reshape(self.grid)
+        shares = total[:-1] / max(total[-1], 1e-12)
+        return shares.astype(np.float32).reshape(self.grid)
 
     def energies(self, smooth: float = 0.125) -> np.ndarray:
         """`energy` while each of `pictures` is on the screen, dimmed where the sound is soft.
@@ -332,7 +334,7 @@ class Scene:
         level = 10 * np.log10(np.maximum(mixture / max(mixture.max(), 1e-12), 1e-12))  # dB
         brightness = np.clip(1 + level / DYNAMIC_RANGE, 0, 1)
         shares = moment[:-1] / np.maximum(mixture, 1e-12) * brightness
-        return np.float32(shares.clip(0, 1)).T.reshape(-1, *self.grid)
+        return shares.clip(0, 1).astype(np.float32).T.reshape(-1, *self.grid)
 
     def clusters(self, count: int | None = None) -> clusters.Clusters:
         """Groups of cells that sound alike, the loudest first.

@@ -1,21 +1,24 @@
-"""What the player's page is given of a track: its region, checked, its name, samples, picture."""
+"""What the player's page needs, checked and as bytes: pictures, and each track's name and sound."""
 
 import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
+import simplejpeg
 
 from ..errors import SopError
 
 if TYPE_CHECKING:
+    from .clusters import Clusters
     from .regions import Region
+    from .scene import Scene
 
 DYNAMIC_RANGE = 60  # dB below the mixture's loudest bin that a spectrogram shows
 MAX_COLUMNS = 640  # of a spectrogram's picture
 
 
 def check_region(region: "Region | int", grid: tuple[int, int], clusters: int) -> list | int:
-    """The region with whole numbers. Raises SopError if it isn't of this scene."""
+    """The region with Python's integers. Raises SopError if it isn't of this scene."""
     if isinstance(region, (int, np.integer)):
         if 0 <= region < clusters:
             return int(region)
@@ -26,10 +29,9 @@ def check_region(region: "Region | int", grid: tuple[int, int], clusters: int) -
     for cell in region:
         try:
             row, column = map(operator.index, cell)  # numpy's integers, too, but no floats
-            inside = 0 <= row < rows and 0 <= column < columns
         except (TypeError, ValueError):
-            inside = False
-        if not inside:
+            row = column = -1
+        if not (0 <= row < rows and 0 <= column < columns):
             size = f"the grid has {rows} rows and {columns} columns"
             valid = f"row from 0 to {rows - 1} and column from 0 to {columns - 1}"
             raise SopError(f"pixel={cell!r}: {size}; give (row, column), {valid}")
@@ -37,6 +39,33 @@ def check_region(region: "Region | int", grid: tuple[int, int], clusters: int) -
     if not cells:
         raise SopError("a region without a cell has no sound; choose at least one")
     return cells
+
+
+def seen(scene: "Scene", clusters: "Clusters") -> dict:
+    """What the page shows: the pictures, and the maps that lie over them, as traits of the player.
+
+    Raises SopError if the scene's arrays don't fit together.
+    """
+    pictures = np.asarray(scene.pictures())
+    if pictures.dtype != np.uint8 or pictures.shape[3:] != (3,) or not len(pictures):
+        there = f"{pictures.dtype} of shape {pictures.shape}"
+        raise SopError(f"scene.pictures() is {there}, expected uint8 (V, h, w, 3)")
+    grid = tuple(map(int, scene.grid))
+    energy = finite(scene.energy(), "scene.energy()", grid)
+    moments = finite(scene.energies(), "scene.energies()", (len(pictures), *grid))
+    labels = finite(clusters.labels, "scene.clusters().labels", moments.shape)
+    files = [simplejpeg.encode_jpeg(np.ascontiguousarray(p), quality=85) for p in pictures]
+    legend = zip(clusters.names, clusters.shares, strict=True)
+    return {
+        "grid": grid,
+        "fps": float(scene.fps),
+        "frames": b"".join(files),
+        "frame_sizes": list(map(len, files)),
+        "energy": energy.astype("<f4").tobytes(),
+        "moments": np.round(255 * moments.clip(0, 1)).astype(np.uint8).tobytes(),
+        "clusters": np.where(labels < 0, 255, labels).astype(np.uint8).tobytes(),
+        "legend": [{"name": str(name), "share": float(share)} for name, share in legend],
+    }
 
 
 def pcm(sound: np.ndarray) -> dict:

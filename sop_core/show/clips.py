@@ -1,6 +1,7 @@
 """Clips: pictures, sounds, spectrograms, masks, and how many there are."""
 
 from collections import Counter
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def player(sound: np.ndarray, rate: int) -> Audio:
-    """A player of a sound at its own level: to normalize it would make silence loud. Shape: (L,)"""
+    """A player of a sound at its own level: normalized, silence would be loud. Shape: (L,)"""
     peak = max(1.0, float(np.abs(sound).max(initial=0)))
     return Audio(np.asarray(sound) / peak, rate=rate, normalize=False)
 
@@ -28,10 +29,9 @@ def frames(pictures: np.ndarray, titles: list[str] | None = None, columns: int =
     fig, axes = grid(rows, columns, (width, width * h / w + (0.3 if titles else 0)))
     for ax in axes.flat:
         ax.axis("off")
-    for i, (ax, one) in enumerate(zip(axes.flat, pictures, strict=False)):
+    for ax, one, title in zip(axes.flat, pictures, titles or repeat(""), strict=False):
         ax.imshow(one)
-        if titles:
-            ax.set_title(titles[i], fontsize=10)
+        ax.set_title(title, fontsize=10)
     return fig
 
 
@@ -68,8 +68,7 @@ def maps(spectrograms: dict[str, np.ndarray], shares: dict[str, np.ndarray]) -> 
 def lengths(splits: "dict[str, list[Clip]]", fps: float) -> Figure:
     """How many clips each label has in each split, and how long the clips are."""
     labels = sorted({c.label for clips in splits.values() for c in clips})
-    fig, axes = grid(1, 2, (5.5, max(3, 0.6 + 0.2 * len(labels))))
-    counts, seconds = axes[0]
+    fig, ((counts, seconds),) = grid(1, 2, (5.5, max(3, 0.6 + 0.2 * len(labels))))
     left = np.zeros(len(labels))
     for name, clips in splits.items():
         count = Counter(c.label for c in clips)
@@ -92,8 +91,7 @@ def alignment(pictures: np.ndarray, samples: np.ndarray, fps: float, rate: int) 
 
     Shape: (V, h, w, 3), (L,)
     """
-    fig, axes = grid(1, 1, (11, 2.4))
-    ax = axes[0, 0]
+    fig, ((ax,),) = grid(1, 1, (11, 2.4))
     wave = samples / max(np.abs(samples).max(), 1e-9)
     ax.plot(np.arange(len(samples)) / rate, wave, lw=0.4, label="sound")
     ax.vlines(np.arange(len(pictures) + 1) / fps, -1, 1, color="0.9", lw=0.6, zorder=0)

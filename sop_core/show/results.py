@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def example(one: "Example") -> Figure:
-    """A mixture and its separation. One row a source: frame, ideal and predicted mask, sounds."""
+    """A mixture and its separation: a row for each source, with its frame, masks and sounds."""
     fig, axes = grid(len(one.names), 6, (2.4, 2.2))
     loudest = one.mixture_mag.max()
     for row, (frame, *others) in enumerate(axes):
         frame.imshow(one.frames[row])
         frame.set_title(plain(one.names[row]), fontsize=9)
         no_ticks(frame)
-        if one.sdr is None:
+        if one.sdr is None or one.sdr_mixture is None:
             title = "separated\n(no SDR: a source is silent)"
         else:
             title = f"separated: SDR {one.sdr[row]:.1f} dB"
@@ -43,8 +43,7 @@ def example(one: "Example") -> Figure:
 
 def history(records: "list[Record]") -> Figure:
     """Loss and validation SDR, epoch by epoch; the epoch that was kept is marked."""
-    fig, axes = grid(1, 2, (5.5, 3))
-    loss, sdr = axes[0]
+    fig, ((loss, sdr),) = grid(1, 2, (5.5, 3))
     epochs = [r.epoch for r in records]
     loss.plot(epochs, [r.loss for r in records], "o-")
     loss.set(xlabel="epoch", ylabel="loss", title="weighted binary cross-entropy")
@@ -87,8 +86,7 @@ def scores(table: pd.DataFrame, count: int = 5) -> Figure:
 
     The `count` mixtures that gained most and least stand out, with their rows in the manifest.
     """
-    fig, axes = grid(1, 2, (5.8, 4.2))
-    left, right = axes[0]
+    fig, ((left, right),) = grid(1, 2, (5.8, 4.2))
     kept = table.dropna(subset="sdr")
     # By method.
     names = list(dict.fromkeys(kept.method))
@@ -98,10 +96,9 @@ def scores(table: pd.DataFrame, count: int = 5) -> Figure:
     left.invert_yaxis()
     # Mixture by mixture, the one that gained most first.
     wide = kept.pivot(index=["pair", "source"], columns="method", values="sdr")
-    wide = wide[["mixture", "model"]]
-    means = wide.groupby("pair").mean()
-    order = (means.mixture - means.model).sort_values(kind="stable").index
-    ends = [wide.mixture.min(), wide.mixture.max()]
+    mixture, model = (wide[method].groupby("pair").mean() for method in ("mixture", "model"))
+    order = (mixture - model).sort_values(kind="stable").index
+    ends = [wide["mixture"].min(), wide["mixture"].max()]
     right.plot(ends, ends, "k--", lw=1, label="no better than the mixture")
     for pairs, colour, label, numbered in (
         (order, "0.75", "the sources of a mixture", False),
@@ -110,11 +107,11 @@ def scores(table: pd.DataFrame, count: int = 5) -> Figure:
     ):
         style = {"color": colour, "ms": 4, "lw": 0.6}
         for pair in pairs:
-            sources = wide.loc[pair]
-            right.plot(sources.mixture, sources.model, "o-", **style)
+            x, y = (wide[method].loc[pair].to_numpy() for method in ("mixture", "model"))
+            right.plot(x, y, "o-", **style)
             if numbered:
                 near = {"xytext": (5, 2), "textcoords": "offset points"}
-                right.annotate(pair + 1, sources.to_numpy()[0], fontsize=8, **near)
+                right.annotate(pair + 1, (x[0], y[0]), fontsize=8, **near)
         right.plot([], [], "o-", label=label, **style)
     right.set(xlabel="SDR in the mixture, dB", ylabel="SDR of the model, dB")
     right.set(title="mixture by mixture, with rows of the manifest")
@@ -127,8 +124,7 @@ def labels(rows: list[dict]) -> Figure:
 
     Args: `rows`: of `tables.per_label`
     """
-    fig, axes = grid(1, 1, (11, 0.9 + 0.34 * len(rows)))
-    ax = axes[0, 0]
+    fig, ((ax,),) = grid(1, 1, (11, 0.9 + 0.34 * len(rows)))
     rows = sorted(rows, key=lambda r: r["sdr"])
     names = [plain(f"{r['label']} ({r['n']})") for r in rows]
     columns = ("sdr_mixture", "sdr", "sdr_oracle")
@@ -153,8 +149,7 @@ def confusion(rows: list[dict]) -> Figure:
     """
     names = sorted({r["label"] for r in rows})
     count = len(names)
-    fig, axes = grid(1, 1, (2.6 + 0.62 * count, 1.5 + 0.55 * count))
-    ax = axes[0, 0]
+    fig, ((ax,),) = grid(1, 1, (2.6 + 0.62 * count, 1.5 + 0.55 * count))
     shares = np.full((count, count), np.nan)
     for r in rows:
         i, j = names.index(r["label"]), names.index(r["other"])

@@ -1,4 +1,4 @@
-"""Scenes: where the sound of a video comes from."""
+"""Scenes: where in the picture the sound of a video comes from."""
 
 from typing import TYPE_CHECKING
 
@@ -58,8 +58,7 @@ def still(frame: np.ndarray, energy: np.ndarray, words: str) -> Figure:
     Shape: (h, w, 3), (H, W)
     """
     h, w = frame.shape[:2]
-    fig, axes = grid(1, 1, (6.4, 5.4 * h / w + 0.4))
-    ax = axes[0, 0]
+    fig, ((ax,),) = grid(1, 1, (6.4, 5.4 * h / w + 0.4))
     shown = _energy(ax, frame, energy)
     no_ticks(ax)
     fig.suptitle(words, fontsize=9)
@@ -74,11 +73,9 @@ def pixels(scene: "Scene", cells: "dict[str, Cell | list[Cell]]") -> Figure:
     fig, axes = grid(1, len(sounds), (12 / len(sounds), 3))
     loudest = scene.spectrogram(scene.mixture).max()
     for ax, (name, sound) in zip(axes[0], sounds.items(), strict=True):
-        shown = decibels(scene.spectrogram(sound), loudest)
-        ax.imshow(shown, origin="lower", aspect="auto", cmap=SOUND, vmin=0, vmax=1)
+        bins(ax, decibels(scene.spectrogram(sound), loudest), SOUND, "")
         rms = np.sqrt(np.mean(np.square(sound, dtype=np.float64)))
-        ax.set_title(f"{name}\nRMS amplitude {rms:.3f}")
-        no_ticks(ax)
+        ax.set_title(f"{name}\nRMS amplitude {rms:.3f}", fontsize="large")
     return fig
 
 
@@ -101,14 +98,14 @@ def clusters(scene: "Scene", found: "Clusters") -> Figure:
     """The frame with each cluster in a colour; spectrograms of the mixture, clusters and rest."""
     h, w = scene.frame.shape[:2]
     fig = Picture(figsize=(11, 11 * 0.4 * h / w + 0.4), layout="constrained")
-    left, right = fig.subfigures(1, 2, width_ratios=(2, 3))
+    ((left, right),) = fig.subfigures(1, 2, squeeze=False, width_ratios=(2, 3))
     # The frame.
     ax = left.subplots()
     ax.imshow(scene.frame, alpha=0.75)
     no_ticks(ax)
-    together = sum(found.shares)
-    if together >= 1.005:
-        text = f"{together:.0%} together: what two of them claim counts twice"
+    total = sum(found.shares)
+    if total >= 1.005:
+        text = f"{total:.0%} together: what two of them claim counts twice"
         ax.set_xlabel(text, fontsize=9)
     shown = found.labels[len(found.labels) // 2]
     for k, colour in zip(range(len(found.names)), PALETTE, strict=False):
@@ -116,13 +113,11 @@ def clusters(scene: "Scene", found: "Clusters") -> Figure:
         layer[shown == k] = (*to_rgb(colour), 0.65)
         ax.imshow(layer, extent=(0, w, h, 0), interpolation="nearest")
     # The spectrograms.
-    sounds, names, colours = [scene.mixture], ["mixture"], ["k"]
-    if found.names:
-        sounds += [*scene.tracks(found.regions)]
-        shares = zip(found.names, found.shares, strict=True)
-        names += [f"{name}:\n{share:.0%} of the energy" for name, share in shares]
-        colours += PALETTE[: len(found.names)]
-    names, colours = [*names, "the rest"], [*colours, "k"]
+    sounds = [scene.mixture, *scene.tracks(found.regions)] if found.names else [scene.mixture]
+    shares = zip(found.names, found.shares, strict=True)
+    titles = [f"{name}:\n{share:.0%} of the energy" for name, share in shares]
+    names = ["mixture", *titles, "the rest"]
+    colours = ["k", *PALETTE[: len(titles)], "k"]
     mags = scene.spectrogram(np.stack(sounds))
     axes = right.subplots(len(sounds), 1, squeeze=False)[:, 0]
     for ax, mag, name, colour in zip(axes, mags, names, colours, strict=False):

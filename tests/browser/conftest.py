@@ -1,6 +1,7 @@
-"""A real JupyterLab and a real Chromium. Both are this machine's own; where one is missing the tests skip and say so.
+"""A real JupyterLab and a real Chromium, both this machine's own.
 
-Nothing is waited for by sleeping: Lab is asked for its state (`--expose-app-in-browser`), the page for its elements.
+Where one is missing, the tests skip and say so. No test waits by sleeping: it asks Lab for its
+state (`--expose-app-in-browser`), and the page for its elements.
 """
 
 import json
@@ -43,16 +44,11 @@ class Lab:
 
     def write(self, name: str, *cells: str) -> str:
         """A notebook of code cells, fresh in the folder; gives its name."""
-        notebook = {
-            "cells": [
-                {"cell_type": "code", "id": f"cell-{i}", "metadata": {}, "source": source, "outputs": [],
-                 "execution_count": None}
-                for i, source in enumerate(cells)
-            ],
-            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-            "nbformat": 4,
-            "nbformat_minor": 5,
-        }  # fmt: skip
+        empty = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+        made = [empty | {"id": f"cell-{i}", "source": source} for i, source in enumerate(cells)]
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        about = {"metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+        notebook = {"cells": made} | about
         (self.folder / name).write_text(json.dumps(notebook))
         return name
 
@@ -60,7 +56,8 @@ class Lab:
         """Open a notebook of the folder and wait for its kernel."""
         page.goto(f"{self.url}/lab/tree/{name}?reset&token={self.token}")
         page.wait_for_function(
-            f"name => window.jupyterapp?.shell.currentWidget?.context?.path === name && {KERNEL} === 'idle'",
+            "name => window.jupyterapp?.shell.currentWidget?.context?.path === name"
+            f" && {KERNEL} === 'idle'",
             arg=name,
             timeout=START * 1000,
         )
@@ -71,11 +68,13 @@ class Lab:
         return self.run(page, timeout)
 
     def run(self, page, timeout: float = RUN) -> list[dict]:
-        """Pick Run > Run All Cells in the open notebook, wait for the last cell; gives its code cells, outputs and all.
+        """Pick Run > Run All Cells in the open notebook, and wait for the last cell.
+
+        Returns its code cells with their outputs.
 
         Fails with the traceback of the first cell that raised.
         """
-        # A shipped notebook has counts and outputs already: once they are gone, whatever appears is new.
+        # A shipped notebook has counts and outputs already. Once they are gone, all is new.
         page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
         page.wait_for_function(
             f"() => {CODE_CELLS}.every(c => !c.execution_count && !c.outputs.length)"
@@ -99,7 +98,8 @@ class Lab:
     def dark(self, page) -> None:
         """Put on JupyterLab's dark theme."""
         page.evaluate(
-            "() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })"
+            "() => window.jupyterapp.commands"
+            ".execute('apputils:change-theme', { theme: 'JupyterLab Dark' })"
         )
         page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
 
@@ -114,7 +114,7 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
-    """One JupyterLab for all tests, on a free port, with none of the user's settings, kernels or extensions."""
+    """One JupyterLab for all tests, on a free port, without the user's settings or kernels."""
     pytest.importorskip("jupyterlab", reason="jupyterlab is not installed: pip install -e .[dev]")
     home = tmp_path_factory.mktemp("jupyter")
     folder = tmp_path_factory.mktemp("notebooks")
@@ -146,9 +146,10 @@ def lab(tmp_path_factory):
         port = s.getsockname()[1]
     token, url = secrets.token_hex(16), f"http://127.0.0.1:{port}"
     log = home / "lab.log"
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1",
-               f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}",
-               f"--IdentityProvider.token={token}", "--expose-app-in-browser"]  # fmt: skip
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser"]
+    command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"]
+    command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"]
+    command += [f"--IdentityProvider.token={token}"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     with log.open("w") as out:
@@ -192,8 +193,8 @@ def chromium():
     if not program:
         pytest.skip("no chromium on this machine: apt-get install chromium")
     with api.sync_playwright() as playwright:
-        flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-                 "--no-first-run"]  # fmt: skip
+        flags = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+        flags += ["--disable-sync", "--no-first-run"]
         browser = playwright.chromium.launch(executable_path=program, args=flags)
         yield browser
         browser.close()
@@ -201,7 +202,7 @@ def chromium():
 
 @pytest.fixture(scope="session")
 def new_page(chromium):
-    """`with new_page() as page`: closed at the end; an error that the page's own scripts threw fails the test."""
+    """`with new_page() as page`: closed at the end. An error in the page's scripts is a failure."""
 
     @contextmanager
     def make(**settings):

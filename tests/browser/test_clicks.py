@@ -1,4 +1,7 @@
-"""The player, as its users have it: JupyterLab, Chromium, a mouse, a keyboard. What is heard is read at the sound's output."""
+"""The player, as its users have it: JupyterLab, Chromium, a mouse, a keyboard.
+
+What is heard is read at the sound's output.
+"""
 
 import ast
 import json
@@ -14,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCENE = f"""
 import sys; sys.path.insert(0, {str(ROOT / "tests")!r})
 from tones import ToneScene
-from sop_core.widget import PixelPlayer
+from sop_core.listening.player import PixelPlayer
 scene = ToneScene()
 player = PixelPlayer(scene)
 player.loop = True
@@ -24,41 +27,53 @@ ROWS, COLUMNS, RATE, FPS, PICTURES, SECONDS = 9, 14, 11_025, 10, 20, 2  # ToneSc
 MIXTURE = 200  # Hz
 
 # Javascript; e is a player's root
-SPECTRUM = """const { analyser, context } = e.sop, bins = new Float32Array(analyser?.frequencyBinCount ?? 0);
+SPECTRUM = """const { analyser, context } = e.sop;
+              const bins = new Float32Array(analyser?.frequencyBinCount ?? 0);
               analyser?.getFloatFrequencyData(bins);
-              const width = context?.sampleRate / analyser?.fftSize, at = hz => bins[Math.round(hz / width)];
-              const strongest = bins.reduce((best, dB, i) => dB > bins[best] ? i : best, 0) * width;"""
-# Chromium takes a test's own steps for a user's, and would let everything sound: where `unused`, it is refused as before a click.
+              const width = context?.sampleRate / analyser?.fftSize;
+              const at = hz => bins[Math.round(hz / width)];
+              const loudest = bins.reduce((best, dB, i) => dB > bins[best] ? i : best, 0);
+              const strongest = loudest * width;"""
+# Chromium takes a test's own steps for a user's, and would let everything sound. Where `unused`, it
+# is refused, as before a click.
 CONTEXTS = """window.contexts = [];
     window.AudioContext = class extends AudioContext {
-        constructor(options) { super(options); window.contexts.push(this); if (window.unused) super.suspend(); }
+        constructor(options) {
+            super(options);
+            window.contexts.push(this);
+            if (window.unused) super.suspend();
+        }
         resume() { return window.unused ? new Promise(() => {}) : super.resume(); }
     };"""
 EXECUTE = """async code => {
-    const future = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code });
+    const { session } = window.jupyterapp.shell.currentWidget.sessionContext;
+    const future = session.kernel.requestExecute({ code });
     let text = "";
-    future.onIOPub = message => { text += message.content.text ?? message.content.evalue ?? ""; };
+    future.onIOPub = ({ content }) => { text += content.text ?? content.evalue ?? ""; };
     await future.done;
     return text;
 }"""
-WAITS = "e.dataset.state === 'paused' && e.querySelector('.sop-caption').textContent.endsWith('(press play to hear it)')"
+CAPTION = "e.querySelector('.sop-caption').textContent"
+WAITS = f"e.dataset.state === 'paused' && {CAPTION}.endsWith('(press play to hear it)')"
 # The share of track 1's cells that its number lies over
 COVERED = """(() => {
-    const [number, cells] = ['.sop-badges .sop-badge', '.sop-region path'].map(s => e.querySelector(s).getBoundingClientRect());
-    const both = (low, high) => Math.max(0, Math.min(number[high], cells[high]) - Math.max(number[low], cells[low]));
+    const box = selector => e.querySelector(selector).getBoundingClientRect();
+    const number = box('.sop-badges .sop-badge'), cells = box('.sop-region path');
+    const both = (low, high) =>
+        Math.max(0, Math.min(number[high], cells[high]) - Math.max(number[low], cells[low]));
     return both('left', 'right') * both('top', 'bottom') / (cells.width * cells.height);
 })()"""
 CLEAR = "() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')"
 LABS_STATE = """() => {
     const { content } = window.jupyterapp.shell.currentWidget;
-    return [content.activeCellIndex, content.mode, content.model.toJSON().cells.map(c => [c.cell_type, c.source])];
+    const cells = content.model.toJSON().cells.map(c => [c.cell_type, c.source]);
+    return [content.activeCellIndex, content.mode, cells];
 }"""
 
 
 def hertz(cell):
-    return (
-        300 + 200 * cell[0] + 10 * cell[1]
-    )  # ToneScene's, once more, so that it can't move along with a mistake
+    """ToneScene's, once more, so that it can't move along with a mistake."""
+    return 300 + 200 * cell[0] + 10 * cell[1]
 
 
 def pitch(samples, rate):
@@ -99,9 +114,9 @@ class Player:
     def point(self, row, column):
         """The middle of a cell, on the page; beyond the picture's edge, too."""
         box = self.stage.bounding_box()
-        return box["x"] + (column + 0.5) / COLUMNS * box["width"], box["y"] + (
-            row + 0.5
-        ) / ROWS * box["height"]
+        x = box["x"] + (column + 0.5) / COLUMNS * box["width"]
+        y = box["y"] + (row + 0.5) / ROWS * box["height"]
+        return x, y
 
     def click(self, row, column, shift=False):
         x, y = self.point(row, column)
@@ -123,7 +138,7 @@ class Player:
             self.page.keyboard.press(key)
 
     def hears(self, *cells):
-        """Wait until one of these cells' tones is the strongest at the output, the mixture's without a cell."""
+        """Wait until a tone of these cells is the strongest in the output; none: the mixture's."""
         tones = [*map(hertz, cells)] or [MIXTURE]
         heard = f"{tones}.some(hz => Math.abs(strongest - hz) < 4)"
         self.wait(f"e.dataset.state === 'playing' && e.dataset.busy === 'false' && {heard}")
@@ -133,7 +148,7 @@ class Player:
 
     def caption(self, text):
         """Wait until the caption begins with `text`."""
-        self.wait(f"e.querySelector('.sop-caption').textContent.startsWith({json.dumps(text)})")
+        self.wait(f"{CAPTION}.startsWith({json.dumps(text)})")
 
     def seek(self, seconds):
         self.slider.fill(str(seconds))
@@ -466,10 +481,8 @@ def test_undo_brings_back_what_a_click_took_away_with_its_name_and_level(player)
     player.keys("z")
     assert player.names(3) == ["cello", "flute", "the rest"]
     # The same tracks, told anew, as after two quick clicks there and back: no step to go back to
-    python(
-        page,
-        "player.answer = player.answer | {'tracks': [t | {'share': t['share'] / 2} for t in player.answer['tracks']]}",
-    )
+    halved = "[t | {'share': t['share'] / 2} for t in player.answer['tracks']]"
+    python(page, f"player.answer = player.answer | {{'tracks': {halved}}}")
     for count in (2, 0):
         player.keys("z")
         player.names(count)
@@ -529,7 +542,8 @@ def test_everything_by_keys_and_jupyterlab_keeps_out_of_it(player):
     player.button("Mute the rest").focus()
     player.keys("Space")  # presses it, as on any button
     player.wait(
-        "[...e.querySelectorAll('.sop-mute')].at(-1).ariaPressed === 'false' && e.dataset.state === 'paused'"
+        "[...e.querySelectorAll('.sop-mute')].at(-1).ariaPressed === 'false'"
+        " && e.dataset.state === 'paused'"
     )
     player.keys("d", "d", "x", "c", "v", "Shift+m", "y", "Enter")  # Lab's own, dangerous here
     assert page.evaluate(LABS_STATE) == before
@@ -558,7 +572,8 @@ def test_a_failing_click_is_said_in_red_and_the_next_one_works(player):
     error = player.root.get_by_role("alert")
     player.click(3, 9)
     player.hears((3, 9))
-    spoil = "tracks = scene.tracks\ndef spoilt(regions): raise RuntimeError('<b>no</b>')\nscene.tracks = spoilt"
+    spoil = "tracks = scene.tracks\ndef spoilt(regions): raise RuntimeError('<b>no</b>')\n"
+    spoil += "scene.tracks = spoilt"
     python(player.page, spoil)
     for _ in range(2):  # the second time, too
         player.click(8, 4)
@@ -576,7 +591,8 @@ def test_a_failing_click_is_said_in_red_and_the_next_one_works(player):
 
 def test_a_kernel_that_is_busy_is_named_and_only_the_newest_click_is_played(player):
     page = player.page
-    fails = "tracks = scene.tracks\nscene.tracks = lambda regions: 1 / 0 if regions == [[(1, 1)]] else tracks(regions)"
+    fails = "tracks = scene.tracks\n"
+    fails += "scene.tracks = lambda r: 1 / 0 if r == [[(1, 1)]] else tracks(r)"
     python(page, fails)
     page.evaluate(
         """() => { const { kernel } = window.jupyterapp.shell.currentWidget.sessionContext.session;
@@ -586,7 +602,8 @@ def test_a_kernel_that_is_busy_is_named_and_only_the_newest_click_is_played(play
     player.caption("on its way")
     player.click(2, 2)
     player.caption(
-        "Python hasn't answered yet: is a cell still running? After a kernel restart, run all cells down to this one"
+        "Python hasn't answered yet: is a cell still running? "
+        "After a kernel restart, run all cells down to this one"
     )
     assert player.eval("e.dataset.busy") == "true"
     page.evaluate(
@@ -695,7 +712,8 @@ def test_dark_theme_and_narrow_pages(lab, player):
             page.set_viewport_size({"width": width, "height": 900})
             page.wait_for_function("width => window.innerWidth === width", arg=width)
             player.wait(
-                "e.scrollWidth <= e.clientWidth && e.getBoundingClientRect().right <= window.innerWidth"
+                "e.scrollWidth <= e.clientWidth"
+                " && e.getBoundingClientRect().right <= window.innerWidth"
             )
             w, h = player.eval(
                 "[e.querySelector('.sop-picture')].map(p => [p.clientWidth, p.clientHeight])[0]"
@@ -710,7 +728,8 @@ def test_dark_theme_and_narrow_pages(lab, player):
     finally:
         page.set_viewport_size({"width": 1280, "height": 900})
         page.evaluate(
-            "() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })"
+            "() => window.jupyterapp.commands"
+            ".execute('apputils:change-theme', { theme: 'JupyterLab Light' })"
         )
 
 
@@ -722,7 +741,8 @@ NOTEBOOK = ROOT / "notebooks/05_localization.ipynb"
 def test_the_workbooks_picture_sounds_different_where_it_looks_different(lab, page):
     """Notebook 05 as it is shipped: run all, click the middle of two instruments, hear two sounds.
 
-    It prints `frame: 320 x 240` and `boxes: {"cello": [x0, y0, x1, y1], "flute": [...]}`, in pixels of that frame.
+    It prints `frame: 320 x 240` and, in pixels of that frame,
+    `boxes: {"cello": [x0, y0, x1, y1], "flute": [...]}`.
     """
     if not NOTEBOOK.exists():
         pytest.skip(f"{NOTEBOOK.relative_to(ROOT)} doesn't exist yet")
@@ -753,7 +773,8 @@ def test_the_workbooks_picture_sounds_different_where_it_looks_different(lab, pa
             position={"x": (x0 + x1) / 2 / w * box["width"], "y": (y0 + y1) / 2 / h * box["height"]}
         )
         player.wait(
-            "e.dataset.hears === 'selection' && e.dataset.busy === 'false' && e.sop.sounds.length === 3"
+            "e.dataset.hears === 'selection' && e.dataset.busy === 'false'"
+            " && e.sop.sounds.length === 3"
         )
         assert python(page, "print(player.regions)") != before
         sounds[name] = np.float32(player.eval("[...e.sop.sounds[1]]"))

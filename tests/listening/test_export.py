@@ -1,4 +1,4 @@
-"""A video's sounds as files: what is in them is held against the film's own tones; what fails leaves nothing."""
+"""A video's sounds as files, compared with the film's own tones. A failure leaves no file."""
 
 import numpy as np
 import pandas as pd
@@ -60,7 +60,8 @@ def test_an_mp4_has_the_sound_and_the_picture_with_the_region_outlined(scene, vi
     assert frames.shape[1:] == (60, 80, 3) and len(frames) == pytest.approx(
         25 * len(scene.mixture) / scene.rate, abs=2
     )
-    # Rows 1 and 2 of 4, column 3 of 4: from (15, 60) to (45, 80); its line is white within and black without.
+    # Rows 1 and 2 of 4, column 3 of 4: from (15, 60) to (45, 80).
+    # The line is white inside and black outside.
     picture = frames[20].astype(int)
     assert picture[25:35, 60].min() > 180 and picture[25:35, 58:60].min() < 60
     assert np.abs(picture[50:, :50] - 90).max() < 25  # elsewhere: the wall as it was
@@ -127,7 +128,10 @@ def test_where_nothing_is_found_it_is_said_what_the_model_learned_from(eyes, tmp
 
 
 def test_tracks_count_the_cells_of_the_grid_at_whatever_time(scene, video, eyes, tmp_path):
-    """In a film of several windows, too: each square covers four of the 16 cells, or its half; walking, it covers both sides."""
+    """In a film of several windows: a square covers four of the 16 cells, or its half.
+
+    A square that walks covers both sides.
+    """
     walking = write_film(tmp_path / "walk.mp4", walk=True)
     for one, film, most in ((scene, video, 8), (Scene.from_video(eyes, walking), walking, 16)):
         table = separate.write_all(one, film, 2, tmp_path / f"{film.stem}.tracks")

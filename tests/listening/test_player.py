@@ -1,4 +1,7 @@
-"""The player, seen from Python: traits in, tracks out. What the page does is in tests/browser, its arithmetic in node."""
+"""The player, seen from Python: traits in, tracks out.
+
+What the page does is tested in tests/browser, its arithmetic in node.
+"""
 
 import base64
 import io
@@ -442,7 +445,7 @@ def test_repr_is_stable(player):
 
 
 def test_a_picture_of_the_player_is_seen_where_no_widget_runs():
-    """As small as a notebook can bear, and of the scene: its loudest cells are at the bottom right."""
+    """It is small enough for a notebook, and shows the scene: the loudest cells, bottom right."""
     scene = ToneScene()
     scene.pictures = lambda: np.full((20, 180, 320, 3), 128, np.uint8)
     data, _ = PixelPlayer(scene)._repr_mimebundle_()

@@ -1,4 +1,4 @@
-"""A scene: clicking a cell equals that cell of the full result; regions, windows and the grid's geometry."""
+"""A scene: a click on a cell equals that cell of the full result; regions, windows, the grid."""
 
 from dataclasses import replace
 
@@ -26,7 +26,10 @@ def scene():
 
 
 class Squares(SoundOfPixels):
-    """A model whose answer is known: left pixels let low bins through, right pixels high ones, the top row nothing."""
+    """A model whose answer is known.
+
+    Left pixels let low bins through, right pixels high ones, the top row nothing.
+    """
 
     def visual_features(self, frames):
         grid = torch.zeros(len(frames), 4, 4, self.config.channels)
@@ -36,10 +39,10 @@ class Squares(SoundOfPixels):
         return grid
 
     def feature_maps(self, spec):
-        images = torch.zeros(len(spec), self.config.channels, self.config.bins, spec.shape[-1])
-        images[:, 0, :16], images[:, 1, 16:] = 20.0, 20.0
-        images[:, 2:] = -5.0  # where no pixel says otherwise: shut (its number is 0.5 everywhere)
-        return images
+        maps = torch.zeros(len(spec), self.config.channels, self.config.bins, spec.shape[-1])
+        maps[:, 0, :16], maps[:, 1, 16:] = 20.0, 20.0
+        maps[:, 2:] = -5.0  # shut, where no pixel says otherwise (its feature is 0.5 everywhere)
+        return maps
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +145,7 @@ def test_where_training_pools_over_several_cells_a_stray_one_does_not_speak_for_
 
 @pytest.mark.parametrize(("cells", "counted"), [(16, 5), (6, 3), (1, 1)])
 def test_a_region_is_the_mean_of_half_its_cells_but_of_fewer_than_training_pools(cells, counted):
-    """Training pools 8 of the picture's 16 cells: a region, which has neighbours, at most 2 / 3 of that."""
+    """Training pools 8 of the picture's 16 cells. A region pools at most 2 / 3 as many."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (6, 32, 32, 3), dtype=np.uint8)
@@ -152,13 +155,11 @@ def test_a_region_is_the_mean_of_half_its_cells_but_of_fewer_than_training_pools
         0.1 * rng.standard_normal(TINY.samples),
     )
     region = [(i // 4, i % 4) for i in range(cells)]
-    numbers = torch.stack([scene.visual_features[0, r, c] for r, c in region])  # (cells, K)
-    pooled = numbers.sort(0, descending=True).values[:counted].mean(0)
+    cells = torch.stack([scene.visual_features[0, r, c] for r, c in region])  # (cells, K)
+    pooled = cells.sort(0, descending=True).values[:counted].mean(0)
     with torch.inference_mode():
-        expected = torch.sigmoid(scene.model.logits(pooled[None, None], scene.feature_maps[0][None]))[
-            0, 0
-        ].mT
-    torch.testing.assert_close(scene.masks([region])[0], expected)
+        logits = scene.model.logits(pooled[None, None], scene.feature_maps[0][None])
+    torch.testing.assert_close(scene.masks([region])[0], torch.sigmoid(logits)[0, 0].mT)
 
 
 def test_a_click_equals_that_cell_of_all_pixels_at_once(scene):
@@ -255,7 +256,8 @@ def test_what_there_is_no_room_for_is_made_again_and_sounds_the_same(monkeypatch
     monkeypatch.setattr(features, "MEMORY", 0)
     tight = Scene(*args)
     np.testing.assert_array_equal(tight.sound((1, 2)), roomy.sound((1, 2)))
-    assert len(roomy.feature_maps.kept) == len(roomy.feature_maps.windows) > 5 and not tight.feature_maps.kept
+    assert len(roomy.feature_maps.kept) == len(roomy.feature_maps.windows) > 5
+    assert not tight.feature_maps.kept
 
 
 def test_a_part_sounds_as_it_does_in_the_whole(scene):
@@ -311,7 +313,8 @@ def test_features_are_kept_beside_the_video_on_request_and_the_nets_need_not_run
     assert list(tmp_path.iterdir()) == [video]
     first = Scene.from_video(eyes, video, cache=True)
     with monkeypatch.context() as blind:
-        blind.setattr(type(eyes), "visual_features", None), blind.setattr(type(eyes), "feature_maps", None)
+        blind.setattr(type(eyes), "visual_features", None)
+        blind.setattr(type(eyes), "feature_maps", None)
         again = Scene.from_video(eyes, video, cache=True)
         np.testing.assert_array_equal(again.sound((2, 0)), first.sound((2, 0)))
     np.testing.assert_allclose(first.sound((2, 0)), plain.sound((2, 0)), atol=1e-3)  # float16
@@ -322,9 +325,8 @@ def test_kept_features_of_another_model_or_another_video_do_not_count(tmp_path):
     video = write_film(tmp_path / "film.mp4")
     one, two = SoundOfPixels(TINY).eval(), SoundOfPixels(TINY).eval()
     Scene.from_video(one, video, cache=True)
-    torch.testing.assert_close(
-        Scene.from_video(two, video, cache=True).visual_features, Scene.from_video(two, video).visual_features
-    )
+    cached, fresh = Scene.from_video(two, video, cache=True), Scene.from_video(two, video)
+    torch.testing.assert_close(cached.visual_features, fresh.visual_features)
     write_film(video, seconds=4.0)
     assert len(Scene.from_video(two, video, cache=True).mixture) < 4.2 * TINY.rate
     expected = Scene.from_video(two, video).masks([[(0, 0)]])
@@ -452,7 +454,7 @@ def test_a_scene_without_sound_has_no_clusters():
 
 
 def test_the_full_band_goes_on_where_the_models_ends_with_what_has_the_top_of_it(eyes, tmp_path):
-    """Blue sounds at 1760 Hz and above: of the air at 9 kHz, which the model can't hear, all is its."""
+    """Blue has the top of the model's band, so it gets all of the air above it, at 9 kHz."""
     video = write_film(tmp_path / "film.mp4", rate=44_100, air=0.1)
     scene = Scene.from_video(eyes, video)
     source = FullBandAudio(scene.config, video)
@@ -477,8 +479,11 @@ def test_the_full_band_goes_on_where_the_models_ends_with_what_has_the_top_of_it
 # --- what is dealt out, how windows fade, how a moment is dimmed
 
 
-class Told(Squares):
-    """Each cell's mask is the sigmoid of its own first number, in every bin; the cells of the top row are told apart."""
+class KnownMasks(Squares):
+    """Each cell's mask is the sigmoid of its own first feature, in every bin.
+
+    The cells of the top row have different ones: `claims`.
+    """
 
     claims = (0.9, 0.6)
 
@@ -487,19 +492,19 @@ class Told(Squares):
         grid[:, 0, : len(self.claims), 0] = torch.logit(torch.tensor(self.claims))
         return grid
 
-    def logits(self, pixels, channels):
-        return pixels[:, :, :1, None].expand(-1, -1, *channels.shape[2:])
+    def logits(self, features, maps):
+        return features[:, :, :1, None].expand(-1, -1, *maps.shape[2:])
 
 
 def test_what_several_claim_is_dealt_out_by_how_strongly_they_claim(squares):
-    scene = Scene(Told(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), squares.mixture)
+    scene = Scene(KnownMasks(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), squares.mixture)
     more, less, rest = scene.tracks([[(0, 0)], [(0, 1)]])
     np.testing.assert_allclose(more, 0.9 / 1.5 * scene.mixture, atol=1e-5)
     np.testing.assert_allclose(less, 0.6 / 1.5 * scene.mixture, atol=1e-5)
     assert np.abs(rest).max() < 1e-5
 
 
-class InTurns(Told):
+class InTurns(KnownMasks):
     """Every second window claims all, the others nothing."""
 
     count = 0
@@ -508,8 +513,8 @@ class InTurns(Told):
         self.count += 1
         return torch.full_like(super().feature_maps(spec), 20.0 * (-1) ** self.count)
 
-    def logits(self, pixels, channels):
-        return channels[:, :1].expand(-1, pixels.shape[1], -1, -1)
+    def logits(self, features, maps):
+        return maps[:, :1].expand(-1, features.shape[1], -1, -1)
 
 
 def test_windows_that_say_the_opposite_fade_into_one_another_without_a_step(squares):
@@ -535,7 +540,7 @@ def test_a_moment_is_dimmed_by_its_level_in_decibels():
 
 
 def test_what_lies_above_the_band_is_had_as_the_energy_of_its_highest_octave():
-    """Of the upper half's energy 9 of 10 parts are in the bin that is taken; what lies below counts nothing."""
+    """9 of 10 parts of the upper half's energy lie in the bin that is taken. Below, none counts."""
     spec, weights = torch.zeros(1, 8, dtype=torch.complex64), torch.zeros(1, 8)
     spec[0, 1], spec[0, 5], spec[0, 7] = 100, 3j, 1
     weights[0, 5] = 1

@@ -1,4 +1,4 @@
-// The page's half of PixelPlayer (sop_core/widget.py): a picture whose pixels can be heard, and a mixer for what was found.
+// The page's half of PixelPlayer (listening/player.py): a picture whose pixels can be heard, and a mixer for what was found.
 // State lives in the model's traits; this file draws it and plays it. Of a scene nothing changes but the traits in `wires`.
 // A sound is on its way exactly while `regions` and `answer.regions` differ.
 
