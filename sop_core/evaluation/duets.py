@@ -1,12 +1,12 @@
 """Duets: videos of two instruments or more, whose stems and boxes are known.
 
 They measure separation by boxes, localization, and false claims. The truth of a clip is a file
-`<id>.json`: `frame_size`, and `sources` with `label`, `box_xyxy` in pixels, and `stem`, the name
-of a sound file beside it.
+`<id>.json` with `frame_size` and `sources`. Each source has a `label`, `box_xyxy` in pixels, and
+`stem`, the name of a sound file in the same folder.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +27,8 @@ from ..training.windows import same_rate
 from .journal import Journal
 from .methods import oracles, score
 
-# A map says "here" where a pixel claims this share of an instrument's energy. It is the same for
-# all pictures and sounds.
+# A cell claims a sound if its share of the instrument's energy is at least this. The threshold is
+# the same for all pictures and sounds.
 CLAIM = 0.5
 
 
@@ -41,16 +41,19 @@ class Stem(NamedTuple):
 
 
 class Duets(NamedTuple):
-    """What `score_duets` measured.
+    """The measurements of `score_duets`.
 
-    scores: as `score_pairs` gives them. `model`: the sound of an instrument's box. `exchanged`: the
-    sound of another instrument's box. `tracks`, `whole`: as in `Scene.tracks`; what several boxes
-    claim is divided among them, or everything is.
+    scores: as of `score_pairs`. Its methods:
+        model           the sound of the instrument's box
+        exchanged       the sound of another instrument's box
+        tracks          `Scene.tracks`: a bin that several boxes claim is divided among them
+        whole           `Scene.tracks(partition=True)`: every bin is divided among the boxes
+        mixture, oracle_...     as of `score_pairs`
 
     placed: one row for each instrument that sounds. Its columns:
         clip, label
         own, other      correlation of its box's sound with its stem, and with the nearest other one
-        right, chance   whether own is the greater; how likely this is by chance
+        right, chance   whether own is greater than other; how likely this is by chance
         sdr             in dB, of its box's sound
         pointed, ciou   of the energy map of its stem; see `metrics`
         area            of its box, as a share of the picture
@@ -58,8 +61,8 @@ class Duets(NamedTuple):
         sounding        how many of these have a sound of their own in the duet
         cells_right     how many of these sound more like its stem than like any other one
 
-    claimed: one row for each instrument and each sound that its picture was given in place of the
-    duet: clip, label, sound, and the peak and the mean of the energy map.
+    claimed: one row for each instrument and each sound that replaced the duet. Its columns: clip,
+    label, sound, and the peak and the mean of the energy map.
     """
 
     scores: pd.DataFrame
@@ -70,8 +73,8 @@ class Duets(NamedTuple):
 def read_truth(folder: AnyPath, id: str) -> list[Stem] | None:
     """The stems of clip `id`, from `folder/<id>.json`.
 
-    Returns None where there is no such file, or where it is a solo's.
-    Raises SopError where the file is broken.
+    Returns None if there is no such file, or if it describes a solo.
+    Raises SopError if the file is broken.
     """
     path = Path(folder, f"{id}.json")
     if not path.is_file():
@@ -87,7 +90,7 @@ def read_truth(folder: AnyPath, id: str) -> list[Stem] | None:
             if not (x0 < x1 and y0 < y1 and x1 > 0 and y1 > 0 and 0 < w > x0 and 0 < h > y0):
                 raise ValueError(f"a box {s['box_xyxy']} in a picture of {w:g} x {h:g}")
             box = (x0 / w, y0 / h, x1 / w, y1 / h)
-            name = Path(s["stem"]).name  # a file may not lead out of its folder
+            name = Path(s["stem"]).name  # the file can't name other folders
             stems.append(Stem(str(s["label"]), box, path.with_name(name)))
         if len(stems) < 2:
             raise ValueError(f"{len(stems)} source(s)")
@@ -99,21 +102,24 @@ def read_truth(folder: AnyPath, id: str) -> list[Stem] | None:
         ) from None
 
 
-def with_truth(clips: list[Clip], truth: AnyPath | None) -> list[tuple[Clip, list[Stem]]]:
-    """The clips that have a truth, each with its stems."""
-    return [(clip, stems) for clip in clips if (stems := read_truth(truth, clip.id))]
+KnownDuets = list[tuple[Clip, list[Stem]]]
 
 
-Heard = dict[str, tuple[np.ndarray, metrics.Box]]
+def with_truth(clips: Sequence[Clip], truth: AnyPath | None) -> KnownDuets:
+    """The clips that have a truth in a folder, each with its stems. No folder: none has."""
+    known = [(clip, read_truth(truth, clip.id)) for clip in clips if truth is not None]
+    return [(clip, stems) for clip, stems in known if stems]
 
 
-def heard(model: SoundOfPixels, clip: Clip, truth: AnyPath) -> tuple[Scene, Heard]:
-    """A duet as a scene, and the stem (L,) and the box of each instrument.
+def heard(
+    model: SoundOfPixels, clip: Clip, truth: AnyPath | None
+) -> tuple[Scene, dict[str, tuple[np.ndarray, metrics.Box]]]:
+    """A duet as a scene, and the stem (L,) and the box of each instrument, by its label.
 
-    Instruments go by their label. Where two share one, a number is added.
+    Labels get a number if two instruments share one.
     """
     scene = Scene.from_clip(model, clip)
-    stems = read_truth(truth, clip.id)
+    [(_, stems)] = with_truth([clip], truth)
     names = [s.label for s in stems]
     if len(set(names)) < len(names):
         names = [f"{name} {n}" for n, name in enumerate(names, 1)]
@@ -123,20 +129,21 @@ def heard(model: SoundOfPixels, clip: Clip, truth: AnyPath) -> tuple[Scene, Hear
 
 def score_duets(
     model: SoundOfPixels,
-    clips: list[Clip],
-    truth: AnyPath,
+    clips: Sequence[Clip],
+    truth: AnyPath | None,
     journal: Journal | None = None,
 ) -> Duets:
-    """Measure duets against their stems and boxes. Shows a progress bar.
+    """Compare duets with their stems and boxes. Shows a progress bar.
 
-    The estimate of an instrument is the sound of its box. For localization the scene is given the
-    instrument's own stem in place of the duet. For false claims it is given sounds that are not in
-    the picture, as loud as the stem: noise, and an instrument of the next duet that has another
-    one. It is also given silence (noise at -80 dB). That is so soft that even a picture that
-    claims all of it claims next to nothing.
+    Separation: the estimate of an instrument is the sound of its box.
+    Localization: the scene gets the instrument's own stem in place of the duet.
+    False claims: the scene gets sounds that are not in the picture, as loud as the stem. They are
+    noise, and an instrument of the next duet that has another one. It also gets silence (noise at
+    -80 dB), which is so soft that even a picture that claims all of it claims almost no energy.
 
-    Returns a `Duets`. Raises SopError where no clip has a truth, where the sound of a clip is at
-    another rate, and where all stems are silent.
+    Returns a `Duets`.
+    Raises SopError if no clip has a truth, if the sound of a clip is at another rate, and if all
+    stems are silent.
     """
     known = with_truth(clips, truth)
     for clip, _ in known:
@@ -153,7 +160,7 @@ def score_duets(
         sounds = np.stack([sound[:length] for sound in sounds])  # (N, L)
 
         # Separation: one region for each instrument, the cells in its box.
-        regions = [scene.cells_in(s.box) for s in stems]
+        regions: list[Region] = [scene.cells_in(s.box) for s in stems]
         estimates = {k: x[:, :length] for k, x in _estimates(scene, regions).items()}
         true = torch.from_numpy(sounds).to(scene.device)
         by_method = {k: torch.from_numpy(x).to(true) for k, x in estimates.items()}
@@ -162,27 +169,27 @@ def score_duets(
 
         # Localization and claims: each instrument that sounds.
         placed, claimed = [], []
-        for n in np.flatnonzero(~metrics.silent(sounds)):
-            who = {"clip": clip.name, "label": stems[n].label}
+        for n in np.flatnonzero(~metrics.silent(sounds)).tolist():
+            name = {"clip": clip.name, "label": stems[n].label}
             given = _sounds(known, i, n, sounds, scene.rate)
-            maps = {kind: _claim(scene, sound, sounds[n]) for kind, sound in given}
+            maps = {kind: _claim(scene, sound, sounds[n]) for kind, sound in given}  # (H, W) each
             for kind, energy in maps.items():
                 claim = {"sound": kind, "peak": float(energy.max()), "mean": float(energy.mean())}
-                claimed.append(who | claim)
+                claimed.append(name | claim)
             alone = [c for c in regions[n] if sum(c in region for region in regions) == 1]
             place = _place(n, estimates["model"][n], sounds) | _find(maps["own"], stems[n].box)
             place |= _count(scene, n, alone, sounds)
-            placed.append(who | place | {"sdr": rows[n]["sdr"]})
+            placed.append(name | place | {"sdr": rows[n]["sdr"]})
         return {"scores": rows, "placed": placed, "claimed": claimed}
 
     measured = (journal or Journal()).each("duets", len(known), measure, "clip")
     if not any(one["placed"] for one in measured):
-        raise SopError(f"{truth}: not one of the stems of the {len(known)} duets is to be heard")
+        raise SopError(f"{truth}: not one of the stems of the {len(known)} duets is audible")
     return Duets(*(pd.DataFrame([r for one in measured for r in one[k]]) for k in Duets._fields))
 
 
 def _estimates(scene: Scene, regions: list[Region]) -> dict[str, np.ndarray]:
-    """The sound of each region, by method. Shape: {method: (N, L)}"""
+    """The sound of each region, by method; see `Duets`. Shape: {method: (N, L)}"""
     own = scene.sounds(regions)
     estimates = {
         "model": own,
@@ -195,23 +202,24 @@ def _estimates(scene: Scene, regions: list[Region]) -> dict[str, np.ndarray]:
 
 
 def _place(n: int, estimate: np.ndarray, stems: np.ndarray) -> dict:
-    """Whether an estimate of instrument n is more like its stem than others. Shape: (L,), (N, L)"""
-    to = [metrics.correlation(estimate, stem) for stem in stems]
-    other = max(c for m, c in enumerate(to) if m != n)
-    return {"own": to[n], "other": other, "right": bool(to[n] > other), "chance": 1 / len(to)}
+    """Whether an estimate of instrument n is most like its own stem. Shape: (L,), (N, L)"""
+    alike = [metrics.correlation(estimate, stem) for stem in stems]
+    own = alike.pop(n)
+    other = max(alike)
+    return {"own": own, "other": other, "right": own > other, "chance": 1 / len(stems)}
 
 
 def _count(scene: Scene, n: int, cells: list[Cell], stems: np.ndarray) -> dict:
-    """How many of instrument n's cells sound by themselves, and like its stem. Shape: (N, L)"""
-    energy = scene.energy()
-    loud = [[cell] for cell in cells if energy[cell] >= SILENT_SHARE]
+    """How many of instrument n's cells have a sound, and one like its stem. Shape: (N, L)"""
+    energy = scene.energy()  # (H, W)
+    loud: list[Region] = [[cell] for cell in cells if energy[cell] >= SILENT_SHARE]
     sounds = scene.sounds(loud)[:, : stems.shape[1]] if loud else []
     right = sum(_place(n, sound, stems)["right"] for sound in sounds)
     return {"cells": len(cells), "sounding": len(loud), "cells_right": right}
 
 
 def _find(energy: np.ndarray, box: metrics.Box) -> dict:
-    """Whether an energy map finds a box. Shape: (H, W)"""
+    """How well an energy map (H, W) agrees with a box, and the area of the box."""
     x0, y0, x1, y1 = np.clip(box, 0, 1)
     return {
         "pointed": metrics.pointed(energy, box),
@@ -221,13 +229,14 @@ def _find(energy: np.ndarray, box: metrics.Box) -> dict:
 
 
 def _sounds(
-    known: list[tuple[Clip, list[Stem]]], i: int, n: int, stems: np.ndarray, rate: int
+    known: KnownDuets, i: int, n: int, stems: np.ndarray, rate: int
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """What the picture of duet i is given in place of the duet: kind and sound. Shape: (N, L), (L,)
+    """The sounds that the scene of duet i gets in place of the duet, each with its kind.
 
-    The first is the stem of instrument n. The others are sounds that it should not claim.
+    First the stem of instrument n, then sounds that its picture should not claim.
+    Shape: (N, L) -> (L,) each
     """
-    own, rng = stems[n], np.random.default_rng([i, n])
+    own = stems[n]
     yield "own", own
     labels = {s.label for s in known[i][1]}
     others = (s for _, ss in known[i + 1 :] + known[:i] for s in ss if s.label not in labels)
@@ -235,15 +244,15 @@ def _sounds(
         sound = np.resize(read_sound(absent.path, rate=rate), own.shape)
         if not metrics.silent(sound):
             yield "absent", sound * (metrics.rms(own) / metrics.rms(sound))
-    noise = rng.standard_normal(own.shape)
+    noise = np.random.default_rng([i, n]).standard_normal(own.shape)
     yield "noise", noise * metrics.rms(own)
     yield "silence", noise * metrics.SILENT_RMS
 
 
 def _claim(scene: Scene, sound: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """The energy of a sound that each cell claims, as a share of the energy of `own`.
+    """The energy that each cell takes of a sound, as a share of the energy of `own`.
 
     Shape: (L,), (L,) -> (H, W)
     """
-    sound = np.float32(sound)
+    sound = sound.astype(np.float32)
     return scene.hearing(sound).energy() * (metrics.rms(sound) / metrics.rms(own)) ** 2

@@ -1,18 +1,18 @@
 """A whole evaluation: a checkpoint and its baselines, on a manifest of mixtures and on duets.
 
-`evaluate` returns what `metrics.json` holds:
-    protocol     what must be the same for two numbers to be comparable
+`evaluate` returns the content of `metrics.json`:
+    protocol     must be the same for two numbers to be comparable
     rows         a row a method, see `tables.table`; of mixtures of `protocol["sources"]` sources
     per_label, by_labels, confusion    of the same mixtures
     by_sources   the table of each number of sources
     excluded     mixtures in which a source is silent, so that no score is defined
     compared     other checkpoints on the same manifest, and how much better each of them is
-    duets, localization, claims        where there are duets
+    duets, localization, claims        if there are duets
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -30,18 +30,18 @@ from ..training import checkpoint
 from ..training.pairs import pairs_hash, repeats
 from ..training.windows import Mixture
 from . import tables
-from .duets import CLAIM, Stem, score_duets, with_truth
+from .duets import CLAIM, KnownDuets, score_duets, with_truth
 from .journal import Journal
 from .methods import score_pairs
 
-Leaks = list[tuple[str, str]]  # where (`row 3`, `duet 1`, from 1), and the name of the clip
+Leaks = list[tuple[str, str]]  # the place (`row 3`, `duet 1`, from 1) and the clip's name
 
 
 def evaluate(
     model: SoundOfPixels,
     folder: AnyPath,
     pairs: list[Mixture],
-    duets: list[Clip] = (),
+    duets: Sequence[Clip] = (),
     truth: AnyPath | None = None,
     baselines: Iterable[str] = (),
     others: Iterable[AnyPath] = (),
@@ -49,38 +49,37 @@ def evaluate(
     notes: AnyPath | None = None,
     engine: Accelerator | None = None,
 ) -> tuple[dict, pd.DataFrame]:
-    """Measure a model, and check that the numbers may be compared with others.
+    """Measure a model, and check that the numbers can be compared with others.
 
     Args:
         folder: where the model's weights are.
         pairs: the mixtures of the manifest.
-        duets, truth: as for `score_duets`, where there are any.
+        duets, truth: as for `score_duets`, if there are any.
         baselines: as for `score_pairs`.
         others: folders of checkpoints to compare with.
-        allow_leaks: go on where a checkpoint was trained on a video that is measured.
-        notes: a folder for what is measured so far. A killed evaluation goes on from it. Remove it
+        allow_leaks: go on if a checkpoint was trained on a video that is measured.
+        notes: a folder for intermediate results. A killed evaluation continues from it. Remove it
             when the results are written.
-        engine: the processes that share the work.
+        engine: the processes that divide the work.
 
-    Returns what `metrics.json` holds, and the scores behind its rows (see `tables`).
-    Raises SopError where a checkpoint was trained on a video that is measured (unless
-    `allow_leaks`; then the results say so), and where two models have different windows.
+    Returns the content of `metrics.json`, and the scores behind its rows (see `tables`).
+    Raises SopError if a checkpoint was trained on a video that is measured (unless `allow_leaks`;
+    then the results say so), and if two models have different windows.
     """
     config = model.config
     device = next(model.parameters()).device
     counts = {len(pair) for pair in pairs}
     sources = config.sources if config.sources in counts else min(counts)
     known = with_truth(duets, truth)
-    boxes = [(clip.name, [(s.label, s.box) for s in stems]) for clip, stems in known]
     films = [clip for clip, _ in known]
-    filmed = {"n_duets": len(known), "duets": _hash(boxes) if known else None}
+    boxes = [(clip.name, [(s.label, s.box) for s in stems]) for clip, stems in known]
+    n_duets = {"n_duets": len(known), "duets": _hash(boxes) if known else None}
 
     # The checks, and the protocol of each model.
     rivals = [(other, checkpoint.load_model(other, str(device))) for other in others]
     protocols = []
     for place, one in [(folder, model), *rivals]:
-        splits = checkpoint.read_clips(place) or {}
-        leaked, chose = (_overlap(splits.get(k), pairs, films) for k in ("train", "val"))
+        leaked, chose = (leaks(place, pairs, films, split) for split in ("train", "val"))
         if leaked and not allow_leaks:
             _refuse(place, leaked, len(pairs) + len(known))
         if (one.config.rate, one.config.samples) != (config.rate, config.samples):
@@ -89,39 +88,23 @@ def evaluate(
                 f"{folder}: {config.seconds:.2f} s at {config.rate} Hz; only models of the same "
                 "windows can be compared on a manifest"
             )
-        protocols.append(protocol(one, place, pairs, sources, leaked, chose) | filmed)
+        protocols.append(protocol(one, place, pairs, sources, leaked, chose) | n_duets)
 
-    # The measurement. Notes of other models, other files or another device don't count.
+    # Notes count only if the protocol, the model, the files and the device are the same.
     setting = [device.type, _states(pairs, known)]
 
     def journal(model: SoundOfPixels, protocol: dict, baselines: Iterable[str] = ()) -> Journal:
         key = _hash([protocol, model.config.to_json(), sorted(baselines), setting])
         return Journal(notes, key, engine)
 
+    # The model, then the others on the same mixtures, then the duets.
     mine = journal(model, protocols[0], baselines)
     scores = score_pairs(model, pairs, baselines, mine)
-    lead = scores[scores.sources == sources]
-    results = {
-        "protocol": protocols[0],
-        "rows": tables.table(lead),
-        "per_label": tables.per_label(lead),
-        "by_labels": tables.grouped(lead, "labels"),
-        "confusion": tables.confusion(lead),
-        "by_sources": tables.grouped(scores, "sources"),
-        "excluded": tables.excluded(scores),
-        "compared": [],
-    }
+    results = {"protocol": protocols[0]} | _summary(scores, sources) | {"compared": []}
     for (place, rival), theirs in zip(rivals, protocols[1:], strict=True):
         other = score_pairs(rival, pairs, (), journal(rival, theirs))
-        other = other[other.sources == sources]
-        results["compared"].append(
-            {
-                "folder": str(place),
-                "protocol": theirs,
-                "rows": tables.table(other),
-                "difference": tables.difference(lead, other),
-            }
-        )
+        compared = {"folder": str(place), "protocol": theirs} | _versus(scores, other, sources)
+        results["compared"].append(compared)
     if duets:
         scored = score_duets(model, duets, truth, mine)
         results["duets"] = tables.table(scored.scores)
@@ -130,16 +113,32 @@ def evaluate(
     return results, scores
 
 
+def _summary(scores: pd.DataFrame, sources: int) -> dict:
+    """The tables of one model's scores. The main ones are of mixtures of so many sources."""
+    lead = scores.loc[scores.sources == sources]
+    return {
+        "rows": tables.table(lead),
+        "per_label": tables.per_label(lead),
+        "by_labels": tables.grouped(lead, "labels"),
+        "confusion": tables.confusion(lead),
+        "by_sources": tables.grouped(scores, "sources"),
+        "excluded": tables.excluded(scores),
+    }
+
+
+def _versus(scores: pd.DataFrame, others: pd.DataFrame, sources: int) -> dict:
+    """The scores of another model, and how much better it is, on mixtures of so many sources."""
+    lead, other = (s.loc[s.sources == sources] for s in (scores, others))
+    return {"rows": tables.table(other), "difference": tables.difference(lead, other)}
+
+
 def _hash(what: object) -> str:
-    """Ten letters that stand for anything that can be printed."""
+    """The hash of anything that can be printed, in ten letters."""
     return hashlib.sha256(repr(what).encode(errors="surrogateescape")).hexdigest()[:10]
 
 
-def _states(
-    pairs: list[Mixture],
-    known: list[tuple[Clip, list[Stem]]],
-) -> list[tuple[str, int, int]]:
-    """Path, size and time of each sound that is measured: this changes when a file does."""
+def _states(pairs: list[Mixture], known: KnownDuets) -> list[tuple[str, int, int]]:
+    """Path, size and time of each sound that is measured: they change if a file does."""
     files = {part.clip.sound for pair in pairs for part in pair} | {clip.sound for clip, _ in known}
     files |= {s.path for _, stems in known for s in stems}
     stats = [(str(path), path.stat()) for path in sorted(files) if path.is_file()]
@@ -154,13 +153,12 @@ def protocol(
     leaked: Leaks | None,
     chose: Leaks | None,
 ) -> dict:
-    """What must be said beside a number, so that another one can be compared with it.
+    """The conditions of a measurement. Two numbers can be compared only if they are the same.
 
     Args:
         folder: of the model.
-        sources: the numbers of pairs are those of mixtures of so many sources.
-        leaked, chose: what `leaks` says of the videos that the run trained on, and of those that
-            chose its best epoch.
+        sources: mixtures of so many sources are counted.
+        leaked, chose: the `leaks` of the splits `train` and `val`, which chose the best epoch.
     """
     config = model.config
     mixtures = [pair for pair in pairs if len(pair) == sources]
@@ -182,17 +180,14 @@ def protocol(
     }
 
 
-def leaks(folder: AnyPath, pairs: list[Mixture], duets: list[Clip] = ()) -> Leaks | None:
-    """What is measured although the run in `folder` was trained on a video of it.
+def leaks(
+    folder: AnyPath, pairs: list[Mixture], duets: Sequence[Clip] = (), split: str = "train"
+) -> Leaks | None:
+    """The mixtures and duets with a video of a split of the run in `folder`.
 
-    None where the folder doesn't say what the run was trained on.
+    Returns None if the folder doesn't say which videos the split had.
     """
-    splits = checkpoint.read_clips(folder) or {}
-    return _overlap(splits.get("train"), pairs, duets)
-
-
-def _overlap(rows: list | None, pairs: list[Mixture], duets: list[Clip]) -> Leaks | None:
-    """`leaks`, of the rows (name, video) of any split of a run."""
+    rows = (checkpoint.read_clips(folder) or {}).get(split)  # (name, video)
     if rows is None:
         return None
     videos = {video for _, video in rows}
@@ -202,6 +197,7 @@ def _overlap(rows: list | None, pairs: list[Mixture], duets: list[Clip]) -> Leak
 
 
 def _refuse(folder: AnyPath, leaked: Leaks, count: int) -> None:
+    """Raise the error of leaks in `count` mixtures and duets."""
     rows = ", ".join(f"{where} ({name})" for where, name in leaked[:5])
     more = " ..." if len(leaked) > 5 else ""
     raise SopError(
@@ -212,12 +208,12 @@ def _refuse(folder: AnyPath, leaked: Leaks, count: int) -> None:
 
 
 def write_metrics(path: AnyPath, results: dict) -> None:
-    """Write `metrics.json`, whole or not at all."""
+    """Write `metrics.json` atomically."""
     with atomic_path(path) as part:
         part.write_text(json.dumps(results, indent=1))
 
 
 def write_scores(path: AnyPath, scores: pd.DataFrame) -> None:
-    """Write the scores of each pair, source and method as csv, whole or not at all."""
+    """Write the scores of each pair, source and method as csv, atomically."""
     with atomic_path(path) as part:
         write_table(part, scores.round(4))

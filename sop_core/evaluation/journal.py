@@ -1,8 +1,8 @@
-"""Long work, item by item. The result of an item is noted at once, and is never measured twice.
+"""Long work, item by item. Each result is written down at once, so that no item is done twice.
 
-Several processes share the items. A note is a line of JSON in `folder/<process>.jsonl`. A line that
-was cut off by a kill is ignored. Numbers come back as they were. The caller removes the folder when
-the results are written.
+Several processes divide the items among them. A note is a line of JSON in
+`folder/<process>.jsonl`. A line that a kill cut off is ignored. Numbers come back unchanged. The
+caller removes the folder when it has written the results.
 """
 
 import json
@@ -18,38 +18,40 @@ from ..errors import SopError
 
 
 class Journal:
-    """The notes of one work. Without a folder nothing is kept. No engine: one process."""
+    """The notes of one work.
+
+    Args:
+        folder: where the notes are. None: keep none.
+        key: identifies the work. Notes with another key are ignored.
+        engine: the processes that divide the work. None: one process.
+    """
 
     def __init__(
-        self,
-        folder: AnyPath | None = None,
-        key: str = "",
-        engine: Accelerator | None = None,
+        self, folder: AnyPath | None = None, key: str = "", engine: Accelerator | None = None
     ):
-        """Args: `key`: stands for this work. Notes with another key don't count."""
-        self.folder, self.key, self.engine = folder and Path(folder), key, engine
+        self.folder = Path(folder) if folder else None
+        self.key = key
+        self.engine = engine
         self.rank, self.ranks = (engine.process_index, engine.num_processes) if engine else (0, 1)
 
     def each(
-        self,
-        name: str,
-        count: int,
-        measure: Callable[[int], list | dict],
-        unit: str = "it",
+        self, name: str, count: int, measure: Callable[[int], list | dict], unit: str = "it"
     ) -> list:
         """The results of `measure(i)` for each i below `count`, in order. Shows a progress bar.
 
-        A result must be something that JSON can hold. All processes get all results, or the
-        SopError that one of them raised.
+        A result is anything that JSON can hold. All processes get all results.
+        Raises the SopError that `measure` raised in any process, in all of them.
         """
         results, errors = self._noted(name, count), []
         left = [i for i in range(count) if i not in results]
         options = {"unit": unit, "leave": False, "disable": self.rank > 0}
         with tqdm(desc=name, total=count, initial=len(results), **options) as bar:
-            for turn, i in enumerate(left[self.rank :: self.ranks]):
+            for turn, i in enumerate(left[self.rank :: self.ranks]):  # the items of this process
                 try:
                     results[i] = measure(i)
-                except SopError as e:  # told to the others below: they wait for this process
+                except (
+                    SopError
+                ) as e:  # raised below, in all processes: the others wait for this one
                     errors.append(str(e))
                     break
                 self._note(name, i, results[i])
@@ -64,7 +66,7 @@ class Journal:
     def _noted(self, name: str, count: int) -> dict:
         """The results that earlier runs noted, with any number of processes.
 
-        The first process reads them for all, before a new one is added.
+        The first process reads them for all, before any process adds one.
         """
         results = {}
         paths = sorted(self.folder.glob("*.jsonl")) if self.folder and self.rank == 0 else []

@@ -1,20 +1,21 @@
-"""What each method makes of a mixture whose sources are known, and its scores.
+"""How each method separates a mixture whose sources are known, and its scores.
 
 The methods:
     model                    the model
     exchanged                the model with the pictures of the sources exchanged; the difference
-                             is what the model owes to its pictures
-    mixture                  does nothing: each estimate is the mixture
+                             shows how much the pictures help
+    mixture                  no separation: each estimate is the mixture
     oracle_binary, oracle_ratio     ideal masks through the model's STFT and warp: the ceiling
     ..._unwarped             the same without the warp
-By choice:
-    nmf                      see `baselines`; it sees no pictures, so its estimates are taken in the
-                             order that scores best
+Optional baselines:
+    nmf                      see `nmf`; it sees no pictures, so its estimates are scored in the
+                             order that fits best
     random                   the model with random weights
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,7 @@ METHODS = ("model", "exchanged", "mixture", *ORACLES)
 
 @torch.inference_mode()
 def estimates(model: SoundOfPixels, sounds: Tensor, frames: Tensor) -> dict[str, Tensor]:
-    """What each method makes of one mixture.
+    """The estimates of one mixture's sources, by method.
 
     Shape: (N, L), uint8 (N, V, 3, h, w) -> {method: (N, L)}
     """
@@ -59,15 +60,16 @@ def estimates(model: SoundOfPixels, sounds: Tensor, frames: Tensor) -> dict[str,
 
 
 def oracles(model: SoundOfPixels, sounds: Tensor) -> dict[str, Tensor]:
-    """What ideal masks make of a mixture, by method. Shape: (N, L) -> {method: (N, L)}"""
-    return {name: oracle(model, sounds, *how) for name, how in ORACLES.items()}
+    """The estimates of ideal masks, by method. Shape: (N, L) -> {method: (N, L)}"""
+    return {method: oracle(model, sounds, *how) for method, how in ORACLES.items()}
 
 
 @torch.inference_mode()
 def oracle(model: SoundOfPixels, sounds: Tensor, kind: str, warped: bool = True) -> Tensor:
-    """The sounds behind the ideal masks of a mixture's sources. Shape: (N, L) -> (N, L)"""
+    """The estimates of one kind of ideal mask. Shape: (N, L) -> (N, L)"""
     specs = model.stft(sounds)  # (N, F_linear, T)
-    mixture, length = specs.sum(0), sounds.shape[-1]
+    mixture = specs.sum(0)  # (F_linear, T)
+    length = sounds.shape[-1]
     if warped:
         ideal = masks.targets(model.magnitudes(specs)[None], kind)[0]  # (N, F, T)
         return model.sounds(ideal, mixture, length, kind)
@@ -83,51 +85,61 @@ def score_pairs(
 ) -> pd.DataFrame:
     """The scores of each method on each source of a manifest's mixtures. Shows a progress bar.
 
-    Args: `baselines`: those of `config.BASELINES` to measure as well. `journal`: what an earlier
-    run scored is not scored again.
+    Args:
+        baselines: those of `config.BASELINES` to measure as well.
+        journal: holds what an earlier run scored. That is not scored again.
+
     Returns scores as `tables` describes them.
+    Raises SopError if a clip can't be read, with its row in the manifest.
     """
-    data, device = Listed(pairs, model.config), next(model.parameters()).device
-    random = _untrained(model.config).to(device) if "random" in baselines else None
+    random = _untrained(model) if "random" in baselines else None
 
     def measure(i: int) -> list[dict]:
         try:
-            item = data[i]
+            sounds, frames = _read(pairs[i], model)
         except SopError as e:
             names = " + ".join(part.clip.name for part in pairs[i])
             raise SopError(f"row {i + 1} ({names}): {e}") from None
-        sounds, frames = item["sounds"].to(device), item["frames"].to(device)
         mixture = sounds.sum(0)
         by_method = estimates(model, sounds, frames)
         if random:
             by_method["random"] = random.separate(mixture[None], frames[None])[0]
         if "nmf" in baselines:
-            blind = nmf(mixture, len(sounds), model.config, seed=i)
-            best = metrics.permuted(sounds, blind)
-            by_method["nmf"] = blind[best[1]] if best else blind
+            unordered = nmf(mixture, len(sounds), model.config, seed=i)
+            best = metrics.permuted(sounds, unordered)
+            by_method["nmf"] = unordered[best[1]] if best else unordered
         names = [(part.clip.name, part.clip.video, part.clip.label) for part in pairs[i]]
         return score(i, names, sounds, by_method)
 
-    measured = (journal or Journal()).each("evaluate", len(data), measure, "pair")
+    measured = (journal or Journal()).each("evaluate", len(pairs), measure, "pair")
     return pd.DataFrame([row for rows in measured for row in rows])
 
 
-def _untrained(config: Config) -> SoundOfPixels:
+def _read(pair: Mixture, model: SoundOfPixels) -> tuple[Tensor, Tensor]:
+    """The sounds and frames of a mixture. Shape: (N, L), uint8 (N, V, 3, h, w)"""
+    device = next(model.parameters()).device
+    item: dict[str, Any] = Listed([pair], model.config)[0]
+    return item["sounds"].to(device), item["frames"].to(device)
+
+
+def _untrained(model: SoundOfPixels) -> SoundOfPixels:
+    """A model like this one with random weights, from the seed of its config."""
     with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        return SoundOfPixels.blank(config).eval()
+        torch.manual_seed(model.config.seed)
+        return SoundOfPixels.blank(model.config).eval().to(next(model.parameters()).device)
 
 
 def warps(pairs: list[Mixture], config: Config) -> pd.DataFrame:
-    """What a warp costs: SDR in dB of ideal masks that are made and applied behind it.
+    """The loss by each frequency warp: SDR in dB of ideal masks on the warped scale.
 
     Returns one row a warp: warp, bins, and the means over the mixtures, binary and ratio. The warp
     `none` is the STFT itself.
     """
     linear = config.n_fft // 2 + 1
     rows = []
-    for item in tqdm(Listed(pairs, config), desc="warps", unit="pair", leave=False):
-        sounds = item["sounds"]
+    for pair in tqdm(pairs, desc="warps", unit="pair", leave=False):
+        item: dict[str, Any] = Listed([pair], config)[0]
+        sounds = item["sounds"]  # (N, L)
         specs = stft(sounds, config.n_fft, config.hop)  # (N, F_linear, T)
         for name in ("none", "mel", "bank", "grid"):
             warp = Warp(linear if name == "none" else config.bins, linear, name)
@@ -144,14 +156,15 @@ def warps(pairs: list[Mixture], config: Config) -> pd.DataFrame:
 
 
 def score(
-    pair: int,
-    names: list[tuple[str, str, str]],
-    sounds: Tensor,
-    by_method: dict[str, Tensor],
+    pair: int, names: list[tuple[str, str, str]], sounds: Tensor, by_method: dict[str, Tensor]
 ) -> list[dict]:
     """The rows of one mixture, as `tables` describes them.
 
-    Args: `names`: clip, video and label of each source. Shape: (N, L), {method: (N, L)}
+    Args:
+        pair: the number of the mixture, from 0.
+        names: clip, video and label of each source.
+        sounds: the sources. Shape: (N, L)
+        by_method: their estimates. Shape: {method: (N, L)}
     """
     scores = metrics.bss(sounds, torch.stack(list(by_method.values())))
     silent = metrics.silent(sounds)
@@ -165,64 +178,64 @@ def score(
     for m, method in enumerate(by_method):
         for n, (clip, video, label) in enumerate(names):
             source = {"source": n, "clip": clip, "video": video, "label": label}
-            source |= {"silent": bool(silent[n]), "method": method}
+            which = {"silent": bool(silent[n]), "method": method}
             db = {k: float(scores[k][m, n]) if scores else None for k in tables.SCORES}
-            rows.append(mixture | source | db)
+            rows.append(mixture | source | which | db)
     return rows
 
 
 @dataclass(frozen=True)
 class Example:
-    """One mixture, separated, to look at and listen to.
+    """One mixture and its separation, to look at and listen to.
 
-    Arrays are on the CPU. Magnitudes and masks are on the log-frequency scale.
+    Magnitudes and masks are on the log-frequency scale.
     """
 
-    names: list[str]  # clips, label/id
+    names: list[str]  # of the clips, label/id
     rate: int  # Hz
-    frames: np.ndarray  # uint8 (N, image, image, 3), the middle one of each source
+    frames: np.ndarray  # uint8 (N, image, image, 3), the middle frame of each source
     mixture: np.ndarray  # (L,)
     true: np.ndarray  # (N, L)
-    found: np.ndarray  # (N, L)
+    estimates: np.ndarray  # (N, L)
     mixture_mag: np.ndarray  # (F, T)
-    weight: np.ndarray  # (F, T), how much a bin counts in the loss
+    weight: np.ndarray  # (F, T), of each bin in the loss
     true_mags: np.ndarray  # (N, F, T)
-    found_mags: np.ndarray  # (N, F, T)
+    estimate_mags: np.ndarray  # (N, F, T)
     true_masks: np.ndarray  # (N, F, T)
-    found_masks: np.ndarray  # (N, F, T), soft
-    sdr: np.ndarray | None  # (N,) dB; None where a source is silent
-    sdr_mixture: np.ndarray | None
+    estimate_masks: np.ndarray  # (N, F, T), soft
+    sdr: np.ndarray | None  # (N,) dB; None if a source is silent
+    sdr_mixture: np.ndarray | None  # (N,) dB, without separation
 
 
 @torch.inference_mode()
 def example(model: SoundOfPixels, mixture: Mixture) -> Example:
-    """Separate one mixture of a manifest, and keep what is of interest on the way."""
-    device = next(model.parameters()).device
-    item = Listed([mixture], model.config)[0]
-    sounds, frames = item["sounds"].to(device), item["frames"].to(device)
-    mixed = sounds.sum(0)
-    separated = model.separate(mixed[None], frames[None])[0]
+    """Separate one mixture of a manifest, and keep the results of each step."""
+    sounds, frames = _read(mixture, model)
+    mixed = sounds.sum(0)  # (L,)
+    separated = model.separate(mixed[None], frames[None])[0]  # (N, L)
+
+    # Magnitudes of the mixture, of the sources and of the estimates.
     specs = model.stft(torch.cat([mixed[None], sounds, separated]))
     mags = model.magnitudes(specs)  # (1 + N + N, F, T)
     n = len(sounds)
-    arrays = {
+    tensors = {
         "mixture": mixed,
         "true": sounds,
-        "found": separated,
+        "estimates": separated,
         "frames": frames[:, frames.shape[1] // 2].movedim(1, -1),
         "mixture_mag": mags[0],
         "true_mags": mags[1 : n + 1],
-        "found_mags": mags[n + 1 :],
+        "estimate_mags": mags[n + 1 :],
         "weight": model.weight(mags[:1])[0, 0],
         "true_masks": model.target(mags[None, 1 : n + 1], mags[:1])[0],
-        "found_masks": model.masks(model.stft(mixed)[None], frames[None])[0],
+        "estimate_masks": model.masks(model.stft(mixed)[None], frames[None])[0],
     }
-    arrays = {k: v.cpu().numpy() for k, v in arrays.items()}
+    arrays = {k: v.cpu().numpy() for k, v in tensors.items()}
     scores = metrics.bss(sounds, torch.stack([separated, mixed.expand_as(separated)]))
     return Example(
         names=[part.clip.name for part in mixture],
         rate=model.config.rate,
-        sdr=scores and scores["sdr"][0],
-        sdr_mixture=scores and scores["sdr"][1],
+        sdr=scores["sdr"][0] if scores else None,
+        sdr_mixture=scores["sdr"][1] if scores else None,
         **arrays,
     )

@@ -8,16 +8,18 @@ from ..errors import SopError
 from ..model.spectrogram import istft, magnitude, stft
 
 COMPONENTS = 25  # of the factorization, for each source
-MFCCS = 13  # that describe the timbre of a component
+MFCCS = 13  # coefficients that describe the timbre of a component
 
 
 def nmf(mixture: Tensor, count: int, config: Config, seed: int = 0) -> Tensor:
     """Separate a mixture into `count` sounds, in no particular order.
 
-    The magnitudes are factorized into components (non-negative, Kullback-Leibler). k-means
+    NMF with the Kullback-Leibler divergence factorizes the magnitudes into components. k-means
     clusters the components by the MFCCs of their spectra. Each cluster's share of the
-    factorization is a ratio mask. Shape: (L,) -> (N, L)
-    Raises SopError where librosa and scikit-learn are not installed.
+    factorization is a ratio mask.
+
+    Shape: (L,) -> (N, L)
+    Raises SopError if librosa or scikit-learn is not installed.
     Source: Zhao et al. 2018, section 5.1; Virtanen 2007; Spiertz & Gnann 2009 for the clustering.
     """
     try:
@@ -32,24 +34,26 @@ def nmf(mixture: Tensor, count: int, config: Config, seed: int = 0) -> Tensor:
     mags = magnitude(spec).cpu().numpy().astype(np.float64)  # (F_linear, T)
     if not mags.any():
         return mixture.expand(count, -1) / count
-    # More threads go on spinning after their work, and make torch many times slower.
+
+    # Several threads would keep spinning after their work, and make torch many times slower.
     with threadpool_limits(1):
-        factors = NMF(
-            min(COMPONENTS * count, *mags.shape),
-            init="nndsvda",
-            solver="mu",
-            beta_loss="kullback-leibler",
-            max_iter=200,
-            tol=1e-3,
-            random_state=seed,
-        )
+        # Factorize: mags = spectra @ activations.
+        how = {"init": "nndsvda", "solver": "mu", "beta_loss": "kullback-leibler"}
+        until = {"max_iter": 200, "tol": 1e-3}
+        factors = NMF(min(COMPONENTS * count, *mags.shape), **how, **until, random_state=seed)
         spectra = factors.fit_transform(mags / max(mags.max(), 1e-8))  # (F_linear, components)
+
+        # Cluster the components by timbre.
         bank = librosa.filters.mel(sr=config.rate, n_fft=config.n_fft, n_mels=40)
         power = bank @ (spectra / (spectra.sum(0) + 1e-12)) ** 2  # (mels, components)
         timbre = librosa.feature.mfcc(S=librosa.power_to_db(power), n_mfcc=MFCCS)
-        timbre = timbre[1:]  # the first is loudness
-        group = KMeans(count, n_init=10, random_state=seed).fit_predict(timbre.T)
-    groups = [group == n for n in range(count)]
-    parts = np.stack([spectra[:, mine] @ factors.components_[mine] for mine in groups])
-    shares = spec.real.new_tensor(parts / (parts.sum(0) + 1e-12))
-    return istft(shares * spec, config.hop, mixture.shape[-1])
+        timbre = timbre[1:].T  # (components, MFCCS - 1): the first coefficient is loudness
+        # scikit-learn has no types
+        kmeans = KMeans(count, n_init=10, random_state=seed)  # pyright: ignore[reportArgumentType]
+        cluster = kmeans.fit_predict(timbre)  # (components,)
+
+    # The ratio mask of each cluster.
+    members = [cluster == n for n in range(count)]
+    parts = np.stack([spectra[:, own] @ factors.components_[own] for own in members])
+    mask = spec.real.new_tensor(parts / (parts.sum(0) + 1e-12))  # (N, F_linear, T)
+    return istft(mask * spec, config.hop, mixture.shape[-1])

@@ -1,7 +1,8 @@
-"""The HTML report: one file that holds all its pictures and sounds. It opens without a server."""
+"""The HTML report: one file with all its pictures and sounds. It opens without a server."""
 
 import base64
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,30 +32,33 @@ def write(
     folder: AnyPath,
     model: SoundOfPixels,
     pairs: list[Mixture] | dict[str, list[Mixture]],
-    history: list[Record] = (),
+    history: Sequence[Record] = (),
     results: dict | None = None,
     pictures: dict[str, bytes] | None = None,
 ) -> Path:
-    """Write `folder/index.html`, whole or not at all. Shows a progress bar.
+    """Write `folder/index.html` atomically. Shows a progress bar.
 
     Args:
-        pairs: the mixtures to separate, one block each; as a dict, under headings.
+        pairs: the mixtures to separate, a block each. A dict gives them under its keys as headings.
         history: for the learning curve.
-        results: what `metrics.json` holds, for the tables.
+        results: the content of `metrics.json`, for the tables.
         pictures: title -> png.
 
-    Returns the path. Everything that comes from files is escaped.
+    Returns the path of the page. Everything that comes from files is escaped.
     """
-    parts = pairs if isinstance(pairs, dict) else {"Mixtures, taken apart": pairs}
-    examples = {title: [] for title in parts}
-    flat = [(title, pair) for title, mixtures in parts.items() for pair in mixtures]
+    # Separate the mixtures under each heading.
+    sections = pairs if isinstance(pairs, dict) else {"Separated mixtures": pairs}
+    examples = {title: [] for title in sections}
+    flat = [(title, pair) for title, mixtures in sections.items() for pair in mixtures]
     for title, pair in tqdm(flat, desc="report", unit="mixture", leave=False):
         examples[title].append(_block(example(model, pair), pair, model.config))
+
+    # Fill in the template.
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     html = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         config=asdict(model.config),
         version=__version__,
-        curve=_png(show.figure_png(show.history(history))) if history else None,
+        curve=_png(show.figure_png(show.history(list(history)))) if history else None,
         history=[asdict(r) for r in history],
         results=results or {},
         pictures={title: _png(png) for title, png in (pictures or {}).items()},
@@ -75,15 +79,19 @@ def of_evaluation(
     scores: pd.DataFrame,
     count: int = 5,
 ) -> dict:
-    """What `write` shows of an evaluation.
+    """The mixtures and pictures of an evaluation's report.
 
-    Args: `results`, `scores`: as `evaluate` gives them. `count`: how many of the mixtures that
-    gained most and least to show, at most.
+    Args:
+        pairs, duets, truth: as `evaluate` takes them.
+        results, scores: as `evaluate` returns them.
+        count: how many of the mixtures that gained most, and least, to show.
+
     Returns the arguments `pairs` and `pictures` of `write`.
     """
-    lead = scores[scores.sources == results["protocol"]["sources"]]
+    lead = scores.loc[scores.sources == results["protocol"]["sources"]]
     figures, mixtures = {}, {}
     if results["per_label"]:
+        # The mixtures that gained most and least, each in one list only.
         order = tables.gains(lead).index.tolist()
         half = len(order) // 2
         best, worst = order[: len(order) - half][:count], order[::-1][:half][:count]
@@ -104,7 +112,7 @@ def _block(one: Example, pair: Mixture, config: Config) -> dict:
     """An example for the template: data URIs in place of arrays."""
     loudest = one.mixture_mag.max()
 
-    def heard(sound: np.ndarray, mag: np.ndarray) -> dict:
+    def player(sound: np.ndarray, mag: np.ndarray) -> dict:
         picture = show.png(show.decibels(mag, loudest), show.SOUND)
         wav = wav_bytes(sound, one.rate)
         return {"picture": _png(picture), "sound": _uri(wav, "audio/wav")}
@@ -114,17 +122,17 @@ def _block(one: Example, pair: Mixture, config: Config) -> dict:
             "name": name,
             "frame": _uri(show.picture(one.frames[n], "jpeg"), "image/jpeg"),
             "video": _video(pair[n], config, one.true[n]),
-            "true": heard(one.true[n], one.true_mags[n]),
-            "found": heard(one.found[n], one.found_mags[n]),
+            "true": player(one.true[n], one.true_mags[n]),
+            "estimate": player(one.estimates[n], one.estimate_mags[n]),
             "true_mask": _png(show.png(one.true_masks[n], show.MASK)),
-            "found_mask": _png(show.png(one.found_masks[n], show.MASK)),
+            "estimate_mask": _png(show.png(one.estimate_masks[n], show.MASK)),
             "sdr": None if one.sdr is None else float(one.sdr[n]),
             "sdr_mixture": None if one.sdr_mixture is None else float(one.sdr_mixture[n]),
         }
         for n, name in enumerate(one.names)
     ]
     weight = _png(show.png(one.weight / one.weight.max(), show.ENERGY))
-    return {"mixture": heard(one.mixture, one.mixture_mag), "weight": weight, "sources": sources}
+    return {"mixture": player(one.mixture, one.mixture_mag), "weight": weight, "sources": sources}
 
 
 def _video(part: Part, config: Config, sound: np.ndarray) -> str:
@@ -132,7 +140,7 @@ def _video(part: Part, config: Config, sound: np.ndarray) -> str:
     clip = part.clip
     width, height = frame_size(clip.frames)
     first = part.start / config.rate * config.fps
-    indices = (first + np.arange(round(config.seconds * config.fps))).astype(int)
+    indices = (first + np.arange(round(config.seconds * config.fps))).astype(int)  # (V,)
     size = (240, round(240 * height / width))
     frames = read_frames(clip.frames, indices.clip(0, clip.n_frames - 1), size)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,16 +1,16 @@
 """From the scores of an evaluation to the rows that it reports, and to their text.
 
-Scores are a table with one row for each mixture, source and method. Its columns:
+Scores are a table: one row for each mixture, source and method. Its columns:
     pair, sources      number of the mixture, from 0; how many sources it has
     labels             "same" where two sources of the mixture share a label, else "different"
     source             number of the source in its mixture, from 0
     clip, video, label, silent     of this source
     method             see `methods`
-    sdr, sir, sar, si_sdr          in dB; empty where a source of the mixture is silent: no score
-                       is defined then
+    sdr, sir, sar, si_sdr          in dB; empty if a source of the mixture is silent, since no
+                       score is defined then
 
 Means are over sources. Intervals are at 95 %, by a bootstrap over the videos
-(`metrics.bootstrap`), because scores that share a video depend on each other.
+(`metrics.bootstrap`), because scores of one video depend on each other.
 """
 
 from pathlib import Path
@@ -32,29 +32,30 @@ def table(scores: pd.DataFrame) -> list[dict]:
     not defined is None.
     """
     rows = []
-    for method, mine in scores.groupby("method", sort=False):
-        scored = mine.dropna(subset="sdr")
+    for method, group in scores.groupby("method", sort=False):
+        scored = group.dropna(subset="sdr")
         n_pairs = scored.pair.nunique()
         rows.append(
             {
                 "method": method,
                 "n_pairs": n_pairs,
-                "n_excluded": mine.pair.nunique() - n_pairs,
+                "n_excluded": group.pair.nunique() - n_pairs,
                 "n_failed": int((scored.sdr == metrics.FAILED).sum()),
-                **{k: _mean(scored[k]) for k in SCORES},
+                **{k: _mean(scored.loc[:, k]) for k in SCORES},
                 "sdr_ci95": _interval(scored),
             }
         )
     mixture = next((r["sdr"] for r in rows if r["method"] == "mixture"), None)
-    return [{**r, "sdr_mixture": mixture} for r in rows]
+    return [r | {"sdr_mixture": mixture} for r in rows]
 
 
 def _mean(values: pd.Series) -> float | None:
+    """The mean with four decimals. None if there are no values."""
     return round(float(values.mean()), 4) if len(values) else None
 
 
 def _interval(scores: pd.DataFrame) -> list[float] | None:
-    """The 95 % interval of the mean SDR, in dB. None where there are too few videos."""
+    """The 95 % interval of the mean SDR, in dB. None if there are too few videos."""
     if scores.empty:
         return None
     videos = scores.groupby("pair").video.agg(frozenset)
@@ -64,7 +65,7 @@ def _interval(scores: pd.DataFrame) -> list[float] | None:
 
 def grouped(scores: pd.DataFrame, by: str) -> dict[str, list[dict]]:
     """A `table` for each value of the column `by`: `labels` (same, different) or `sources` (N)."""
-    return {str(value): table(mine) for value, mine in scores.groupby(by)}
+    return {str(value): table(group) for value, group in scores.groupby(by)}
 
 
 def per_label(scores: pd.DataFrame) -> list[dict]:
@@ -74,12 +75,12 @@ def per_label(scores: pd.DataFrame) -> list[dict]:
     binary mask).
     """
     rows = []
-    for label, mine in scores.dropna(subset="sdr").groupby("label"):
-        means = mine.groupby("method").sdr.mean().round(4)
+    for label, group in scores.dropna(subset="sdr").groupby("label"):
+        means = group.groupby("method").sdr.mean().round(4)
         rows.append(
             {
                 "label": label,
-                "n": int((mine.method == "model").sum()),
+                "n": int((group.method == "model").sum()),
                 "sdr": float(means["model"]),
                 "sdr_mixture": float(means["mixture"]),
                 "sdr_oracle": float(means["oracle_binary"]),
@@ -89,12 +90,13 @@ def per_label(scores: pd.DataFrame) -> list[dict]:
 
 
 def confusion(scores: pd.DataFrame) -> list[dict]:
-    """One row for each pair of labels that were mixed: how often the model took the wrong one.
+    """One row for each pair of labels that were mixed: how often the model confuses them.
 
-    Returns rows with label, other (the label it was mixed with), n (how many sources), gain (mean
-    SDR of the model over the mixture's, in dB), and confused: the share of sources whose estimate
-    holds more of the other sources than of their own (SIR of the model below 0 dB). In a mixture
-    of three or more, SIR counts all other sources together.
+    A source is confused if its estimate holds more of the other sources than of itself: SIR below
+    0 dB. In a mixture of three or more, SIR counts all other sources together.
+
+    Returns rows with label, other (the label it was mixed with), n (sources), confused (the share
+    of these sources), and gain (mean SDR of the model less the mixture's, in dB).
     """
     scored = scores.dropna(subset="sdr")
     if scored.empty:
@@ -102,7 +104,9 @@ def confusion(scores: pd.DataFrame) -> list[dict]:
     wide = scored.pivot(index=["pair", "source", "label"], columns="method", values=["sdr", "sir"])
     gain = wide["sdr", "model"] - wide["sdr", "mixture"]
     one = pd.DataFrame({"confused": wide["sir", "model"] < 0, "gain": gain}).reset_index()
-    other = one[["pair", "source", "label"]].rename(columns={"source": "rival", "label": "other"})
+    # Join each source with every other one of its mixture.
+    other = one.filter(["pair", "source", "label"])
+    other = other.rename(columns={"source": "rival", "label": "other"})
     both = one.merge(other, on="pair").query("source != rival").groupby(["label", "other"])
     rows = both.agg(n=("gain", "size"), confused=("confused", "mean"), gain=("gain", "mean"))
     return rows.round(4).reset_index().to_dict("records")
@@ -110,12 +114,12 @@ def confusion(scores: pd.DataFrame) -> list[dict]:
 
 def excluded(scores: pd.DataFrame) -> list[dict]:
     """The mixtures without scores: their row in the manifest (from 1), and their silent clips."""
-    silent = scores[scores.silent].drop_duplicates(["pair", "source"]).groupby("pair").clip
+    silent = scores.loc[scores.silent].drop_duplicates(["pair", "source"]).groupby("pair").clip
     return [{"row": int(pair) + 1, "silent": clips.tolist()} for pair, clips in silent]
 
 
 def difference(scores: pd.DataFrame, others: pd.DataFrame) -> dict:
-    """How much better the model of `others` is than this one, on the same sources.
+    """How much better the model of `others` is than that of `scores`, on the same sources.
 
     Returns n (sources that both have), sdr (mean difference in dB) and sdr_ci95.
     """
@@ -135,16 +139,21 @@ def gains(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def localization(placed: pd.DataFrame) -> dict:
-    """How well instruments of duets are located, from the rows of `duets.score_duets`.
+    """How well instruments of duets are located, from `Duets.placed`.
 
-    share_right: their box sounds more like their own stem than like another one.
-    pointing: the peak of the energy map of their stem lies inside their box.
-    ciou_30, ciou_50: the cIoU of that map reaches 0.3 or 0.5. auc: over all thresholds.
-    share_chance, pointing_chance (the mean area of a box), ciou_all (the mean cIoU of a map that is
-    the same everywhere): what chance would reach.
-    n_cells: cells in all boxes. share_cells_sounding: of these, cells whose own sound is not
-    silent. share_cells_right: of these, cells that sound more like the stem of their box than like
-    another one; None where no cell sounds.
+    Returns shares of the instruments:
+        share_right     the sound of their box is more like their stem than like another one
+        share_chance    the same by chance
+        pointing        the peak of the energy map of their stem lies inside their box
+        pointing_chance the same by chance: the mean area of a box
+        ciou            the mean cIoU of that map
+        ciou_all        the same of a map that is equal everywhere
+        ciou_30, ciou_50        the cIoU reaches 0.3, 0.5
+        auc             the area under the curve of this share over thresholds from 0 to 1
+    and shares of the cells in their boxes, of which there are n_cells:
+        share_cells_sounding    their own sound is not silent
+        share_cells_right       of these, their sound is more like the stem of their box than like
+                                another one; None if no cell sounds
     """
     means = placed.mean(numeric_only=True).round(4)
     cells = placed[["cells", "sounding", "cells_right"]].sum()
@@ -170,19 +179,15 @@ def localization(placed: pd.DataFrame) -> dict:
 
 
 def claims(claimed: pd.DataFrame, threshold: float) -> list[dict]:
-    """One row for each kind of sound that the pictures of duets were given.
+    """One row for each kind of sound in `Duets.claimed`.
 
-    Returns rows with sound, n (maps), peak (mean of the maps' peaks), mean (of the whole maps) and
-    over (share of maps whose peak reaches `threshold`). All are in shares of the energy of the
-    instrument's own sound.
+    Returns rows with sound, n (maps), peak (mean of the maps' peaks), mean (mean of the maps) and
+    over (share of maps whose peak reaches `threshold`). Peak and mean are shares of the energy of
+    the instrument's own sound.
     """
     kinds = claimed.assign(over=claimed.peak >= threshold).groupby("sound", sort=False)
-    rows = kinds.agg(
-        n=("peak", "size"),
-        peak=("peak", "mean"),
-        mean=("mean", "mean"),
-        over=("over", "mean"),
-    )
+    means = {k: (k, "mean") for k in ("peak", "mean", "over")}
+    rows = kinds.agg(n=("peak", "size"), **means)
     return rows.round(4).reset_index().to_dict("records")
 
 
@@ -197,47 +202,46 @@ def _between(interval: list[float] | None) -> str:
     return "      -" if interval is None else "[{:6.2f}, {:6.2f}]".format(*np.round(interval, 2))
 
 
-def _macros() -> jinja2.environment.TemplateModule:
-    """The macros of `static/results.txt`."""
-    folder = Path(__file__).parent / "static"
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"db": _db, "interval": _between}
-    return environment.get_template("results.txt").module
+_JINJA = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "static"),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+_JINJA.filters |= {"db": _db, "interval": _between}
+_MACROS = _JINJA.get_template("results.txt").module
 
 
-_TEXT = _macros()
+def _text(macro: str, *values: list | dict) -> str:
+    """What a macro of `static/results.txt` prints."""
+    return getattr(_MACROS, macro)(*values).rstrip("\n")
 
 
 def text_table(rows: list[dict]) -> str:
     """A `table` as text: a line a method, dB with two decimals."""
-    return _TEXT.table(rows).rstrip("\n")
+    return _text("table", rows)
 
 
 def text_results(results: dict) -> str:
     """The results of an evaluation as text."""
-    return _TEXT.results(results).rstrip("\n")
+    return _text("results", results)
 
 
 def text_protocol(protocol: dict) -> str:
     """What must be the same for two numbers to be comparable, as text."""
-    return _TEXT.protocol(protocol).rstrip("\n")
+    return _text("protocol", protocol)
 
 
 def text_compared(rows: list[dict], compared: list[dict]) -> str:
     """Checkpoints as text, one a line: SDR, and its difference from the first one's, in dB."""
-    return _TEXT.compared(rows, compared).rstrip("\n")
+    return _text("compared", rows, compared)
 
 
 def text_localization(where: dict) -> str:
     """`localization` as text."""
-    return _TEXT.localization(where).rstrip("\n")
+    return _text("localization", where)
 
 
 def text_claims(claims: dict) -> str:
     """`claims` as text, with their threshold."""
-    return _TEXT.claims(claims).rstrip("\n")
+    return _text("claims", claims)

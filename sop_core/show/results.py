@@ -32,9 +32,9 @@ def example(one: "Example") -> Figure:
         pictures = [
             ("mixture", decibels(one.mixture_mag, loudest), SOUND),
             ("mask, ideal", one.true_masks[row], MASK),
-            ("mask, predicted", one.found_masks[row], MASK),
+            ("mask, predicted", one.estimate_masks[row], MASK),
             ("sound, true", decibels(one.true_mags[row], loudest), SOUND),
-            (title, decibels(one.found_mags[row], loudest), SOUND),
+            (title, decibels(one.estimate_mags[row], loudest), SOUND),
         ]
         for ax, (title, values, colours) in zip(others, pictures, strict=True):
             bins(ax, values, colours, title)

@@ -1,4 +1,4 @@
-"""Duets: separated by their boxes, found in them, and nothing claimed of sounds that are not there."""
+"""Duets: separation by boxes, localization, and no claims of sounds that are not there."""
 
 import json
 import re
@@ -25,7 +25,10 @@ def row(rows, method):
 
 @pytest.fixture(scope="module")
 def duet(tmp_path_factory):
-    """A red square on the left and a blue one on the right that sound together; (clip, folder of the truth)."""
+    """A red square on the left and a blue one on the right that sound together.
+
+    Returns the clip and the folder of its truth.
+    """
     data = tmp_path_factory.mktemp("duet")
     t = np.arange(3 * TINY.rate) / TINY.rate
     stems = [
@@ -165,7 +168,10 @@ def test_a_map_with_its_rows_and_columns_exchanged_finds_nothing(eyes, duet, mon
 
 
 def test_pictures_claim_their_own_sounds_and_no_silence(eyes, duet, tmp_path):
-    """Eyes lets a band through where it sees a colour: all of its own tone, half of what noise has in it, nothing of a silence."""
+    """Eyes lets a band through where it sees a colour.
+
+    That is all of its own tone, half of the band's noise, and nothing of a silence.
+    """
     clip, truth = duet
     claimed = duets.score_duets(eyes, [clip], truth).claimed.set_index(["label", "sound"]).peak
     for label in ("red", "blue"):
@@ -237,7 +243,10 @@ def test_a_silent_stem_is_nowhere(eyes, duet, tmp_path):
 
 
 def test_it_is_counted_which_pixels_of_a_box_sound_and_which_are_right(eyes, duet, tmp_path):
-    """4 x 4 cells, columns 0 and 1 in red's box, 2 and 3 in blue's: half of red's see red, and one of them sees blue."""
+    """4 x 4 cells: columns 0 and 1 are in red's box, 2 and 3 in blue's.
+
+    Half of the cells in red's box see red, and one of them sees blue.
+    """
     clip, truth = duet
     frames = tmp_path / "d.mp4"
     frames.mkdir()
@@ -260,8 +269,9 @@ def test_it_is_counted_which_pixels_of_a_box_sound_and_which_are_right(eyes, due
         0.8125,
         0.9231,
     )
-    told = "81 % of the 16 cells in their boxes sound, each by itself; 92 % of these more like their box's stem than another's"
-    assert told in tables.text_localization(where)
+    text = tables.text_localization(where)
+    assert "81 % of the 16 cells in their boxes sound, each by itself; 92 % of these more" in text
+    assert "; 92 % of these more like their box's stem than another's" in text
 
 
 def test_a_pixel_of_two_boxes_counts_for_neither_and_none_that_sounds_is_no_share(
@@ -325,7 +335,7 @@ def test_duets_are_not_mixed_with_solos_of_the_same_index(duet, tiny_clips, tmp_
 
 
 def test_of_three_the_nearest_other_counts():
-    """What sounds most like a third instrument is not right, however little it is like the second."""
+    """What sounds most like a third instrument is wrong, even if it is unlike the second."""
     stems = np.random.default_rng(0).standard_normal((3, 5_000))
     found = 0.5 * stems[0] + stems[1]
     placed = duets._place(0, found, stems)
@@ -386,9 +396,7 @@ def test_each_instruments_sound_is_heard_by_its_name_and_its_number_where_two_sh
     assert list(duets.heard(eyes, clip, tmp_path)[1]) == ["red 1", "red 2"]
 
 
-def test_what_a_picture_is_given_is_its_own_sound_then_one_that_is_not_there_then_noise_then_silence(
-    tmp_path,
-):
+def test_a_picture_gets_its_own_sound_then_an_absent_one_then_noise_then_silence(tmp_path):
     def source(label, hz, level, seconds=1.0):
         stem = tmp_path / f"{label}_{hz}.flac"
         soundfile.write(

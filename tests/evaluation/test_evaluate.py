@@ -1,4 +1,7 @@
-"""All of an evaluation: killed and resumed, by several processes, of several checkpoints, of 2, 3 and 4 sources, never of leaks."""
+"""A whole evaluation: killed and resumed, and by several processes.
+
+Of several checkpoints, of 2, 3 and 4 sources, and never of leaks.
+"""
 
 import json
 import os
@@ -29,7 +32,10 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A folder with an index of ten clips, two checkpoints that learned nothing, `one` of two of the clips' videos."""
+    """A folder with an index of ten clips and two untrained checkpoints.
+
+    Checkpoint `one` has two of the clips' videos in its train split.
+    """
     data = tmp_path_factory.mktemp("world")
     clips = [write_clip(data, label, n) for n in range(6) for label in ("red", "blue")]
     write_index(data / "val.csv", clips[2:])
@@ -308,10 +314,8 @@ def test_a_sound_of_no_numbers_is_named_with_its_row_and_never_scored(tmp_path, 
         (Part(clips[0], 0), Part(clips[1], 0)),
         (Part(clips[2], 0), Part(broken, rate - 100)),
     ]
-    with pytest.raises(
-        SopError,
-        match=r"^row 2 \(red/red_1 \+ blue/blue_1\): .*blue_1\.wav: no number \(NaN or Inf\) at 1\.00 s",
-    ):
+    where = r"^row 2 \(red/red_1 \+ blue/blue_1\): .*blue_1\.wav"
+    with pytest.raises(SopError, match=rf"{where}: no number \(NaN or Inf\) at 1\.00 s"):
         methods.score_pairs(eyes, pairs)
     item = Training([*clips[:3], broken], replace(TINY, seed=1))
     told = "".join(item[i]["skipped"] for i in range(12))

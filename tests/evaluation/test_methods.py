@@ -1,4 +1,4 @@
-"""What methods make of mixtures behaves as their definitions say; silence is excluded and counted; rows by label."""
+"""Estimates behave as their methods are defined; silence is excluded and counted; labels."""
 
 import math
 
@@ -29,7 +29,7 @@ def test_oracles_stand_above_the_mixture_and_the_mixture_near_zero(model, tiny_c
     assert [r["method"] for r in rows] == list(methods.METHODS)
     assert row(rows, "oracle_ratio")["sdr"] > row(rows, "mixture")["sdr"] + 10
     assert row(rows, "oracle_binary")["sdr"] > row(rows, "mixture")["sdr"] + 10
-    # The mixture estimates one source as well as it estimates the other: over both of a pair the ratios cancel.
+    # The mixture estimates both sources equally well: over both of a pair the ratios cancel.
     assert row(rows, "mixture")["sir"] == pytest.approx(0, abs=1.5)
     for r in rows:
         assert r["sdr_ci95"][0] <= r["sdr"] <= r["sdr_ci95"][1]
@@ -106,7 +106,7 @@ def test_an_example_is_what_the_scores_are_of(eyes, tiny_clips):
     scores = methods.score_pairs(eyes, pair)
     np.testing.assert_allclose(one.sdr, scores[scores.method == "model"].sdr, atol=1e-3)
     assert (
-        one.found_masks.shape
+        one.estimate_masks.shape
         == one.true_masks.shape
         == one.true_mags.shape
         == (2, TINY.bins, TINY.stft_frames)

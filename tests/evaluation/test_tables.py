@@ -9,8 +9,9 @@ from sop_core.evaluation import tables
 
 def row(pair, source, label, method, sdr, sir=0.0, sources=2, video=None, labels="different"):
     return {
-        "pair": pair, "sources": sources, "labels": labels, "source": source, "clip": f"{label}/{pair}{source}",
-        "video": video or f"v{pair}{source}", "label": label, "silent": False, "method": method,
+        "pair": pair, "sources": sources, "labels": labels, "source": source,
+        "clip": f"{label}/{pair}{source}", "video": video or f"v{pair}{source}", "label": label,
+        "silent": False, "method": method,
         "sdr": sdr, "sir": sir, "sar": 1.0, "si_sdr": sdr,
     }  # fmt: skip
 
@@ -101,8 +102,8 @@ def test_the_table_is_means_over_sources_and_counts_of_mixtures(scores):
     scores.loc[0, ["sdr", "sir", "sar", "si_sdr"]] = [4.00006, -2.0, 8.0, 1.0]
     model, mixture, oracle = tables.table(scores)
     assert model == {
-        "method": "model", "n_pairs": 1, "n_excluded": 1, "n_failed": 0, "sdr": 3.5, "sir": -1.5, "sar": 4.5, "si_sdr": 2.0,
-        "sdr_ci95": None, "sdr_mixture": 1.0,
+        "method": "model", "n_pairs": 1, "n_excluded": 1, "n_failed": 0,
+        "sdr": 3.5, "sir": -1.5, "sar": 4.5, "si_sdr": 2.0, "sdr_ci95": None, "sdr_mixture": 1.0,
     }  # fmt: skip
     assert (mixture["n_pairs"], mixture["n_excluded"], oracle["sdr"], oracle["sdr_mixture"]) == (
         2,
@@ -180,8 +181,9 @@ def placed():
     """Three instruments: what was found of them, and of the cells in their boxes."""
     return pd.DataFrame(
         {
-            "right": [True, True, False], "chance": [0.5, 0.5, 0.25], "own": [0.9, 0.8, 0.1], "other": [0.1, 0.2, 0.6],
-            "sdr": [10.0, None, 2.0], "pointed": [True, False, False], "ciou": [0.5, 0.3, 0.1], "area": [0.2, 0.1, 0.3],
+            "right": [True, True, False], "chance": [0.5, 0.5, 0.25],
+            "own": [0.9, 0.8, 0.1], "other": [0.1, 0.2, 0.6], "sdr": [10.0, None, 2.0],
+            "pointed": [True, False, False], "ciou": [0.5, 0.3, 0.1], "area": [0.2, 0.1, 0.3],
             "cells": [10, 20, 3], "sounding": [5, 10, 1], "cells_right": [5, 6, 0],
         }
     )  # fmt: skip
@@ -191,11 +193,12 @@ def test_localization_is_shares_of_instruments_and_of_cells(placed):
     where = tables.localization(placed)
     assert where == {
         "n_instruments": 3, "share_right": 0.6667, "share_chance": 0.4167, "correlation_own": 0.6,
-        "correlation_other": 0.3, "sdr": 6.0, "pointing": 0.3333, "pointing_chance": 0.2, "ciou": 0.3, "ciou_all": 0.2,
-        "ciou_30": 0.6667, "ciou_50": 0.3333, "auc": where["auc"], "n_cells": 33, "share_cells_sounding": 0.4848,
-        "share_cells_right": 0.6875,
+        "correlation_other": 0.3, "sdr": 6.0, "pointing": 0.3333, "pointing_chance": 0.2,
+        "ciou": 0.3, "ciou_all": 0.2, "ciou_30": 0.6667, "ciou_50": 0.3333, "auc": where["auc"],
+        "n_cells": 33, "share_cells_sounding": 0.4848, "share_cells_right": 0.6875,
     }  # fmt: skip
-    # Thresholds 0, 0.05 .. 1: the curve is 1 to 0.1, 2/3 from 0.15 to 0.3, 1/3 from 0.35 to 0.5, then 0; by trapezes.
+    # Thresholds 0, 0.05 .. 1: the curve is 1 to 0.1, 2/3 from 0.15 to 0.3, 1/3 from 0.35 to 0.5,
+    # then 0; by trapezes.
     assert where["auc"] == pytest.approx(0.05 * (0.5 + 2 + 4 * 2 / 3 + 4 / 3), abs=5e-5)
     nothing = tables.localization(placed.assign(cells=0, sounding=0, cells_right=0, sdr=None))
     assert (nothing["share_cells_sounding"], nothing["share_cells_right"], nothing["sdr"]) == (
@@ -223,7 +226,10 @@ def test_localization_is_shares_of_instruments_and_of_cells(placed):
 
 def test_claims_are_means_and_the_share_that_reaches_the_threshold():
     claimed = pd.DataFrame(
-        {"sound": ["own", "noise", "own", "noise", "noise"], "peak": [0.9, 0.5, 0.4, 0.1, 0.6], "mean": [0.2, 0.1, 0.3, 0.1, 0.05]}
+        {
+            "sound": ["own", "noise", "own", "noise", "noise"],
+            "peak": [0.9, 0.5, 0.4, 0.1, 0.6], "mean": [0.2, 0.1, 0.3, 0.1, 0.05],
+        }
     )  # fmt: skip
     rows = tables.claims(claimed, 0.5)
     assert rows == [
@@ -239,14 +245,15 @@ def test_claims_are_means_and_the_share_that_reaches_the_threshold():
 
 def numbers(method, sdr, interval):
     return {
-        "method": method, "n_pairs": 7, "n_excluded": 2, "n_failed": 1, "sdr": sdr, "sir": 12.345, "sar": None, "si_sdr": -1.0,
-        "sdr_ci95": interval,
+        "method": method, "n_pairs": 7, "n_excluded": 2, "n_failed": 1,
+        "sdr": sdr, "sir": 12.345, "sar": None, "si_sdr": -1.0, "sdr_ci95": interval,
     }  # fmt: skip
 
 
 PROTOCOL = {
-    "profile": "default", "mask": "binary", "checkpoint": "abc", "leaked": 0, "manifest": "0123456789", "n_pairs": 9,
-    "sources": 2, "seconds": 5.944, "epoch_chosen_on": None, "metric": "BSS Eval", "n_same_video": 0,
+    "profile": "default", "mask": "binary", "checkpoint": "abc", "leaked": 0,
+    "manifest": "0123456789", "n_pairs": 9, "sources": 2, "seconds": 5.944,
+    "epoch_chosen_on": None, "metric": "BSS Eval", "n_same_video": 0,
     "versions": {"sop_core": "0.1", "torch": "2.9"},
 }  # fmt: skip
 
@@ -272,8 +279,9 @@ def test_rows_stand_in_columns_under_their_names():
 
 
 LOCALIZATION = {
-    "n_instruments": 4, "share_right": 0.75, "share_chance": 0.5, "correlation_own": 0.5, "correlation_other": 0.25, "sdr": None,
-    "pointing": 1.0, "pointing_chance": 0.1, "ciou": 0.5, "ciou_all": 0.1, "ciou_30": 0.75, "ciou_50": 0.25, "auc": 0.5,
+    "n_instruments": 4, "share_right": 0.75, "share_chance": 0.5, "correlation_own": 0.5,
+    "correlation_other": 0.25, "sdr": None, "pointing": 1.0, "pointing_chance": 0.1,
+    "ciou": 0.5, "ciou_all": 0.1, "ciou_30": 0.75, "ciou_50": 0.25, "auc": 0.5,
     "n_cells": 40, "share_cells_sounding": 0.5, "share_cells_right": None,
 }  # fmt: skip
 TEXT = """\
@@ -298,7 +306,8 @@ localization of 4 instruments:
   75 % sound, from their box, more like their own stem than another's (by chance 50 %; SDR - dB)
   100 % have the peak of their own sound's map in their box (by chance 10 %)
   cIoU 0.50 (of the whole picture 0.10): 75 % reach 0.3, 25 % reach 0.5; AUC 0.50
-  50 % of the 40 cells in their boxes sound, each by itself; - of these more like their box's stem than another's
+  50 % of the 40 cells in their boxes sound, each by itself; - of these more like their \
+box's stem than another's
 
 the greatest share of a sound that a pixel claims, and how many maps reach 0.5:
   own       0.750    50 % of 4"""
@@ -306,21 +315,25 @@ the greatest share of a sound that a pixel claims, and how many maps reach 0.5:
 
 def test_the_text_of_an_evaluation_to_the_letter(scores):
     """By hand: gains of 6, 2, -1 and 5 dB over a mixture at 1 dB, whose SIR is the gain less 3."""
+    own = {"sound": "own", "n": 4, "peak": 0.75, "mean": 0.2, "over": 0.5}
     results = {
-        "protocol": PROTOCOL | {"leaked": 1}, "rows": tables.table(scores), "by_sources": {}, "by_labels": {},
-        "excluded": [{"row": 3, "silent": ["a/b"]}], "compared": [], "duets": [numbers("model", 5.0, [-4.0, 16.255])],
-        "localization": LOCALIZATION,
-        "claims": {"threshold": 0.5, "rows": [{"sound": "own", "n": 4, "peak": 0.75, "mean": 0.2, "over": 0.5}]},
+        "protocol": PROTOCOL | {"leaked": 1}, "rows": tables.table(scores),
+        "by_sources": {}, "by_labels": {}, "compared": [],
+        "excluded": [{"row": 3, "silent": ["a/b"]}],
+        "duets": [numbers("model", 5.0, [-4.0, 16.255])], "localization": LOCALIZATION,
+        "claims": {"threshold": 0.5, "rows": [own]},
     }  # fmt: skip
     assert tables.text_results(results) == TEXT
 
 
 def test_checkpoints_stand_below_each_other_with_their_difference_from_the_first():
     first = [numbers("mixture", 0.0, None), numbers("model", 5.0, [4.0, 6.0])]
+    better = [numbers("model", 6.5, [5.5, 7.25])]
+    unknown = [numbers("model", None, None)]
     others = [
-        {"folder": "x" * 40, "rows": [numbers("model", 6.5, [5.5, 7.25])], "difference": {"sdr": 1.5, "sdr_ci95": [0.5, 2.5]}},
-        {"folder": "b", "rows": [numbers("model", None, None)], "difference": {"sdr": None, "sdr_ci95": None}},
-    ]  # fmt: skip
+        {"folder": "x" * 40, "rows": better, "difference": {"sdr": 1.5, "sdr_ci95": [0.5, 2.5]}},
+        {"folder": "b", "rows": unknown, "difference": {"sdr": None, "sdr_ci95": None}},
+    ]
     head, *lines = tables.text_compared(first, others).splitlines()
     assert head.split()[:2] == ["checkpoint", "SDR"] and head.count("95 %") == 2
     assert [line.split() for line in lines] == [
@@ -344,28 +357,27 @@ def test_the_protocol_says_what_was_measured_on_what(leaked, said):
     assert "chosen on: others\n" in tables.text_protocol(PROTOCOL | {"epoch_chosen_on": "others"})
 
 
-def test_all_that_was_found_is_told_in_paragraphs(placed):
+def test_each_part_of_the_results_is_a_paragraph(placed):
     model, claims = numbers("model", 5.0, None), {"threshold": 0.5, "rows": []}
     results = {
-        "protocol": PROTOCOL, "rows": [model], "by_sources": {"2": [model]}, "by_labels": {"different": [model]},
-        "excluded": [], "compared": [],
+        "protocol": PROTOCOL, "rows": [model], "by_sources": {"2": [model]},
+        "by_labels": {"different": [model]}, "excluded": [], "compared": [],
     }  # fmt: skip
     table, protocol = tables.text_table([model]), tables.text_protocol(PROTOCOL)
     assert tables.text_results(results) == f"{table}\n\n{protocol}"
     same, three, duets = (numbers(m, 1.0, None) for m in ("same", "three", "duets"))
-    where, other = (
-        tables.localization(placed),
-        {"folder": "b", "rows": [model], "difference": model},
-    )
-    told = PROTOCOL | {"n_same_video": 4}
+    where = tables.localization(placed)
+    other = {"folder": "b", "rows": [model], "difference": model}
+    protocol = PROTOCOL | {"n_same_video": 4}
     results |= {
-        "protocol": told, "by_sources": {"2": [model], "3": [three]}, "by_labels": {"different": [model], "same": [same]},
-        "excluded": [{"row": 6, "silent": ["a/1", "b/2"]}, {"row": 8, "silent": ["c/3"]}], "compared": [other],
+        "protocol": protocol, "by_sources": {"2": [model], "3": [three]},
+        "by_labels": {"different": [model], "same": [same]}, "compared": [other],
+        "excluded": [{"row": 6, "silent": ["a/1", "b/2"]}, {"row": 8, "silent": ["c/3"]}],
         "duets": [duets], "localization": where, "claims": claims,
     }  # fmt: skip
     assert tables.text_results(results).split("\n\n") == [
         table,
-        tables.text_protocol(told),
+        tables.text_protocol(protocol),
         f"mixtures of 3:\n{tables.text_table([three])}",
         f"different labels:\n{table}",
         f"same labels:\n{tables.text_table([same])}",
