@@ -156,11 +156,11 @@ def render_clip(out: AnyPath, labels: tuple[str, ...], k: int, seed: int = 0) ->
 
 def duet_pairs(n: int, seed: int) -> list[tuple[str, str]]:
     """n duets, as in a round-robin tournament: 3 in a row have all instruments, 15 every pair."""
-    players = list(np.random.default_rng([seed, 0]).permutation(LABELS))
+    players = np.random.default_rng([seed, 0]).permutation(LABELS).tolist()
     pairs = []
     for _ in range(len(players) - 1):
         for i in range(len(players) // 2):
-            pairs.append(tuple(sorted((str(players[i]), str(players[-1 - i])))))
+            pairs.append(tuple(sorted((players[i], players[-1 - i]))))
         players = [players[0], players[-1], *players[1:-1]]
     return [pairs[i % len(pairs)] for i in range(n)]
 
@@ -178,6 +178,7 @@ def claim_folder(out: AnyPath, counts: dict[str, int], seed: int):
                 f"{out} holds an orchestra of seed {old['seed']}, version {old['version']}, "
                 f"not of seed {seed}, version {VERSION}: choose another folder or delete this one"
             )
+        # smaller counts than before forget nothing
         counts = {kind: max(count, old.get(kind, 0)) for kind, count in counts.items()}
         with atomic_path(path) as part:
             part.write_text(json.dumps({"version": VERSION, "seed": seed, **counts}))
@@ -211,16 +212,17 @@ def render_dataset(
         if value < 0:
             raise SopError(f"{name}={value}: expected 0 or more")
     claim_folder(out, counts, seed)
+    # every clip as (labels, k)
     clips = [((LABELS[k % len(LABELS)],), k) for k in range(n_solos)]
     clips += [(pair, k) for k, pair in enumerate(duet_pairs(n_duets, seed))]
     clips += [((), k) for k in range(n_empty)]
     complete = all(clip_files(out, *clip)[-1] for clip in clips)
-    # start no processes if nothing is missing
+    # render what is missing; if nothing is, start no processes
     work = joblib.Parallel(n_jobs=1 if complete else jobs or -1, return_as="generator_unordered")
     made = work(joblib.delayed(render_clip)(out, labels, k, seed) for labels, k in clips)
+    bar = tqdm(made, "the orchestra plays", len(clips), unit="clip", disable=not progress)
     try:
-        total = len(clips)
-        for _ in tqdm(made, "the orchestra plays", total, unit="clip", disable=not progress):
+        for _ in bar:
             pass
     finally:
         made.close()  # pyright: ignore[reportAttributeAccessIssue]  # joblib has no types

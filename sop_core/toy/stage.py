@@ -135,8 +135,9 @@ def backdrop(rng: Generator, horizon: float, shadows: list[tuple]) -> Image.Imag
     pen = Pen(image, np.eye(2) * 2, np.zeros(2))  # in pixels of the video, y down
     PLACES[rng.integers(len(PLACES))](pen, rng, horizon)
     image = image.filter(ImageFilter.GaussianBlur(4))
-    # Pale colours: a small net has only a few minutes to find the instruments.
+    # pale colours: a small net has only a few minutes to find the instruments
     image = Image.blend(image, image.convert("L").convert("RGB"), 0.6)
+    # darken it where the players' shadows fall
     shade = Image.new("L", image.size, 255)
     pen = Pen(shade, pen.a, pen.b)
     for x, y, r in shadows:
