@@ -176,7 +176,7 @@ def test_a_whole_training_forward(golden, batch):
 def test_three_training_steps(golden, batch):
     """SGD as published: losses, gradient norms of the first step, weights after the third."""
     model = published().train()
-    optimizer = make_optimizer(model, model.config)
+    optimizer = make_optimizer(model)
     norms = json.loads((GOLDEN / "step_gradnorms_align_true.json").read_text())
     for step in range(3):
         loss = forward(model, batch)
