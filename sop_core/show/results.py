@@ -96,8 +96,8 @@ def scores(table: pd.DataFrame, count: int = 5) -> Figure:
     left.invert_yaxis()
     # Mixture by mixture, the one that gained most first.
     wide = kept.pivot(index=["pair", "source"], columns="method", values="sdr")
-    mixture, model = (wide[method].groupby("pair").mean() for method in ("mixture", "model"))
-    order = (mixture - model).sort_values(kind="stable").index
+    means = wide.groupby("pair").mean()
+    order = means.eval("mixture - model").sort_values(kind="stable").index
     ends = [wide["mixture"].min(), wide["mixture"].max()]
     right.plot(ends, ends, "k--", lw=1, label="no better than the mixture")
     for pairs, colour, label, numbered in (
