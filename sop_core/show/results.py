@@ -96,7 +96,7 @@ def scores(table: pd.DataFrame, count: int = 5) -> Figure:
     left.invert_yaxis()
     # Mixture by mixture, the one that gained most first.
     wide = kept.pivot(index=["pair", "source"], columns="method", values="sdr")
-    means = wide.groupby("pair").mean()
+    means = pd.DataFrame(wide.groupby("pair").mean())
     order = means.eval("mixture - model").sort_values(kind="stable").index
     ends = [wide["mixture"].min(), wide["mixture"].max()]
     right.plot(ends, ends, "k--", lw=1, label="no better than the mixture")
