@@ -84,22 +84,22 @@ class Inverse:
         rows = active.nonzero()[:, 0]  # (A,)
         place = active.cumsum(0) - 1  # (P,), of a sound among the rows
 
-        # frames -> windowed waves of whole hops
-        waves = self.window.new_zeros(len(spec), self.over * self.hop)
+        # frames -> windowed waves (n, n_fft)
+        waves = self.window.new_zeros(0, self.n_fft)
         if len(spec):  # MKL refuses an FFT of no frames
-            waves[:, : self.n_fft] = torch.fft.irfft(spec, self.n_fft) * self.window
+            waves = torch.fft.irfft(spec, self.n_fft).mul_(self.window)
         sounds = self._overlap_add(tail[rows], t, place[sound], frame, waves)
 
         # squared windows, of silent frames too
         every = torch.arange(t, device=frame.device)
-        square = pad(self.window.square(), (0, waves.shape[1] - self.n_fft)).expand(t, -1)
+        square = self.window.square().expand(t, -1)
         weight = self._overlap_add(self.weight[None], t, torch.zeros_like(every), every, square)[0]
 
         # T hops are complete; the rest waits for the next frames
         end = t * self.hop
         self.tail = torch.zeros_like(tail).index_copy_(0, rows, sounds[:, end:])
         self.weight = weight[end:]
-        return rows, sounds[:, :end] / weight[:end].clamp_min(1e-8)
+        return rows, sounds[:, :end].div_(weight[:end].clamp_min(1e-8))
 
     def rest(self) -> tuple[Tensor, Tensor]:
         """What the last frames still hold, of all P sounds. Shape: int (P,), (P, (over - 1) hop)"""
@@ -113,14 +113,18 @@ class Inverse:
 
         `row`, `frame`: int (n,), the sound and the frame (of T) of each wave.
 
-        Shape: (A, (over - 1) hop), (n, over hop) -> (A, (T + over - 1) hop)
+        Shape: (A, (over - 1) hop), (n, n_fft) -> (A, (T + over - 1) hop)
         """
         sounds = pad(tail, (0, t * self.hop))
+        hops = sounds.view(-1, self.hop)
         first = row * (t + self.over - 1) + frame
-        # (n, over): where each hop of a wave lies among the hops of all sounds
-        at = first[:, None] + torch.arange(self.over, device=first.device)
-        # nn.functional.fold needs the silent frames too: twice to ten times the time.
-        sounds.view(-1, self.hop).index_add_(0, at.flatten(), waves.reshape(-1, self.hop))
+        # Wave by wave of hops, none of which comes twice: on a CPU faster than index_add_, and two
+        # to ten times as fast as nn.functional.fold, which needs the silent frames too.
+        for k, part in enumerate(waves.split(self.hop, 1)):
+            at = first + k
+            here = hops.index_select(0, at)
+            here[:, : part.shape[1]] += part
+            hops.index_copy_(0, at, here)
         return sounds
 
 
