@@ -30,7 +30,7 @@ from .fullband import FullBandAudio, extended
 from .regions import BLOCK, Cell, Mode, Region, cells_in, joined, soft_masks, take
 
 DYNAMIC_RANGE = 40  # dB below the loudest moment at which `energies` shows nothing any more
-MASK_FRAMES = 2**12  # regions times STFT frames of one step of the inverse STFT, about
+MASK_FRAMES = 2**14  # regions times STFT frames of one step of the inverse STFTs, at least
 
 
 class Scene:
@@ -155,10 +155,7 @@ class Scene:
         return (np.arange(max(1, frames_within(self.seconds, self.fps))) + 0.5) / self.fps
 
     def pictures(self) -> np.ndarray:
-        """The pictures at `fps`. The last one stays if the sound is longer.
-
-        Shape: uint8 (V, h, w, 3)
-        """
+        """At `fps`; the last one stays if the sound is longer. Shape: uint8 (V, h, w, 3)"""
         shown = self.film.between(self.start, self.start + self.seconds)
         return shown[np.arange(len(self.instants())).clip(max=len(shown) - 1)]
 
@@ -182,10 +179,7 @@ class Scene:
         return torch.cat([masks for _, masks in soft_masks(self, regions)], 1).mT
 
     def sound(self, cells: Cell | Region) -> np.ndarray:
-        """The sound of one cell or region. Shape: float32 (L,)
-
-        Raises SopError for an empty region or a cell off the grid.
-        """
+        """The sound of one cell or region; raises as `masks` does. Shape: float32 (L,)"""
         return self.sounds([[cells] if isinstance(cells, tuple) else cells])[0]
 
     def sounds(self, regions: Sequence[Region], mode: Mode = "alone") -> np.ndarray:
@@ -194,13 +188,11 @@ class Scene:
         Shape: float32 (P, L) or (P + 1, L). Raises SopError as `tracks` does.
         """
         sounds = np.zeros((len(regions) + (mode != "alone"), len(self.mixture)), np.float32)
-        size = BLOCK if mode == "alone" else len(regions)
-        for p in range(0, len(regions), size):
-            begin = 0
-            for piece in self.pieces(regions[p : p + size], mode):
-                end = begin + piece.shape[1]
-                sounds[p : p + len(piece), begin:end] = piece
-                begin = end
+        begin = 0
+        for piece in self.pieces(regions, mode):
+            end = begin + piece.shape[1]
+            sounds[:, begin:end] = piece
+            begin = end
         return sounds
 
     def tracks(self, regions: Sequence[Region], partition: bool = False) -> np.ndarray:
@@ -236,39 +228,48 @@ class Scene:
         begin = self.first * audio.hop
         end = begin + len(self.mixture) * audio.times
         clip = mode == "alone" and self.config.clips == "published"  # tracks must add up
-        for at, rows, sounds in self._inverted(regions, mode, audio):
-            inside = slice(max(0, begin - at), max(0, end - at))
-            piece = sounds.new_zeros(len(regions), sounds.shape[1])
-            piece[rows] = sounds
+        for at, blocks in self._inverted(regions, mode, audio):
+            length = blocks[0][1].shape[1]
+            piece = torch.zeros(len(regions), length, device=self.device)
+            for rows, sounds in blocks:
+                piece[rows] = sounds
             if mode != "alone":
-                rest = audio.sound(at, at + sounds.shape[1]).to(sounds) - sounds.sum(0)
+                rest = audio.sound(at, at + length).to(piece) - piece.sum(0)
                 piece = torch.cat([piece, rest[None]])
-            piece = piece[:, inside]
+            piece = piece[:, max(0, begin - at) : max(0, end - at)]
             yield (piece.clamp(-1, 1) if clip else piece).cpu().numpy()
 
     def _inverted(
         self, regions: Sequence[Region], mode: Mode, audio: FullBandAudio | FeatureMaps
-    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+    ) -> Iterator[tuple[int, list[tuple[Tensor, Tensor]]]]:
         """Masks times the STFT, inverted: stretches that reach a little beyond the scene.
 
-        Yields: the first sample (of the whole video); int (A,), the regions that aren't silent;
-            (A, l), their sounds
+        Regions are inverted in blocks, but those that divide bins among them all at once.
+
+        Yields: the first sample (of the whole video); for each block int (A,), the regions that
+            aren't silent, and (A, l), their sounds
         """
         n_fft, hop = audio.n_fft, audio.hop
-        inverse = Inverse(n_fft, hop, self.device)
+        size = BLOCK if mode == "alone" else len(regions)
+        inverses = {p: Inverse(n_fft, hop, self.device) for p in range(0, len(regions), size)}
         margin = -(-n_fft // 2 // hop)  # STFT frames
         stretches = soft_masks(self, regions, mode, margin)
         for first, masks in joined(stretches, MASK_FRAMES // audio.times):
             last = first + masks.shape[1]
-            region, frame, weights = take(self.model, masks, mode)  # (n,), (n,), (n, F_linear)
             spec = audio.spec(first, last)  # (T, F_linear)
-            if audio is not self.feature_maps:
-                in_band = self.feature_maps.spec(first, last)
-                weights = extended(weights, in_band[frame], spec.shape[-1])
-            masked = spec.index_select(0, frame).mul_(weights)
-            shape = len(masks), masks.shape[1]
-            yield first * hop - n_fft // 2, *inverse.push(shape, region, frame, masked)
-        yield last * hop - n_fft // 2, *inverse.rest()
+            in_band = self.feature_maps.spec(first, last)
+            blocks = []
+            for p, inverse in inverses.items():
+                block = masks[p : p + size]
+                region, frame, weights = take(self.model, block, mode)  # (n,), (n,), (n, F_linear)
+                if audio is not self.feature_maps:
+                    weights = extended(weights, in_band[frame], spec.shape[-1])
+                masked = spec.index_select(0, frame).mul_(weights)
+                rows, sounds = inverse.push((len(block), last - first), region, frame, masked)
+                blocks.append((p + rows, sounds))
+            yield first * hop - n_fft // 2, blocks
+        rest = [(inverse.rest(), p) for p, inverse in inverses.items()]
+        yield last * hop - n_fft // 2, [(p + rows, sounds) for (rows, sounds), p in rest]
 
     @torch.inference_mode()
     def spectrogram(self, sound: np.ndarray) -> np.ndarray:
