@@ -11,7 +11,9 @@
                  figures clips scenes results
     data/        videos -> clips -> train, val and test
                  lists collect preprocess clips splits check
-    toy/         a toy orchestra: real mp4 files with stems and boxes, from a seed
+    compose/     photos and recordings -> videos with stems and boxes, from a seed
+                 material
+    toy/         a toy orchestra: the same of drawn pictures and computed sounds
                  music players instruments stage render
     model/       the nets, with the spectrogram and the masks around them
                  spectrogram masks resnet eyes unet synthesizer model

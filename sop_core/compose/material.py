@@ -1,0 +1,74 @@
+"""What people have: photos and recordings in folders, one for each label.
+
+Names of files and folders are untrusted: they are printed by `printable`, no link leads out of its
+folder, and a composed file is named by its label and its number alone.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..config import RATIO, AnyPath
+from ..errors import SopError
+from ..media.atomic import sha256
+
+DIGEST = 16  # hexadecimal digits that stand for a file's content
+
+
+class Unused(NamedTuple):
+    """A row of the report: what could not be used, and why."""
+
+    label: str
+    file: str  # from the folder of photos, or of recordings
+    reason: str
+
+
+def digest(path: AnyPath) -> str:
+    """What stands for a file's content in lists: two files with equal content are one.
+
+    Raises OSError where the file can't be read.
+    """
+    return sha256(path)[:DIGEST]
+
+
+def labelled_files(
+    folder: AnyPath, suffixes: Iterable[str], unused: list[Unused], deep: bool = False
+) -> Iterator[tuple[str, Path]]:
+    """The files of a folder whose suffix is one of `suffixes`, each with its label, in order.
+
+    A label is the name of a folder in it. Hidden files are passed over; others that can't be used
+    are added to `unused`.
+
+    Args: `deep`: folders inside a label's folder count, too.
+    Raises: SopError if there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SopError(f"{folder}: no such folder; expected {folder}/<label>/ with files in it")
+    root = folder.resolve()
+    wanted = {suffix.lower() for suffix in suffixes}
+    for path in sorted(folder.glob("*/**/*" if deep else "*/*")):
+        parts = path.relative_to(folder).parts
+        if any(part.startswith(".") for part in parts) or not path.is_file():
+            continue
+        label, name = parts[0], "/".join(parts)
+        if path.suffix.lower() not in wanted:
+            unused.append(Unused(label, name, f"not one of {' '.join(sorted(wanted))}"))
+        elif not path.resolve().is_relative_to(root):
+            unused.append(Unused(label, name, "a link that leads out of the folder"))
+        else:
+            yield label, path
+
+
+def split_of(digests: Iterable[str]) -> dict[str, str]:
+    """The split of each photo, or of each recording, of one label: digest -> split.
+
+    The content decides, not a seed: in whatever folder the same files are composed, none of them
+    trains in one and tests in another. 3 files or more have one in val, 4 or more one in test.
+    """
+    order = sorted(set(digests))
+    n = len(order)
+    val = max(round(n * RATIO), n >= 3)
+    test = max(round(n * RATIO), n >= 4)
+    names = ["val"] * val + ["test"] * test + ["train"] * (n - val - test)
+    return dict(zip(order, names, strict=True))
