@@ -3,8 +3,9 @@
 An index is a csv without a header, one clip a row: `AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`. A path
 is looked up as written, then from the index's own folder; the paths that we write are relative to
 that folder, so that a data set can be moved. A clip's name is `label/id`, from its sound file
-`.../<label>/<id>.mp3`. A duet's label is two labels with a blank between. `index_sections.csv`,
-beside the index, says which clips are sections of one video.
+`.../<label>/<id>.mp3`. A duet's label is two labels with a blank between. Beside the index,
+`index_sections.csv` says which clips are sections of one video, and `index_composed.csv` what
+composed clips are made of.
 """
 
 import glob
@@ -21,10 +22,13 @@ from ..config import AnyPath
 from ..errors import SopError
 from ..media.csvs import read_rows, write_rows
 from ..media.sound import sound_length
-from .lists import read_sections
+from .lists import Made, read_composed, read_sections
 
 SOUNDS = (".flac", ".wav", ".mp3")  # where an id has several, the first of these is taken
-INDEX_SECTIONS = "index_sections.csv"  # as `sections.csv` of the data, at the time of indexing
+# As `sections.csv` and `composed.csv` of the data, at the time of indexing
+INDEX_SECTIONS = "index_sections.csv"
+INDEX_COMPOSED = "index_composed.csv"
+NOT_COMPOSED = Made("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,9 @@ class Clip:
     frames_path: str
     n_frames: int
     section_of: str = ""  # the video that the clip is a section of, if it is one
+    # What a composed clip is made of (`lists.Made`)
+    photos: tuple[str, ...] = ()
+    recordings: tuple[str, ...] = ()
 
     def __post_init__(self):
         object.__setattr__(self, "sound_path", os.fspath(self.sound_path))
@@ -68,20 +75,33 @@ class Clip:
         """Its video. Clips of one video are never in two splits, nor in one mixture."""
         return self.section_of or self.id
 
+    def fits(self, other: "Clip") -> bool:
+        """Whether both can be in one mixture: of two videos, and without a photo in common.
+
+        One picture can't have two sounds. A recording in common is no matter.
+        """
+        alike = self.photos and not set(self.photos).isdisjoint(other.photos)
+        return self.video != other.video and not alike
+
     @property
     def is_duet(self) -> bool:
-        """Whether its label is two words with a blank between.
+        """Whether its label is two words with a blank between, or its picture is of two photos.
 
         A section's label is VGGSound's ("playing harp"): one instrument.
         """
         words = self.label.split(" ")
-        return len(words) == 2 and all(words) and not self.section_of
+        two = len(words) == 2 and all(words) and not self.section_of
+        return two or len(self.photos) > 1
 
 
 def solos(clips: list[Clip]) -> list[Clip]:
     """The clips to draw mixtures from: all but duets of labels that other clips have."""
     labels = {clip.label for clip in clips}
-    return [c for c in clips if not (c.is_duet and labels.issuperset(c.label.split(" ")))]
+
+    def together(clip: Clip) -> bool:
+        return clip.is_duet and labels.issuperset(clip.label.split(" "))
+
+    return [c for c in clips if len(c.photos) < 2 and not together(c)]
 
 
 class Candidate(NamedTuple):
@@ -117,17 +137,25 @@ def jpgs(folder: AnyPath) -> list[str]:
     return _names("*.jpg", folder)
 
 
-def complete(entries: Iterable[Candidate], sections: dict[str, str]) -> list[Clip]:
+def complete(
+    entries: Iterable[Candidate], sections: dict[str, str], composed: dict[str, Made]
+) -> list[Clip]:
     """The clips among `entries`: those with a sound and frames.
 
-    Args: `sections`: clip's name -> video, for clips that are sections.
+    Args:
+        sections: clip's name -> video, for clips that are sections.
+        composed: clip's name -> what it is made of, for clips that are composed.
     """
-    return [Clip(*c[1:], sections.get(c.name, "")) for c in entries if c.sound and c.n_frames]
+    return [
+        Clip(*c[1:], sections.get(c.name, ""), *composed.get(c.name, NOT_COMPOSED)[1:])
+        for c in entries
+        if c.sound and c.n_frames
+    ]
 
 
 def find_clips(data: AnyPath) -> list[Clip]:
     """All clips of a data folder that have sound and frames, by label and id."""
-    return complete(candidates(data), read_sections(data))
+    return complete(candidates(data), read_sections(data), read_composed(data))
 
 
 def read_index(path: AnyPath) -> list[Clip]:
@@ -140,6 +168,7 @@ def read_index(path: AnyPath) -> list[Clip]:
     if not path.exists():
         raise SopError(f"{path}: no such index; `python -m sop_core index DATA` makes one")
     sections = read_sections(path.parent, INDEX_SECTIONS)
+    composed = read_composed(path.parent, INDEX_COMPOSED)
     find = finder(path.parent)
     clips = []
     for number, row in read_rows(path):
@@ -157,7 +186,8 @@ def read_index(path: AnyPath) -> list[Clip]:
             what = f"sound at {row[0]}" if sound is None else f"folder of frames at {row[1]}"
             hint = "index the data again, or put it back"
             raise SopError(f"{where}: no {what}, nor from {path.parent}; {hint}")
-        clips.append(Clip(sound, frames, n_frames, sections.get(name, "")))
+        made = composed.get(name, NOT_COMPOSED)
+        clips.append(Clip(sound, frames, n_frames, sections.get(name, ""), *made[1:]))
     if not clips:
         hint = "look at what `python -m sop_core index` said"
         raise SopError(f"{path}: an index without clips; {hint}")

@@ -25,7 +25,7 @@ from ..media.jpgs import frame_path
 from ..media.sound import MP3_BIT_RATES, SOUND_KINDS, sound_length, sound_writer
 from ..media.stream import frames_within, stream
 from ..untrusted import printable
-from .lists import note_sections, read_sections
+from .lists import note_composed, note_sections, read_composed, read_sections
 
 VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
 QUALITY = 90  # of the jpgs
@@ -102,6 +102,7 @@ def preprocess(
     work = [(video, out, options, refusal) for video, refusal in find_videos(videos)]
     _same_options(out, options)
     note_sections(out, read_sections(videos))
+    note_composed(out, read_composed(videos))
     _sweep(out)
     # Do the work, in several processes
     rows = _on_cluster(cluster, work) if cluster else _parallel(work, jobs or joblib.cpu_count())

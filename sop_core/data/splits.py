@@ -10,10 +10,27 @@ from pathlib import Path
 from ..config import RATIO, SILENCE_LABEL, AnyPath
 from ..errors import SopError
 from ..media.csvs import read_table
-from .clips import INDEX_SECTIONS, SOUNDS, Candidate, Clip, candidates, complete, write_index
-from .lists import read_sections, read_vggsound, write_sections
+from .clips import (
+    INDEX_COMPOSED,
+    INDEX_SECTIONS,
+    SOUNDS,
+    Candidate,
+    Clip,
+    candidates,
+    complete,
+    write_index,
+)
+from .lists import (
+    SPLITS,
+    Made,
+    check_composed,
+    read_composed,
+    read_sections,
+    read_vggsound,
+    write_composed,
+    write_sections,
+)
 
-SPLITS = ("train", "val", "test")
 DUETS = ("test", "train", "drop")
 # VGGSound's layout: YouTube id, start in seconds
 SECTION = re.compile(r"([\w-]{11})_\d{6}", re.ASCII)
@@ -43,6 +60,7 @@ def split(
     seed: int = 0,
     duet: str = "test",
     own: dict[str, str] | None = None,
+    composed: dict[str, Made] | None = None,
 ) -> tuple[list[Clip], list[Clip], list[Clip]]:
     """Split clips into (train, val, test), in the ratios asked for within every label.
 
@@ -54,9 +72,11 @@ def split(
         duet: where duets (`Clip.is_duet`) go: `test`, `train` (split like all others), or `drop`.
         own: the data set's own splits (`read_splits`). Its test is test; its train is divided into
             train and val; a clip of train whose video is in test or val as well is left out.
+        composed: clips that have their split from what they are made of (`read_composed`). The
+            others are split as if these were not there.
     """
     clips = sorted(clips, key=lambda c: (c.label, c.id, str(c.sound)))
-    own = own or {}
+    own, composed = own or {}, composed or {}
     if duet == "drop":
         clips = [c for c in clips if not c.is_duet]
     # Videos with a given split
@@ -64,13 +84,15 @@ def split(
     split_of |= {c.video: "train" for c in clips if c.label == SILENCE_LABEL}
     for name in ("val", "test"):
         split_of |= {c.video: name for c in clips if own.get(c.id) == name}
+    split_of |= {c.video: composed[c.name].split for c in clips if c.name in composed}
     given = set(split_of)
     held_out = {video for video, name in split_of.items() if name != "train"}
     clips = [c for c in clips if own.get(c.id) != "train" or c.video not in held_out]
     # The others, label by label; rare labels choose first, since a video may have several labels
     videos = defaultdict(set)
     for clip in clips:
-        videos[clip.label].add(clip.video)
+        if clip.name not in composed:
+            videos[clip.label].add(clip.video)
     for label in sorted(videos, key=lambda x: (len(videos[x]), x)):
         rng = random.Random(f"{seed}/{label}")
         split_of |= _divide(videos[label], split_of, val_ratio, test_ratio, rng)
@@ -117,6 +139,8 @@ def build_index(
 ) -> dict[str, Path]:
     """Index a data folder: write `train.csv`, `val.csv`, `test.csv` and `all.csv`.
 
+    Composed clips keep the split that `composed.csv` notes.
+
     Args:
         out: where to; None: `data` itself.
         min_frames: clips with fewer frames are left out.
@@ -128,7 +152,8 @@ def build_index(
     Returns: {"train": path, "val": ..., "test": ..., "all": ...}.
     Warns: of clips that are left out, by reason; of labels that are taken for duets; of too few
         videos to train or test with.
-    Raises: SopError if there are no clips, or if the options contradict each other.
+    Raises: SopError if there are no clips, if the options contradict each other, or if
+        `composed.csv` has a photo or a recording in two splits.
     """
     data = Path(data)
     out = Path(out or data)
@@ -145,17 +170,18 @@ def build_index(
     own = read_splits(splits) if splits else {}
     # Find the clips
     entries = candidates(data)
-    known = read_sections(data)
-    known |= _sections(complete(entries, {}), splits, sections)
-    usable = complete(entries, known)
+    known, composed = read_sections(data), read_composed(data)
+    known |= _sections(complete(entries, {}, {}), splits, sections)
+    usable = complete(entries, known, composed)
     clips = [c for c in usable if c.n_frames >= min_frames]
     if not clips:
         raise SopError(nothing_found(data, usable, min_frames))
     if own and not any(c.id in own for c in clips):
         expected = f"expected ids like {clips[0].id}, of id and start"
         raise SopError(f"{splits}: names none of the {len(clips)} clips; {expected}")
+    check_composed(data, {c.name: composed[c.name] for c in clips if c.name in composed})
     # Split them, say what looks wrong, write
-    train, val, test = split(clips, val_ratio, test_ratio, seed, duet, own)
+    train, val, test = split(clips, val_ratio, test_ratio, seed, duet, own, composed)
     placed = {*train, *val, *test}
     everything = [c for c in clips if c in placed]
     notes = [*_left_out(entries, usable, clips, placed, min_frames), *_like_sections(clips)]
@@ -177,6 +203,7 @@ def build_index(
     for note in notes:
         warnings.warn(note, stacklevel=2)
     write_sections(out, known, INDEX_SECTIONS)
+    write_composed(out, composed, INDEX_COMPOSED)
     paths = {}
     for name, part in zip((*SPLITS, "all"), (train, val, test, everything), strict=True):
         paths[name] = out / f"{name}.csv"

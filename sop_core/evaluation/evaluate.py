@@ -57,14 +57,15 @@ def evaluate(
         duets, truth: as for `score_duets`, if there are any.
         baselines: as for `score_pairs`.
         others: folders of checkpoints to compare with.
-        allow_leaks: go on if a checkpoint was trained on a video that is measured.
+        allow_leaks: go on if a checkpoint was trained on a video that is measured, or on a photo or
+            a recording that it is composed of.
         notes: a folder for intermediate results. A killed evaluation continues from it. Remove it
             when the results are written.
         engine: the processes that divide the work.
 
     Returns the content of `metrics.json`, and the scores behind its rows (see `tables`).
-    Raises SopError if a checkpoint was trained on a video that is measured (unless `allow_leaks`;
-    then the results say so), and if two models have different windows.
+    Raises SopError if a checkpoint was trained on what is measured (unless `allow_leaks`; then the
+    results say so), and if two models have different windows.
     """
     config = model.config
     device = next(model.parameters()).device
@@ -183,17 +184,25 @@ def protocol(
 def leaks(
     folder: AnyPath, pairs: list[Mixture], duets: Sequence[Clip] = (), split: str = "train"
 ) -> Leaks | None:
-    """The mixtures and duets with a video of a split of the run in `folder`.
+    """The mixtures and duets with a video, photo or recording of a split of the run in `folder`.
 
     Returns None if the folder doesn't say which videos the split had.
     """
-    rows = (checkpoint.read_clips(folder) or {}).get(split)  # (name, video)
-    if rows is None:
+    learned = (checkpoint.read_learned(folder) or {}).get(split)
+    if learned is None:
         return None
-    videos = {video for _, video in rows}
+    videos = {clip.video for clip in learned}
+    filmed = {clip.video for clip in learned if not clip.photos}
+    material = {digest for clip in learned for digest in clip.photos + clip.recordings}
+
+    def known(clip: Clip) -> bool:
+        # The id of a composed clip is a number in its set: its content says whether it is known.
+        same = clip.video in (filmed if clip.photos else videos)
+        return same or not material.isdisjoint(clip.photos + clip.recordings)
+
     measured = [(f"row {n}", part.clip) for n, pair in enumerate(pairs, 1) for part in pair]
     measured += [(f"duet {n}", clip) for n, clip in enumerate(duets, 1)]
-    return [(where, clip.name) for where, clip in measured if clip.video in videos]
+    return [(where, clip.name) for where, clip in measured if known(clip)]
 
 
 def _refuse(folder: AnyPath, leaked: Leaks, count: int) -> None:
@@ -201,9 +210,9 @@ def _refuse(folder: AnyPath, leaked: Leaks, count: int) -> None:
     rows = ", ".join(f"{where} ({name})" for where, name in leaked[:5])
     more = " ..." if len(leaked) > 5 else ""
     raise SopError(
-        f"{len({where for where, _ in leaked})} of {count} mixtures hold videos that {folder} was "
-        f"trained on: {rows}{more}; evaluate others, or go on with --allow-leaks, which the result "
-        "will say"
+        f"{len({where for where, _ in leaked})} of {count} mixtures hold videos (or their photos "
+        f"or recordings) that {folder} was trained on: {rows}{more}; evaluate others, or go on "
+        "with --allow-leaks, which the result will say"
     )
 
 

@@ -175,9 +175,10 @@ def _mp3_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], Non
 
 
 def audio_frame(sound: np.ndarray, rate: int, at: int) -> av.AudioFrame:
-    """Mono sound (l,) as a frame for an encoder; `at` is the index of its first sample."""
-    plane = np.ascontiguousarray(sound[None], np.float32)  # (1, l)
-    frame = av.AudioFrame.from_ndarray(plane, format="fltp", layout="mono")
+    """Sound (l,), or stereo (2, l), as a frame for an encoder; `at`: index of the first sample."""
+    planes = np.ascontiguousarray(np.atleast_2d(sound), np.float32)  # (1 or 2, l)
+    layout = "mono" if len(planes) == 1 else "stereo"
+    frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
     frame.sample_rate = rate
     frame.pts = at
     frame.time_base = Fraction(1, rate)

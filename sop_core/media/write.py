@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain, islice
 
 import av
 import numpy as np
@@ -27,8 +28,8 @@ def write_video(
 
     Args: `frames`: uint8 (V,h,w,3), or any iterable of (h,w,3); where a side is odd, the last row
         or column is repeated.
-        `sound`: (L,) at `rate` Hz, or any iterable of pieces (l,) of it; clipped at +-1. It begins
-        with the first frame.
+        `sound`: (L,), or stereo (2, L), at `rate` Hz, or any iterable of pieces (l,) or (2, l) of
+        it; clipped at +-1. It begins with the first frame.
         `h264`, `aac`: FFmpeg's options of the two encoders (None: {"crf": "20"} and its defaults).
     Raises SopError if there are no frames.
     """
@@ -44,7 +45,10 @@ def write_video(
                 video = container.add_stream("h264", rate=step, options=h264 or {"crf": "20"})
                 video.height, video.width = frame.shape[:2]
                 video.pix_fmt = "yuv420p"
-                audio = container.add_stream("aac", rate=AAC_RATE, layout="mono", options=aac)
+                first = list(islice(pieces, 1))
+                layout = first[0].layout.name if first else "mono"
+                audio = container.add_stream("aac", rate=AAC_RATE, layout=layout, options=aac)
+                pieces = chain(first, pieces)
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             container.mux(video.encode(picture))
             # the sound up to this picture's end: a player finds both in one place
@@ -64,7 +68,7 @@ def _aac(rate: int, pieces: Iterable[np.ndarray]) -> Iterator[av.AudioFrame]:
     """The sound as frames of a tenth of a second for the encoder, at AAC_RATE."""
     done = 0
     for piece in resampled((np.clip(p, -1, 1) for p in pieces), rate, AAC_RATE):
-        for start in range(0, len(piece), AAC_RATE // 10):
-            part = piece[start : start + AAC_RATE // 10]
+        for start in range(0, piece.shape[-1], AAC_RATE // 10):
+            part = piece[..., start : start + AAC_RATE // 10]
             yield audio_frame(part, AAC_RATE, done)
-            done += len(part)
+            done += part.shape[-1]

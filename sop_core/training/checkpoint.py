@@ -14,6 +14,7 @@ import io
 from dataclasses import asdict, astuple, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import torch
@@ -49,6 +50,15 @@ class Record:
         return str(timedelta(seconds=round((epochs - self.epoch) * self.seconds / self.epoch)))
 
 
+class Learned(NamedTuple):
+    """A clip of a run, in `clips.csv`. Only composed clips have the last two columns."""
+
+    name: str
+    video: str
+    photos: tuple[str, ...] = ()
+    recordings: tuple[str, ...] = ()
+
+
 def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume: bool) -> None:
     """Make the folder of a new run, or check that the run in it can be resumed.
 
@@ -57,7 +67,10 @@ def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume:
     config or other clips.
     """
     folder = Path(folder)
-    names = {split: [(c.name, c.video) for c in mine] for split, mine in clips.items()}
+    names = {
+        split: [Learned(c.name, c.video, c.photos, c.recordings) for c in mine]
+        for split, mine in clips.items()
+    }
     if resume:
         sweep(folder)
         sweep(folder / "state")
@@ -70,12 +83,16 @@ def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume:
         hint = "go on with --resume, or choose another --id, or delete it"
         raise SopError(f"{folder}: holds a run already; {hint}")
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [(split, *row) for split, mine in names.items() for row in mine]
+    rows = [
+        (split, name, video, *(map(" ".join, made) if any(made) else ()))
+        for split, mine in names.items()
+        for name, video, *made in mine
+    ]
     write_rows(folder / "clips.csv", rows, end="\r\n")
     write_config(folder, config)
 
 
-def _check_same(folder: Path, config: Config, names: dict[str, list[tuple[str, str]]]) -> None:
+def _check_same(folder: Path, config: Config, names: dict[str, list[Learned]]) -> None:
     """Raises SopError where the run in `folder` has another config or other clips."""
     hint = "choose another folder (--id, --out), or delete it"
     old, new = asdict(read_config(folder)), asdict(config)
@@ -84,9 +101,9 @@ def _check_same(folder: Path, config: Config, names: dict[str, list[tuple[str, s
     if old != new:
         what = "; ".join(f"{k}={old[k]} there, {v} now" for k, v in new.items() if v != old[k])
         raise SopError(f"{folder}: can't resume with another config ({what}); {hint}")
-    for split, there in (read_clips(folder) or names).items():
+    for split, there in (read_learned(folder) or names).items():
         if there != names[split]:
-            other = sorted({name for name, _ in {*there} ^ {*names[split]}})
+            other = sorted({clip.name for clip in {*there} ^ {*names[split]}})
             other = other or ["the same ones in another order"]
             what = f"{len(other)}: {', '.join(other[:4])}"
             raise SopError(f"{folder}: can't resume with other clips in {split} ({what}); {hint}")
@@ -117,7 +134,15 @@ def write_config(folder: AnyPath, config: Config) -> None:
 
 
 def read_clips(folder: AnyPath) -> dict[str, list[tuple[str, str]]] | None:
-    """Name and video of each clip of a run, by split: `train` and `val`.
+    """Name and video of each clip of a run; else as `read_learned`."""
+    splits = read_learned(folder)
+    if splits is None:
+        return None
+    return {split: [(c.name, c.video) for c in clips] for split, clips in splits.items()}
+
+
+def read_learned(folder: AnyPath) -> dict[str, list[Learned]] | None:
+    """The clips of a run, by split: `train` and `val`.
 
     Returns None where the folder doesn't say (that of the released weights, for example).
     Raises SopError where the file can't be read.
@@ -125,10 +150,11 @@ def read_clips(folder: AnyPath) -> dict[str, list[tuple[str, str]]] | None:
     path = Path(folder, "clips.csv")
     if not path.is_file():
         return None
-    splits: dict[str, list[tuple[str, str]]] = {"train": [], "val": []}
+    splits: dict[str, list[Learned]] = {"train": [], "val": []}
     try:
-        for _, (split, name, video) in read_rows(path):
-            splits[split].append((name, video))
+        for _, (split, name, video, *made) in read_rows(path):
+            photos, recordings = (tuple(text.split()) for text in made or ("", ""))
+            splits[split].append(Learned(name, video, photos, recordings))
     except (SopError, ValueError, KeyError):
         hint = "(train or val, name, video); put it back, or train anew"
         raise SopError(f"{path}: not a run's list of clips {hint}") from None

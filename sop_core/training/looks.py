@@ -101,7 +101,8 @@ def _key(config: Config, clips: list[Clip], eyes: Eyes) -> str:
     for clip in clips:
         try:
             first = min(clip.frames.iterdir(), default=clip.frames).stat()
-            frames.append([clip.name, clip.video, clip.n_frames, first.st_size, first.st_mtime_ns])
+            about = [clip.n_frames, first.st_size, first.st_mtime_ns, *clip.photos]
+            frames.append([clip.name, clip.video, *about])
         except OSError:
             frames.append([clip.name])
     drawn = {key: getattr(config, key) for key in DRAWN_BY}

@@ -65,7 +65,7 @@ class Training(Dataset):
     """Training's `epochs * epoch_size` mixtures; number i is the same at any number of workers.
 
     The first source goes through all clips, in a new order each round. The others are random clips
-    of other videos. Three numbers of the config say how often a mixture is special:
+    of other videos and photos. Three numbers of the config say how often a mixture is special:
         silence: the last source is a silent scene, if there are any; its mask should be empty
         together: the pictures are side by side in one, as in a duet
         noise: there is noise that no picture shows
@@ -208,18 +208,18 @@ def draw_mixture(
     first: int,
     differ: bool = False,
 ) -> Mixture:
-    """The clip `first` and random clips of other videos, each from a random start.
+    """The clip `first` and random clips of other videos and photos, each from a random start.
 
     Args:
         lengths: of the clips' sounds, in samples (`windows.check_clips`).
         differ: their labels differ, too.
-    Raises: SopError where there are too few clips of other videos (and labels).
+    Raises: SopError where there are too few clips of other videos (and photos, and labels).
     """
     chosen = [clips[first]]
 
     def fits(clip: Clip) -> bool:
         same_label = differ and any(clip.label == other.label for other in chosen)
-        return not same_label and all(clip.video != other.video for other in chosen)
+        return not same_label and all(map(clip.fits, chosen))
 
     while len(chosen) < config.sources:
         tries = (clips[rng.integers(len(clips))] for _ in range(1_000))
@@ -227,7 +227,8 @@ def draw_mixture(
         if clip is None:  # few fit, or none
             fitting = list(filter(fits, clips))
             if not fitting:
-                what = "video and another label" if differ else "video"
+                kinds = {"video": True, "photo": chosen[0].photos, "label": differ}
+                what = " and another ".join(kind for kind, counts in kinds.items() if counts)
                 missing = f"to mix with {len(chosen)} of {config.sources}"
                 raise SopError(f"{clips[first].name}: no clip of another {what} {missing}")
             clip = fitting[rng.integers(len(fitting))]

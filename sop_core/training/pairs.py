@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from itertools import combinations
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -19,9 +20,9 @@ from .windows import Mixture, Part, check_clips, may_miss, same_fps, same_rate
 def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any") -> list[Mixture]:
     """Draw `count` mixtures for an evaluation, by the config's seed.
 
-    No video is mixed with itself, no silent scene is used, and every clip is the first source about
-    equally often. With `pairs=published` each of the first `count` clips is the first source once,
-    and its partners may be any of these clips.
+    No video and no photo is mixed with itself, no silent scene is used, and every clip is the first
+    source about equally often. With `pairs=published` each of the first `count` clips is the first
+    source once, and its partners may be any of these clips.
 
     Args:
         labels: `different` draws mixtures of N different instruments; else `any`.
@@ -70,8 +71,8 @@ def read_pairs(path: AnyPath, clips: list[Clip], config: Config) -> list[Mixture
     window is in the middle of the clip.
 
     Raises: SopError where the frames are at another rate. SopError with the row's number where a
-        row can't be read, names a clip that is not in the index, or mixes a video with itself
-        (`pairs=published` allows it).
+        row can't be read, names a clip that is not in the index, or mixes a video or a photo with
+        itself (`pairs=published` allows it).
     """
     same_fps(clips, config)
     known = {c.name: c for c in clips}
@@ -110,7 +111,7 @@ def _mixture(where: str, row: list[str], known: dict[str, Clip], config: Config)
             raise SopError(f"{where} ({name}): {length}, the window ends at {end / rate:.2f} s")
         parts.append(Part(clip, start))
     if repeats(parts) and config.pairs != "published":
-        what = f"{' + '.join(names)} are of one video"
+        what = f"{' + '.join(names)} are of one video or photo"
         raise SopError(f"{where}: {what}; a mixture needs different ones")
     return tuple(parts)
 
@@ -120,9 +121,8 @@ def _all_numbers(texts: list[str]) -> bool:
 
 
 def repeats(mixture: Iterable[Part]) -> bool:
-    """Whether two of a mixture's sources are of one video."""
-    videos = [part.clip.video for part in mixture]
-    return len(set(videos)) < len(videos)
+    """Whether two of a mixture's sources are of one video, or have a photo in common."""
+    return not all(one.clip.fits(other.clip) for one, other in combinations(mixture, 2))
 
 
 def pairs_hash(mixtures: list[Mixture]) -> str:

@@ -18,7 +18,9 @@ import torch
 from tiny import SETTINGS, TINY, write_clip
 
 from sop_core.__main__ import main
-from sop_core.data.clips import Clip, write_index
+from sop_core.data.clips import Clip, read_index, write_index
+from sop_core.data.lists import Made, write_composed
+from sop_core.data.splits import build_index
 from sop_core.errors import SopError
 from sop_core.evaluation import evaluate, methods, tables
 from sop_core.model.model import SoundOfPixels
@@ -263,6 +265,63 @@ def test_another_section_of_a_video_that_was_trained_on_is_a_leak(world, tmp_pat
         ("row 1", measured.name),
         ("duet 1", measured.name),
     ]
+
+
+@pytest.mark.parametrize("kind", ["photos", "recordings"])
+def test_a_photo_or_a_recording_that_was_trained_on_is_a_leak_whatever_its_name_and_folder(
+    world, tmp_path, kind
+):
+    """By way of notes, indexes and a run's folder, as a user does it."""
+
+    def composed(folder, first, made):
+        """An index of clips number `first`, `first + 1`, ..., each made of one `kind`."""
+        clips = [write_clip(folder, "red", first + n) for n in range(len(made))]
+        notes = {
+            clip.name: Made("test", **{kind: (one * 16,)})
+            for clip, one in zip(clips, made, strict=True)
+        }
+        write_composed(folder, notes)
+        return read_index(build_index(folder)["test"])
+
+    learned = composed(tmp_path / "one", 20, "abc")
+    measured = composed(tmp_path / "two", 30, "dbe")
+    assert not {c.video for c in learned} & {c.video for c in measured}
+    run, model = tmp_path / "run", SoundOfPixels(TINY)
+    checkpoint.start(run, TINY, {"train": learned, "val": []}, False)
+    checkpoint.write_model(run, model)
+    fair = (Part(measured[0], 0), Part(measured[2], 0))
+    unfair = (Part(measured[2], 0), Part(measured[1], 0))
+    assert evaluate.leaks(run, [fair]) == []
+    with pytest.raises(SopError, match=r"1 of 2 mixtures hold .*: row 2 \(red/red_31\); .*leaks"):
+        evaluate.evaluate(model, run, [fair, unfair])
+    source = {"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": "x.flac"}
+    text = json.dumps({"frame_size": [1, 1], "sources": 2 * [source]})
+    (tmp_path / "red_31.json").write_text(text)
+    with pytest.raises(SopError, match=r"1 of 2 mixtures hold .*: duet 1 \(red/red_31\);"):
+        evaluate.evaluate(model, run, [fair], measured, tmp_path)
+    found, _ = evaluate.evaluate(model, run, [fair, unfair], allow_leaks=True)
+    assert found["protocol"]["leaked"] == 1
+    # A clip whose note was lost counts by its name; a composed one of the same name may be another.
+    lost = replace(learned[0], photos=(), recordings=())
+    other = replace(learned[0], photos=("f" * 16,), recordings=("e" * 16,))
+    assert evaluate.leaks(run, [(Part(lost, 0),)]) == [("row 1", "red/red_20")]
+    by_name = [] if kind == "photos" else [("row 1", "red/red_20")]  # without photos it is a video
+    assert evaluate.leaks(run, [(Part(other, 0),)]) == by_name
+
+
+def test_the_clips_of_a_run_are_noted_as_before_unless_they_are_composed(world, tmp_path):
+    clips = world[1][:2]
+    checkpoint.start(tmp_path / "old", TINY, {"train": clips[:1], "val": clips[1:]}, False)
+    old = b"train,red/red_0,red_0\r\nval,blue/blue_0,blue_0\r\n"
+    assert (tmp_path / "old" / "clips.csv").read_bytes() == old
+    made = replace(clips[0], photos=("a" * 16, "b" * 16))
+    checkpoint.start(tmp_path / "new", TINY, {"train": [made], "val": clips[1:]}, False)
+    assert checkpoint.read_clips(tmp_path / "new") == checkpoint.read_clips(tmp_path / "old")
+    learned = checkpoint.read_learned(tmp_path / "new")
+    assert learned and learned["train"] == [("red/red_0", "red_0", made.photos, ())]
+    checkpoint.start(tmp_path / "new", TINY, {"train": [made], "val": clips[1:]}, True)
+    with pytest.raises(SopError, match=r"can't resume with other clips in train \(1: red/red_0\)"):
+        checkpoint.start(tmp_path / "new", TINY, {"train": clips[:1], "val": clips[1:]}, True)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import multiprocessing
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -147,6 +148,25 @@ def test_sections_of_one_video_are_never_mixed_in_training(tmp_path, tiny_clips)
     for i in range(200):
         first, second = data.draw(i).mixture
         assert first.clip.video != second.clip.video
+
+
+def test_clips_that_share_a_photo_are_never_mixed_and_those_that_share_a_recording_are(tiny_clips):
+    photos = [("p0", "p1"), ("p1",), ("p2",), ("p2", "p0"), (), ()]
+    clips = [
+        replace(c, photos=p, recordings=("same",)) for c, p in zip(tiny_clips, photos, strict=True)
+    ]
+    settings = {"together": "0.5", "epoch_size": "600"}
+    data = Training(clips, TINY.override(settings))
+    mixtures = [data.draw(i).mixture for i in range(600)]
+    mixtures += draw_pairs(clips, 200, TINY)
+    for first, second in mixtures:
+        assert not set(first.clip.photos) & set(second.clip.photos)
+    numbers = {frozenset(clips.index(part.clip) for part in pair) for pair in mixtures}
+    shared = {frozenset(pair) for pair in ((0, 1), (0, 3), (2, 3))}
+    assert numbers == {frozenset(pair) for pair in combinations(range(6), 2)} - shared
+    one_photo = [replace(clip, photos=("p",)) for clip in clips[:4]]
+    with pytest.raises(SopError, match="no clip of another video and another photo to mix with"):
+        Training(one_photo, TINY)[0]
 
 
 def test_noise_lies_between_white_and_brown_and_from_15_db_below_the_sources_to_12_above():

@@ -156,6 +156,18 @@ def test_a_manifest_is_no_formula_to_a_spreadsheet(tmp_path, tiny_clips):
     assert read_pairs(tmp_path / "pairs.csv", clips, TINY) == pairs
 
 
+def test_a_manifest_with_one_photo_twice_is_refused_with_its_row(tmp_path, tiny_clips):
+    clips = [replace(clip, photos=("p",)) for clip in tiny_clips[:2]] + tiny_clips[2:]
+    write_pairs(
+        tmp_path / "pairs.csv", draw_pairs(clips, 1, TINY) + draw_pairs(tiny_clips, 40, TINY)
+    )
+    names = {clip.name for clip in clips[:2]}
+    rows = (tmp_path / "pairs.csv").read_text().splitlines()
+    number = 1 + [set(row.split(",")[::2]) == names for row in rows].index(True)
+    with pytest.raises(SopError, match=f"pairs.csv row {number}: .* are of one video or photo; "):
+        read_pairs(tmp_path / "pairs.csv", clips, TINY)
+
+
 def test_a_middle_window_stays_within_its_sound(tmp_path, tiny_clips):
     """Where a clip's frames are longer than its sound, or hardly begin."""
     for frames, start in ((100, 33_075 - TINY.samples), (1, 0)):
