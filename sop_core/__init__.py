@@ -13,6 +13,7 @@
                  lists collect preprocess clips splits check
     compose/     photos and recordings -> videos with stems and boxes, from a seed
                  material
+                 acoustics
     toy/         a toy orchestra: the same of drawn pictures and computed sounds
                  music players instruments stage render
     model/       the nets, with the spectrogram and the masks around them

@@ -84,6 +84,9 @@ class Mixing:
     # share of training's mixtures in which one source is a silent scene, if the index has any
     silence: Fraction = 0.1
     noise: Fraction = 0.2  # share of training's mixtures with noise that no picture shows
+    # share of training's sources that are heard in another room, through another microphone, before
+    # they are mixed (compose/acoustics.py)
+    acoustics: Fraction = 0.0
     # share of training's mixtures whose pictures stand side by side in one picture; each part then
     # has to give its own sound
     together: Fraction = 0.5

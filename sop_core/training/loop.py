@@ -39,6 +39,7 @@ from .engine import (
 )
 from .looks import look_once
 from .mixtures import Training
+from .objective import heard_elsewhere
 from .optimizer import lr_share, trainable
 from .pairs import draw_pairs
 from .validation import validate
@@ -245,6 +246,11 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * lr_share(self.config, self.number, self.at.step, steps)
         with enough_memory(where), self.engine.accumulate(self.objective):
+            if self.config.acoustics:
+                number = (self.number - 1) * steps + self.at.step
+                among = (self.engine.process_index, self.engine.num_processes)
+                sounds = batch["sounds"]
+                batch["sounds"] = heard_elsewhere(sounds, self.config, number, *among)
             own = self.objective(batch)  # the loss of this process
             numbers = [own.detach(), own.new_tensor(len(stop)), own.new_tensor(skipped)]
             means = mean(torch.stack(numbers))

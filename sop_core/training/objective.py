@@ -6,9 +6,12 @@ sources.
 
 from functools import reduce
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..compose import acoustics
+from ..config import Config
 from ..model import masks
 from ..model.model import SoundOfPixels
 from .engine import mean
@@ -52,6 +55,28 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
                 total[noisy] += spec
         mixture = model.magnitudes(total)  # (B, F, T)
     return mask_loss(model, mixture, sources, pictures(model, batch))
+
+
+@torch.no_grad()
+def heard_elsewhere(
+    sounds: Tensor, config: Config, step: int, process: int = 0, processes: int = 1
+) -> Tensor:
+    """A batch's sounds, of which a share `config.acoustics` is heard in other rooms.
+
+    `config.seed` and `step` decide what is drawn for each source. So a run that goes on hears the
+    same, and so do several processes: `process` has its part of the batch of all `processes`.
+    Shape: (B, N, L) -> (B, N, L)
+    """
+    flat = sounds.flatten(0, 1)  # (B * N, L)
+    seed = np.random.SeedSequence([config.seed, 7, step]).generate_state(1)[0]
+    generator = torch.Generator().manual_seed(int(seed))
+    everywhere = processes * len(flat)
+    changed = torch.rand(everywhere, generator=generator) < config.acoustics
+    mine = slice(process * len(flat), (process + 1) * len(flat))
+    drawn, rows = acoustics.draw(everywhere, generator).of(mine), changed[mine].nonzero()[:, 0]
+    where = rows.to(sounds.device, non_blocking=True)
+    other = acoustics.heard(flat[where], config.rate, drawn.of(rows))
+    return flat.index_copy(0, where, other).view_as(sounds)
 
 
 def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:

@@ -9,6 +9,7 @@ from test_loop import run  # noqa: F401 (a fixture)
 from tiny import TINY, write_film
 
 from sop_core import metrics
+from sop_core.compose import acoustics
 from sop_core.errors import SopError
 from sop_core.evaluation import evaluate, methods
 from sop_core.listening.scene import Scene
@@ -92,3 +93,16 @@ def test_scores_and_ideal_masks_are_the_same(run, tiny_clips):  # noqa: F811
         assert [*two["sdr"].flatten().tolist()] == pytest.approx(
             [*one["sdr"].flatten().tolist()], abs=0.05
         )
+
+
+@gpu
+def test_a_seed_gives_the_same_acoustics():
+    sounds = 0.1 * torch.randn(24, 20_000, generator=torch.Generator().manual_seed(0))
+    places = torch.linspace(-1, 1, 24)
+    here, there = (
+        acoustics.acoustics(x, 11_025, torch.Generator().manual_seed(3))
+        for x in (sounds, sounds.cuda())
+    )
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-3, atol=1e-4)
+    here, there = (acoustics.stereo(x, places, 44_100) for x in (sounds, sounds.cuda()))
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-3, atol=1e-4)

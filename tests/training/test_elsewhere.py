@@ -1,0 +1,107 @@
+"""Training in other rooms: `acoustics` changes its sources, each alone, and nothing else."""
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from tiny import TINY
+
+from sop_core.config import Config
+from sop_core.training import loop, objective
+from sop_core.training.loop import fit
+from sop_core.training.mixtures import Training
+from sop_core.training.objective import heard_elsewhere
+
+ELSEWHERE = replace(TINY, acoustics=1.0)
+
+
+def batches(clips, config):
+    """The sounds of the batches of a whole training, as they are read. Shape: (steps, B, N, L)"""
+    data = Training(clips, config)
+    sounds = torch.stack([data[i]["sounds"] for i in range(len(data))])
+    return sounds.unflatten(0, (-1, config.batch))
+
+
+@pytest.fixture
+def trained_on(monkeypatch):
+    """The sounds of each step, the magnitudes of its sources and of its mixture."""
+    seen, loss, mask_loss = [], objective.batch_loss, objective.mask_loss
+
+    def batch_loss(model, batch):
+        seen.append([batch["sounds"], model])
+        return loss(model, batch)
+
+    def masks_of(model, mixture, sources, pictures):
+        seen[-1] += [sources, mixture]
+        return mask_loss(model, mixture, sources, pictures)
+
+    monkeypatch.setattr(objective, "batch_loss", batch_loss)
+    monkeypatch.setattr(objective, "mask_loss", masks_of)
+    return seen
+
+
+def test_a_training_hears_other_sounds_which_add_up_to_its_mixtures(
+    tiny_clips, tmp_path, trained_on
+):
+    records = list(fit(ELSEWHERE, tiny_clips, tiny_clips, tmp_path / "run"))
+    files = batches(tiny_clips, ELSEWHERE)
+    assert len(trained_on) == len(files) == 4
+    for step, ((sounds, model, sources, mixture), read) in enumerate(
+        zip(trained_on, files, strict=True)
+    ):
+        assert torch.equal(sounds, heard_elsewhere(read, ELSEWHERE, step))
+        off = (sounds - read).flatten(0, 1).square().mean(1)
+        assert (off > 1e-3 * read.flatten(0, 1).square().mean(1)).float().mean() > 0.8
+        torch.testing.assert_close(sources, model.magnitudes(model.stft(sounds)))
+        expected = model.magnitudes(model.stft(sounds.sum(1)))
+        torch.testing.assert_close(mixture, expected, rtol=1e-3, atol=1e-3)
+    # validation hears what is in the files
+    plain = next(iter(fit(TINY, tiny_clips, tiny_clips, tmp_path / "plain")))
+    assert records[0].val_sdr_mixture == plain.val_sdr_mixture
+    assert records[0].loss != plain.loss
+
+
+def test_without_it_the_sounds_are_those_of_the_files(
+    tiny_clips, tmp_path, trained_on, monkeypatch
+):
+    monkeypatch.setattr(loop, "heard_elsewhere", None)  # nobody calls it
+    list(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
+    files = batches(tiny_clips, TINY)
+    assert all(torch.equal(step[0], read) for step, read in zip(trained_on, files, strict=True))
+
+
+def test_it_is_drawn_from_the_seed_and_the_step_for_a_share_of_the_sources(tiny_clips, empty_rooms):
+    config = replace(TINY, acoustics=0.6, silence=1.0, epoch_size=40, batch=40)
+    read = batches([*tiny_clips, *empty_rooms], config)[0]
+    assert not read[:, 1].any()
+    heard = [heard_elsewhere(read, config, step) for step in range(6)]
+    assert not any(h[:, 1].any() for h in heard)  # a silent scene stays silent
+    same = torch.stack([(h[:, 0] == read[:, 0]).all(1) for h in heard])
+    assert 1 - same.double().mean().item() == pytest.approx(0.6, abs=0.1)
+    assert not torch.equal(same[0], same[1])
+    assert torch.equal(heard_elsewhere(read, config, 3), heard[3])
+    assert not torch.equal(heard_elsewhere(read, replace(config, seed=1), 3), heard[3])
+    levels = [h[:, 0].square().mean(1).sqrt() for h in (read, heard[3])]
+    torch.testing.assert_close(*levels, rtol=1e-3, atol=0)
+    # four processes have a quarter of the batch each
+    parts = [heard_elsewhere(part, config, 3, k, 4) for k, part in enumerate(read.chunk(4))]
+    torch.testing.assert_close(torch.cat(parts), heard[3], rtol=0, atol=1e-6)
+
+
+def test_a_run_that_goes_on_or_has_workers_learns_the_same(tiny_clips, tmp_path):
+    config = replace(TINY, acoustics=0.5)
+    whole = list(fit(config, tiny_clips, tiny_clips, tmp_path / "whole"))
+    first = next(iter(fit(config, tiny_clips, tiny_clips, tmp_path / "halves")))
+    rest = fit(replace(config, workers=2), tiny_clips, tiny_clips, tmp_path / "halves", resume=True)
+    for a, b in zip([first, *rest], whole, strict=True):
+        assert a.loss == pytest.approx(b.loss, rel=1e-5)
+        assert a.val_sdr == pytest.approx(b.val_sdr, abs=1e-3)
+
+
+def test_a_config_from_before_there_were_acoustics_has_none():
+    values = asdict(TINY)
+    del values["acoustics"]
+    assert Config.from_json(json.dumps(values), "here") == TINY and TINY.acoustics == 0
+    # with the published clips, too, it changes nothing but training's sounds
+    assert TINY.override({"profile": "sop2018", "acoustics": "0.5"}).acoustics == 0.5
