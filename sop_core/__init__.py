@@ -12,8 +12,8 @@
     data/        videos -> clips -> train, val and test
                  lists collect preprocess clips splits check
     compose/     photos and recordings -> videos with stems and boxes, from a seed
-                 material
-                 acoustics
+                 material photos sounds recordings gm fluid soundfonts melodies performance
+                 acoustics camera
     toy/         a toy orchestra: the same of drawn pictures and computed sounds
                  music players instruments stage render
     model/       the nets, with the spectrogram and the masks around them

@@ -47,28 +47,37 @@ def labelled_files(
         raise SopError(f"{folder}: no such folder; expected {folder}/<label>/ with files in it")
     root = folder.resolve()
     wanted = {suffix.lower() for suffix in suffixes}
-    for path in sorted(folder.glob("*/**/*" if deep else "*/*")):
+    for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if any(part.startswith(".") for part in parts) or not path.is_file():
             continue
-        label, name = parts[0], "/".join(parts)
+        label, name = parts[0] if len(parts) > 1 else "", "/".join(parts)
         if path.suffix.lower() not in wanted:
             unused.append(Unused(label, name, f"not one of {' '.join(sorted(wanted))}"))
+        elif not label:
+            unused.append(Unused("", name, "outside of all labels: put it into a folder of one"))
+        elif len(parts) > 2 and not deep:
+            unused.append(Unused(label, name, f"in a folder of its own: put it into {label}/"))
         elif not path.resolve().is_relative_to(root):
             unused.append(Unused(label, name, "a link that leads out of the folder"))
         else:
             yield label, path
 
 
-def split_of(digests: Iterable[str]) -> dict[str, str]:
+def split_of(
+    digests: Iterable[str], val_ratio: float = RATIO, test_ratio: float = RATIO
+) -> dict[str, str]:
     """The split of each photo, or of each recording, of one label: digest -> split.
 
-    The content decides, not a seed: in whatever folder the same files are composed, none of them
-    trains in one and tests in another. 3 files or more have one in val, 4 or more one in test.
+    The content decides, not a seed or a name: the same files are split alike in any folder. (More
+    files may change where some belong, so a folder of clips is made of one set of files.) 3 files
+    or more have one in val, 4 or more one in test, unless a ratio is 0. One at least trains.
     """
     order = sorted(set(digests))
     n = len(order)
-    val = max(round(n * RATIO), n >= 3)
-    test = max(round(n * RATIO), n >= 4)
+    test = max(round(n * test_ratio), n >= 4) if test_ratio else 0
+    test = max(0, min(test, n - 1))
+    val = max(round(n * val_ratio), n >= 3) if val_ratio else 0
+    val = max(0, min(val, n - 1 - test))
     names = ["val"] * val + ["test"] * test + ["train"] * (n - val - test)
     return dict(zip(order, names, strict=True))

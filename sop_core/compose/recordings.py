@@ -1,0 +1,247 @@
+"""Recordings in folders, one for each label: which are notes, which are hits, which are passages.
+
+A file named by its pitch is a note: `A4.wav`, `cello_Cs5_1_forte.mp3`, `60.flac` (C4 = 60). For the
+others the pitch is found by pYIN: Mauch, Dixon. pYIN: a fundamental frequency estimator using
+probabilistic threshold distributions. ICASSP 2014.
+"""
+
+import re
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+import pandas as pd
+import soxr
+from tqdm.auto import tqdm
+
+from ..config import AnyPath
+from ..errors import SopError
+from ..media.atomic import atomic_path, brief
+from ..media.csvs import read_table, write_table
+from .material import Unused, digest, labelled_files
+from .sounds import EXACT, OTHERS, RATE, check_sound, levels, read_mono, trimmed
+
+HIT = 2.5  # seconds, at most
+NOTE = 30.0  # seconds, at most
+HEARD = 6.0  # seconds of a recording that pYIN hears
+COLUMNS = ["digest", "named", "reason", "kind", "midi"]  # of the cache
+
+PITCH = re.compile(r"(?<![A-Za-z0-9#♯♭])([A-G])(#|♯|s|b|♭|f)?([0-9])(?![A-Za-z0-9#♯♭])")
+ALONE = re.compile(r"([A-Ga-g])(#|♯|s|b|♭|f)?([0-9])(?:[ _-][0-9]+)?")  # the whole name
+SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+SIGNS = {"": 0, "#": 1, "♯": 1, "s": 1, "b": -1, "♭": -1, "f": -1}
+KEYS = range(21, 109)  # a piano's: a file named by a number is a note only if it is one of these
+
+
+class Recording(NamedTuple):
+    """A file that can be used, and what it is."""
+
+    label: str
+    path: Path
+    digest: str  # `material.digest`
+    kind: str  # "note": one steady pitch; "hit": short, without one; "passage": all else
+    midi: float | None  # of a note; 60 is middle C
+    # The folder inside the label's folder, "" if none. A performance uses one library only, so that
+    # an instrument keeps its timbre.
+    library: str
+
+
+def find_recordings(
+    folder: AnyPath, unused: list[Unused], cache: Path | None = None, progress: bool = True
+) -> dict[str, list[Recording]]:
+    """The recordings that can be used, for each label, in order of their names.
+
+    Left out, with the reason in `unused`: what is no sound, silent, shorter than 50 ms or holds
+    NaN or Inf; a copy; what stands under two labels.
+
+    Args: `cache`: a csv of what was heard: the same content is not heard again. `progress`: a bar.
+    Raises: SopError if there is no such folder, or if `librosa` is missing and is needed.
+    """
+    files = _once(list(labelled_files(folder, EXACT + OTHERS, unused, deep=True)), unused, folder)
+    numbers = _numbered(path for _, path, _ in files)
+    names = {path: pitch_of_name(path.stem, path.parent in numbers) for _, path, _ in files}
+    found = _heard(
+        [(mark, path, names[path] is not None) for _, path, mark in files], cache, progress
+    )
+    recordings: dict[str, list[Recording]] = {}
+    for label, path, mark in files:
+        named = names[path]
+        reason, kind, midi = found[mark, named is not None]
+        inside = path.relative_to(folder)
+        if reason:
+            unused.append(Unused(label, inside.as_posix(), reason))
+            continue
+        pitch = None if kind != "note" else midi if named is None else named
+        library = "/".join(inside.parts[1:-1])
+        recordings.setdefault(label, []).append(Recording(label, path, mark, kind, pitch, library))
+    return recordings
+
+
+def _once(
+    files: list[tuple[str, Path]], unused: list[Unused], folder: AnyPath
+) -> list[tuple[str, Path, str]]:
+    """(label, path, digest) of the files without copies."""
+    marked = []
+    for label, path in files:
+        try:
+            marked.append((label, path, digest(path)))
+        except OSError as e:
+            reason = f"can't be read ({e.strerror})"
+            unused.append(Unused(label, path.relative_to(folder).as_posix(), reason))
+    labels: dict[str, set[str]] = {}
+    for label, _, mark in marked:
+        labels.setdefault(mark, set()).add(label)
+    first: dict[str, str] = {}
+    kept = []
+    for label, path, mark in marked:
+        name = path.relative_to(folder).as_posix()
+        if others := sorted(labels[mark] - {label}):
+            unused.append(Unused(label, name, f"the same file stands under {others[0]} too"))
+        elif mark in first:
+            unused.append(Unused(label, name, f"the same file as {first[mark]}"))
+        else:
+            first[mark] = name
+            kept.append((label, path, mark))
+    return kept
+
+
+# ---- pitches in names
+
+
+def pitch_of_name(name: str, number: bool = True) -> int | None:
+    """The MIDI note that a file's name (without its suffix) says; None if it says none, or several.
+
+    Middle C is C4 = 60. Sharps are `#` or `s`, flats `b` or `f`. Words may stand around a pitch:
+    `cello_A4_1_forte`. Small letters count only without words: `c4`, but not `take a1`.
+
+    Args: `number`: whether a number from 21 to 108 alone (`60`) is a MIDI note.
+    """
+    if number and re.fullmatch("[1-9][0-9]{1,2}", name) and int(name) in KEYS:
+        return int(name)
+    alone = ALONE.fullmatch(name)
+    matches = [alone.groups("")] if alone else [m.groups("") for m in PITCH.finditer(name)]
+    pitches = {SEMITONES[a.upper()] + SIGNS[sign] + 12 * (int(o) + 1) for a, sign, o in matches}
+    pitches = {midi for midi in pitches if midi < 128}
+    return pitches.pop() if len(pitches) == 1 else None
+
+
+def _numbered(paths: Iterable[Path]) -> set[Path]:
+    """The folders whose files named by numbers are notes: all of these are keys of a piano.
+
+    Elsewhere they are takes: 1, 2, ... 60.
+    """
+    keys: dict[Path, bool] = {}
+    for path in paths:
+        if path.stem.isdecimal():
+            is_key = not path.stem.startswith("0") and int(path.stem) in KEYS
+            keys[path.parent] = keys.get(path.parent, True) and is_key
+    return {folder for folder, all_keys in keys.items() if all_keys}
+
+
+# ---- what is heard
+
+Heard = tuple[str, str, float]  # why it can't be used ("" if it can), kind, MIDI note (nan if none)
+
+
+def _heard(
+    files: list[tuple[str, Path, bool]], cache: Path | None, progress: bool
+) -> dict[tuple[str, bool], Heard]:
+    """(digest, whether the name says the pitch) -> what is heard, from the cache or by `listen`."""
+    known: dict[tuple[str, bool], Heard] = {}
+    if cache and cache.is_file():
+        try:
+            for mark, named, reason, kind, midi in read_table(cache)[COLUMNS].itertuples(
+                index=False
+            ):
+                known[mark, named == "yes"] = (reason, kind, float(midi or "nan"))
+        except (ValueError, KeyError, OSError):  # not what was written here: hear it anew
+            known = {}
+    todo = [(mark, path, named) for mark, path, named in files if (mark, named) not in known]
+    if not todo:
+        return known
+    if not all(named for *_, named in todo) and find_spec("librosa") is None:
+        hint = "run pip install -e '.[compose]', or name the files by their pitches (A4.wav)"
+        raise SopError(f"the pitches of recordings are found by the package librosa; {hint}")
+    jobs = min(joblib.cpu_count(), 1 + len(todo) // 8)  # few files aren't worth a process
+    work = joblib.Parallel(jobs, return_as="generator")(
+        joblib.delayed(listen)(path, named) for _, path, named in todo
+    )
+    bar = tqdm(work, "recordings", len(todo), unit="file", disable=not progress)
+    for (mark, _, named), result in zip(todo, bar, strict=True):
+        known[mark, named] = result  # pyright: ignore[reportArgumentType]  # joblib has no types
+    if cache:
+        rows = [(m, "yes" if named else "no", *heard) for (m, named), heard in known.items()]
+        with atomic_path(cache) as part:
+            write_table(part, pd.DataFrame(rows, columns=COLUMNS))
+    return known
+
+
+def listen(path: Path, named: bool) -> Heard:
+    """Whether a recording can be used, and what it is. `named`: a note, by its name."""
+    try:
+        seconds = check_sound(path)
+    except SopError as e:
+        return brief(e), "", float("nan")
+    if seconds > NOTE:
+        return "", "passage", float("nan")
+    if named:
+        return "", "note", float("nan")
+    sound = trimmed(read_mono(path))
+    once = _attacks(sound) <= 1
+    midi = steady_pitch(sound) if once else None
+    if midi is not None:
+        return "", "note", midi
+    return "", "hit" if once and len(sound) < HIT * RATE else "passage", float("nan")
+
+
+def _attacks(sound: np.ndarray) -> int:
+    """How often a sound begins: its level rises by 10 dB, after it has fallen by 10 dB."""
+    count, low, high, rising = 0, -80.0, -80.0, False
+    for level in levels(sound):
+        low, high = min(low, level), max(high, level)
+        if not rising and level > max(low + 10, -20):
+            count, high, rising = count + 1, level, True
+        elif rising and level < high - 10:
+            low, rising = level, False
+    return count
+
+
+def steady_pitch(sound: np.ndarray) -> float | None:
+    """The MIDI note of a sound with one steady pitch, with its fraction; None for others.
+
+    Of its loud frames 60 % have a pitch, and 80 % of these are within 0.6 semitones of the median.
+    """
+    import librosa
+
+    rate, hop = 22_050, 2_048
+    sound = soxr.resample(sound[: int(HEARD * RATE)], RATE, rate)
+    sound = np.pad(sound, (0, max(0, hop - len(sound))))
+    # A0 to C8; a coarser grid (0.2 semitones) is three times as quick, and 8 cents off
+    hertz, voiced, _ = librosa.pyin(sound, fmin=27, fmax=4_300, sr=rate, hop_length=hop)
+    loud = librosa.feature.rms(y=sound, frame_length=hop, hop_length=hop)[0]
+    loud = loud > 0.05 * loud.max()
+    pitches = librosa.hz_to_midi(hertz[loud & voiced])
+    if len(pitches) < max(1, 0.6 * loud.sum()):
+        return None
+    median = float(np.median(pitches))
+    return median if np.mean(np.abs(pitches - median) < 0.6) >= 0.8 else None
+
+
+def read_recording(
+    recording: Recording, start: float = 0.0, seconds: float | None = None
+) -> np.ndarray:
+    """The sound of a recording, or a window of it, which is read alone.
+
+    The whole begins at its attack, without the silence before and after it, and peaks at 1. A
+    window is neither trimmed nor made louder: what is quiet in a passage stays so.
+
+    Args: `start`, `seconds`: the window (seconds None: the whole).
+    Shape: float32 (L,) at 44,100 Hz
+    Raises: SopError if it can't be read, or holds NaN or Inf.
+    """
+    if seconds is not None:
+        return read_mono(recording.path, start, seconds)
+    return trimmed(read_mono(recording.path))
