@@ -13,9 +13,9 @@
                  lists collect preprocess clips splits check
     compose/     photos and recordings -> videos with stems and boxes, from a seed
                  material photos sounds recordings gm fluid soundfonts melodies performance
-                 acoustics camera
+                 acoustics camera clips
     toy/         a toy orchestra: the same of drawn pictures and computed sounds
-                 music players instruments stage render
+                 music players instruments stage render material
     model/       the nets, with the spectrogram and the masks around them
                  spectrogram masks resnet eyes unet synthesizer model
     training/    mix and separate: mixtures, loss, loop, a run's folder

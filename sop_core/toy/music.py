@@ -1,4 +1,4 @@
-"""The toy orchestra's music: notes of six instruments, melodies, and what they sound like.
+"""The toy orchestra's music: notes of six instruments, and melodies that are played with them.
 
 Sounds are sums of sine waves; the guitar is a Karplus-Strong string (Computer Music Journal, 1983).
 The instruments' ranges overlap: timbre tells them apart, pitch does not.
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 from scipy.signal import fftconvolve, lfilter
+
+from ..compose.melodies import Melody, compose_melody, random_key
 
 RATE = 44_100  # samples a second
 FPS = 25  # video frames a second
@@ -167,62 +169,6 @@ INSTRUMENTS = {
 }
 LABELS = tuple(INSTRUMENTS)
 
-# ---- melodies
-
-# semitones above the root: major, minor, Dorian, pentatonic
-SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 3, 5, 7, 9, 10), (0, 2, 4, 7, 9))
-RHYTHMS = (  # two beats each; a negative number is a rest
-    (1, 1), (1, 0.5, 0.5), (0.5, 0.5, 1), (1.5, 0.5), (0.5, 0.5, 0.5, 0.5), (2,), (0.75, 0.25, 1),
-    (1, -1), (0.5, -0.5, 1), (-0.5, 0.5, 0.5, 0.5),
-)  # fmt: skip
-INTERVALS = (-3, -2, -2, -1, -1, -1, 1, 1, 1, 2, 2, 3)  # scale steps to the next note
-
-
-@dataclass(frozen=True)
-class Melody:
-    """Notes in order, as arrays (n,)."""
-
-    onset: np.ndarray  # seconds
-    length: np.ndarray  # seconds
-    midi: np.ndarray  # MIDI note
-    force: np.ndarray  # 0..1
-
-
-def compose(instrument: Instrument, beat, root, scale, seconds, rng: Generator) -> Melody:
-    """A random melody of phrases with rests between them.
-
-    A phrase is made of rhythms a b a c. Its notes wander over the scale and get louder and softer;
-    it ends on the root or the fifth.
-
-    Args: `beat`: seconds. `root`: 0..11, C to B. `scale`: semitones. `seconds`: of the clip.
-    """
-    in_range = range(instrument.low, instrument.high + 1)
-    steps = [midi for midi in in_range if (midi - root) % 12 in scale]
-    endings = [i for i, midi in enumerate(steps) if (midi - root) % 12 in (0, 7)]
-    # the melody starts at `centre` and is drawn back to it
-    centre = rng.uniform(0.25, 0.75) * (len(steps) - 1)
-    step = round(centre)  # index of the current note in `steps`
-    now = rng.uniform(0.1, 1.5) * beat  # seconds
-    notes = []
-    while now < seconds - 1.5 * beat:
-        a, b, c = (RHYTHMS[i] for i in rng.choice(len(RHYTHMS), 3))
-        phrase = [*a, *b, *a, *c[:-1], 2]
-        for i, beats in enumerate(phrase):
-            # the next note
-            step += int(rng.choice(INTERVALS)) - round((step - centre) / 6)
-            step = min(max(step, 0), len(steps) - 1)
-            if i == len(phrase) - 1:
-                step = min(endings, key=lambda ending, step=step: abs(ending - step))
-            # its force, unless this is a rest
-            if beats > 0 and now + beats * beat < seconds - 0.15:
-                swell = 0.35 * np.sin(np.pi * (i + 0.5) / len(phrase))
-                force = min(1.0, 0.55 + swell + rng.uniform(-0.12, 0.12))
-                notes.append((now, 0.9 * beats * beat, steps[step], force))
-            now += abs(beats) * beat
-        now += rng.choice([0, 1, 2]) * beat
-    return Melody(*np.array(notes).T)
-
-
 # ---- sound
 
 
@@ -257,15 +203,14 @@ def make_music(labels: tuple[str, ...], rng: Generator) -> tuple[np.ndarray, lis
     """
     frames = FRAMES_PER_PICTURE * int(rng.integers(125, 151))  # 10 to 12 s
     samples = frames * SAMPLES_PER_FRAME
-    beat = 60 / rng.uniform(88, 138)
-    root = int(rng.integers(12))
-    scale = SCALES[rng.integers(len(SCALES))]
+    key = random_key(rng)
     room = room_response(rng)
     stems = []
     melodies = []
     for label in labels:
         instrument = INSTRUMENTS[label]
-        melody = compose(instrument, beat, root, scale, frames / FPS, rng)
+        pitches = range(instrument.low, instrument.high + 1)
+        melody = compose_melody(pitches, frames / FPS, rng, *key)
         stem = fftconvolve(synthesize(instrument, melody, samples, rng), room)[:samples]
         # Similar in power, as far as the peaks allow: a stem that is always louder would dominate
         # every bin of a mixture.
@@ -275,10 +220,3 @@ def make_music(labels: tuple[str, ...], rng: Generator) -> tuple[np.ndarray, lis
         stems.append(np.round(stem * 32_768) / 32_768)
         melodies.append(melody)
     return np.array(stems, np.float32).reshape(len(labels), samples), melodies
-
-
-def loudness(stems: np.ndarray) -> np.ndarray:
-    """RMS of each stem during each video frame. Shape: (N, L) -> (N, V)"""
-    n, samples = stems.shape
-    frames = stems.reshape(n, samples // SAMPLES_PER_FRAME, SAMPLES_PER_FRAME)
-    return np.sqrt((frames.astype(float) ** 2).mean(-1))

@@ -37,6 +37,12 @@ def clip():
 
 
 @pytest.fixture(scope="session")
+def takes():
+    """The takes of the same duet."""
+    return render.play(("cello", "xylophone"), np.random.default_rng(4))[1]
+
+
+@pytest.fixture(scope="session")
 def sounds():
     """{label: 3 sounds of unlike seeds}, and the pitches played in them."""
     stems, pitches = {}, {}

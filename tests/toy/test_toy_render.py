@@ -3,12 +3,12 @@
 import itertools
 import json
 from collections import Counter
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from toyfiles import SEED, decode, files
 
+from sop_core.compose.clips import Performance
 from sop_core.errors import SopError
 from sop_core.toy import render
 from sop_core.toy.instruments import DRAWINGS
@@ -133,7 +133,8 @@ def test_what_breaks_leaves_nothing_behind(tmp_path, monkeypatch):
         assert [p for p in tmp_path.rglob("*.mp4") if p.stat().st_size], "half a video is there"
         raise KeyboardInterrupt
 
-    fake = SimpleNamespace(frames=broken, stems=np.zeros((1, 10 * RATE)), labels=("trumpet",))
+    stems, box = np.zeros((1, 10 * RATE)), np.array([[0, 0, 9, 9]])
+    fake = Performance(("trumpet",), stems, box, (320, 240), 25, broken)
     monkeypatch.setattr(render, "perform", lambda *a: fake)
     with pytest.raises(KeyboardInterrupt):
         render.render_clip(tmp_path, ("trumpet",), 0, SEED)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
+from sop_core.compose.clips import loudness
 from sop_core.toy import render
 from sop_core.toy.instruments import Figure, draw_pose
 from sop_core.toy.music import (
@@ -15,17 +16,17 @@ from sop_core.toy.music import (
     INSTRUMENTS,
     LABELS,
     RATE,
+    SAMPLES_PER_FRAME,
     Melody,
-    loudness,
     make_music,
 )
 from sop_core.toy.players import Look, poses
 from sop_core.toy.stage import draw_figures, place_figures
 
 
-def test_all_that_moves_is_in_the_boxes(clip):
-    pictures = np.stack(list(clip.takes[0].pictures())).astype(int)  # (V / 2, 240, 320, 3)
-    empty = ImageChops.multiply(clip.takes[0].background, clip.takes[0].light)
+def test_all_that_moves_is_in_the_boxes(clip, takes):
+    pictures = np.stack(list(takes[0].pictures())).astype(int)  # (V / 2, 240, 320, 3)
+    empty = ImageChops.multiply(takes[0].background, takes[0].light)
     empty = np.asarray(empty).astype(int)
     drawn = (pictures != empty).any((0, 3))
     moving = (pictures != pictures[0]).any((0, 3))
@@ -48,8 +49,8 @@ def test_all_that_moves_in_the_file_is_in_the_boxes(duet):
     assert change[~inside].max() < 8 and change[~inside].mean() < 0.5
 
 
-def test_boxes_belong_to_their_labels(clip):
-    take = clip.takes[0]
+def test_boxes_belong_to_their_labels(clip, takes):
+    take = takes[0]
     with_both = next(take.pictures()).astype(int)
     gone = replace(take, figures=[take.figures[0], _invisible(take.figures[1])])
     ys, xs = np.nonzero((next(gone.pictures()).astype(int) != with_both).any(-1))
@@ -66,7 +67,7 @@ def test_players_move_when_they_play(label):
     """There is more motion from pose to pose in the middle of a sound than in a rest."""
     rng = np.random.default_rng(3)
     stems, melodies = make_music((label,), rng)
-    loud = loudness(stems)
+    loud = loudness(stems, SAMPLES_PER_FRAME)
     moves = list(poses(INSTRUMENTS[label], melodies[0], loud))
     assert len(moves) * 2 == loud.shape[1]
     level = np.array([p.loud for p in moves])
