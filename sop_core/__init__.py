@@ -13,7 +13,7 @@
                  lists collect preprocess clips splits check
     compose/     photos and recordings -> videos with stems and boxes, from a seed
                  material photos sounds recordings gm fluid soundfonts melodies performance
-                 acoustics camera clips
+                 acoustics camera clips plan render compose
     toy/         a toy orchestra: the same of drawn pictures and computed sounds
                  music players instruments stage render material
     model/       the nets, with the spectrogram and the masks around them
@@ -26,7 +26,7 @@
     evaluation/  scores of a model, of baselines and of ideal masks; localization; the report
                  nmf journal tables methods duets evaluate report
     verbs/       the command line, a file for each verb
-                 options demo collect preprocess index train evaluate separate weights
+                 options demo collect compose preprocess index train evaluate separate weights
 
 A room imports only rooms above it, and a file only files before it in its room.
 `docs/architecture.md` says what each room takes and gives.

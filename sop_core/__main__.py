@@ -25,6 +25,7 @@ from .untrusted import printable
 VERBS = {
     "demo": "All steps on the toy orchestra: render, preprocess, index, train, evaluate.",
     "collect": "Lists of videos -> VIDEOS/<label>/<id>.mp4; photos -> silent scenes.",
+    "compose": "Photos and recordings -> VIDEOS/<label>/<id>.mp4, with stems and boxes.",
     "preprocess": "Videos -> DATA/frames and DATA/audio.",
     "index": "DATA -> train.csv, val.csv, test.csv, all.csv; or a check of them.",
     "train": "Learn to separate sounds, from an index of solo clips.",

@@ -1,0 +1,238 @@
+"""Which photos and which sounds make each clip, and in which split it is.
+
+Photos and recordings are split first (`material.split_of`); a clip takes all of what it is made of
+from one split. The programs of SoundFonts, and melodies of MIDI files, play in every split.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from ..config import SILENCE_LABEL
+from ..data.lists import SPLITS, Made
+from ..untrusted import printable
+from .clips import TRUTH, tournament
+from .material import Unused, split_of
+from .photos import Photo
+from .recordings import Recording
+from .soundfonts import SoundFont
+
+# Of 7 solos of a label, number 3 is for validation and number 5 for the test (about 15 % each), so
+# that a clip keeps its split when more are asked for.
+TURNS = ("train", "train", "train", "val", "train", "test", "train")
+MOST = 100  # recordings that one clip may be played with
+
+
+class Voice(NamedTuple):
+    """What a source plays with: recordings of one kind and one library, or a program."""
+
+    kind: str  # note, hit, passage, soundfont
+    recordings: tuple[Recording, ...] = ()
+    soundfont: SoundFont | None = None
+    program: int = 0
+
+
+class Plan(NamedTuple):
+    """What one clip is made of."""
+
+    name: str  # label/id
+    number: int  # among the clips of these labels, or of the duets
+    labels: tuple[str, ...]  # none: a silent scene
+    split: str
+    photos: tuple[Photo, ...]
+    voices: tuple[Voice, ...]
+
+    @property
+    def made(self) -> Made:
+        """Its row in the note of composed clips."""
+        photos = sorted({photo.digest for photo in self.photos})
+        recordings = chain.from_iterable(voice.recordings for voice in self.voices)
+        return Made(self.split, tuple(photos), tuple(sorted({r.digest for r in recordings})))
+
+
+@dataclass
+class Material:
+    """What there is of each label in each split."""
+
+    photos: dict[str, dict[str, list[Photo]]] = field(default_factory=dict)
+    # label -> split -> the voices of recordings, and those of SoundFonts
+    voices: dict[str, dict[str, tuple[list[Voice], list[Voice]]]] = field(default_factory=dict)
+
+    def splits(self, label: str) -> set[str]:
+        """The splits in which a label has both a photo and a voice."""
+        voices = self.voices.get(label, {})
+        return {split for split in self.photos[label] if any(voices.get(split, ()))}
+
+
+def sort_material(
+    photos: dict[str, list[Photo]],
+    recordings: dict[str, list[Recording]],
+    soundfonts: Iterable[SoundFont],
+    programs: dict[str, list[int]],
+    ratios: tuple[float, float],
+    unused: list[Unused],
+) -> Material:
+    """Sort photos and sounds by label and split; what has no counterpart is added to `unused`.
+
+    Args: `programs`: of each label, which SoundFonts play it.
+        `ratios`: share of photos and of recordings for val and for test.
+    """
+    material = Material()
+    soundfonts = list(soundfonts)
+    for label in sorted(photos.keys() | recordings.keys()):
+        reason = _refusal(label)
+        if not photos.get(label):
+            reason = reason or "sounds, but no photo that can be used"
+        fonts = [
+            Voice("soundfont", soundfont=font, program=program)
+            for font in soundfonts
+            for program in programs.get(label, ())
+            if program in font.programs
+        ]
+        if not (recordings.get(label) or fonts or label == SILENCE_LABEL):
+            reason = reason or "photos, but no recording and no program of a SoundFont"
+        if label == SILENCE_LABEL and recordings.get(label):
+            unused.append(Unused(label, "", "its recordings: in silent scenes nothing sounds"))
+        if reason:
+            unused.append(Unused(label, "", reason))
+            continue
+        split = split_of((photo.digest for photo in photos[label]), *ratios)
+        material.photos[label] = defaultdict(list)
+        for photo in photos[label]:
+            material.photos[label][split[photo.digest]].append(photo)
+        if label == SILENCE_LABEL:
+            continue
+        own = _voices(recordings.get(label, ()), split, ratios)
+        material.voices[label] = {split: (own[split], fonts) for split in SPLITS}
+        asked = [split for split, ratio in zip(SPLITS[1:], ratios, strict=True) if ratio]
+        missing = [split for split in asked if split not in material.splits(label)]
+        if missing:
+            few = f"nothing of it is in {' and '.join(missing)}: {len(split)} photo(s)"
+            needed = "4 photos, and 4 recordings of one kind in one library"
+            has = f"{len(recordings.get(label, ()))} recording(s)"
+            unused.append(Unused(label, "", f"{few} and {has}, where it takes {needed}"))
+    return material
+
+
+def _refusal(label: str) -> str:
+    """Why a folder's name can't be a label; "" if it can."""
+    if label in (TRUTH, "duet", "trio"):
+        return f"a name that files here have already; call it {label}_"
+    if label != printable(label):
+        return "its name has letters that can't be seen; rename it"
+    if " " in label:
+        hint = label.replace(" ", "_")
+        return f"a label with a blank is two instruments; call it {hint}"
+    return ""
+
+
+def _voices(
+    recordings: Iterable[Recording], photos: dict[str, str], ratios: tuple[float, float]
+) -> dict[str, list[Voice]]:
+    """Recordings of a label as voices, by split. Each kind of each library is split by itself.
+
+    Args: `photos`: digest -> split; a video that is a photo, too, keeps that split.
+    """
+    groups = defaultdict(list)
+    for recording in recordings:
+        groups[recording.kind, recording.library].append(recording)
+    voices = defaultdict(list)
+    for (kind, _), group in sorted(groups.items()):
+        split = split_of((recording.digest for recording in group), *ratios) | photos
+        for name in SPLITS:
+            chosen = tuple(r for r in group if split[r.digest] == name)
+            if chosen:
+                voices[name].append(Voice(kind, chosen))
+    return voices
+
+
+def plan_clips(
+    material: Material, solos: int, duets: int, trios: int, seed: int, unused: list[Unused]
+) -> list[Plan]:
+    """Plan `solos` clips of each label, and `duets` and `trios` of labels that are in the test.
+
+    Clip k of a label, or of a kind, is the same whatever counts are asked for.
+    """
+    plans = []
+    for label in material.photos:
+        if label == SILENCE_LABEL:
+            plans += _silent(label, material, solos)
+        elif "train" in material.splits(label):
+            plans += _solos(label, solos, material, seed)
+    tested = [label for label in material.voices if "test" in material.splits(label)]
+    if tested and (few := [s for s in ("val", "test") if s not in TURNS[:solos]]):
+        what = f"{solos} solo(s) of each label: none is in {' and '.join(few)}"
+        unused.append(Unused("", "", f"{what}; {len(TURNS)} or more have some in each"))
+    rng = np.random.default_rng([seed, 1])
+    threes = [tuple(sorted(rng.permutation(tested)[:3].tolist())) for _ in range(trios)]
+    groups = {"duet": tournament(tested, duets, seed)}
+    groups["trio"] = threes if len(tested) > 2 else []
+    for kind, players, asked in (("duet", 2, duets), ("trio", 3, trios)):
+        if asked and not groups[kind]:
+            why = f"{len(tested)} label(s) have photos and sounds in the test"
+            unused.append(Unused("", "", f"no {kind}s: {why}, it takes {players}"))
+        turns = Counter()
+        for k, labels in enumerate(groups[kind]):
+            plans.append(_group(f"{kind}_{k:03d}", labels, k, turns, material, seed))
+    return plans
+
+
+def generator(seed: int, labels: tuple[str, ...], k: int, purpose: int) -> np.random.Generator:
+    """The generator of clip k of these labels, for one purpose: no other clip changes it."""
+    name = hashlib.sha256("\n".join(labels).encode("utf8", "replace"))
+    return np.random.default_rng([seed, int.from_bytes(name.digest()[:6]), k, purpose])
+
+
+def _solos(label: str, count: int, material: Material, seed: int) -> list[Plan]:
+    splits = material.splits(label)
+    turns = Counter()
+    plans = []
+    for k in range(count):
+        turn = TURNS[k % len(TURNS)]
+        split = turn if turn in splits else "train"
+        photo = _in_turn(material, label, split, turns)
+        voice = _voice(material, label, split, generator(seed, (label,), k, 0))
+        plans.append(Plan(f"{label}/{label}_{k:03d}", k, (label,), split, (photo,), (voice,)))
+    return plans
+
+
+def _silent(label: str, material: Material, count: int) -> list[Plan]:
+    """Scenes where nothing sounds; they only train."""
+    photos = list(chain.from_iterable(material.photos[label].values()))
+    return [
+        Plan(f"{label}/{label}_{k:03d}", k, (), "train", (photos[k],), ())
+        for k in range(min(count, len(photos)))
+    ]
+
+
+def _group(
+    name: str, labels: tuple[str, ...], k: int, turns: Counter, material: Material, seed: int
+) -> Plan:
+    """A duet or a trio, of what is in the test."""
+    rng = generator(seed, labels, k, 0)
+    photos = tuple(_in_turn(material, label, "test", turns) for label in labels)
+    voices = tuple(_voice(material, label, "test", rng) for label in labels)
+    return Plan(f"{' '.join(labels)}/{name}", k, labels, "test", photos, voices)
+
+
+def _in_turn(material: Material, label: str, split: str, turns: Counter) -> Photo:
+    """The next photo of a label in a split: each is used equally often."""
+    photos = material.photos[label][split]
+    turns[label, split] += 1
+    return photos[(turns[label, split] - 1) % len(photos)]
+
+
+def _voice(material: Material, label: str, split: str, rng: np.random.Generator) -> Voice:
+    """Draw a voice: recordings and SoundFonts equally often, where there are both."""
+    kinds = [voices for voices in material.voices[label][split] if voices]
+    voices = kinds[rng.integers(len(kinds))]
+    voice = voices[rng.integers(len(voices))]
+    if len(voice.recordings) <= MOST:
+        return voice
+    chosen = np.sort(rng.permutation(len(voice.recordings))[:MOST])
+    return voice._replace(recordings=tuple(voice.recordings[i] for i in chosen))
