@@ -7,5 +7,5 @@ and results.
 
 from .clips import alignment, frames, lengths, maps, player, sound
 from .figures import ENERGY, MASK, SOUND, decibels, figure_file, figure_png, picture, png
-from .results import confusion, example, history, labels, live, scores
+from .results import cases, confusion, example, history, labels, live, scores
 from .scenes import cluster, clusters, energy, finds, moments, pixels, still

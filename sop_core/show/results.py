@@ -142,6 +142,23 @@ def labels(rows: list[dict]) -> Figure:
     return fig
 
 
+def cases(table: pd.DataFrame) -> Figure:
+    """Mean SDR of several trainings by case, with a dot for each seed.
+
+    Args: `table`: the columns case, seed, sdr and mixture (SDR of the mixture itself).
+    """
+    names = list(dict.fromkeys(table.case))
+    fig, ((ax,),) = grid(1, 1, (8, 0.9 + 0.34 * len(names)))
+    means = [table[table.case == name].sdr.mean() for name in names]
+    ax.barh([plain(name) for name in names], means, color="tab:orange")
+    ax.plot(table.sdr, [plain(name) for name in table.case], "k.", label="each seed")
+    ax.axvline(table.mixture.mean(), color="0.5", ls="--", label="the mixture itself")
+    ax.set(xlabel="SDR, dB")
+    ax.invert_yaxis()
+    fig.legend(frameon=False, fontsize=9, loc="outside right center")
+    return fig
+
+
 def confusion(rows: list[dict]) -> Figure:
     """Which instruments are taken for which. The diagonal: mixtures of two with the same label.
 
