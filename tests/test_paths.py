@@ -4,14 +4,23 @@ import importlib
 import inspect
 import re
 
+import pytest
 from test_layout import ORDER
 from tiny import TINY, write_film
 
+from sop_core.compose.clips import claim_folder
+from sop_core.compose.compose import compose
+from sop_core.compose.melodies import read_midi
+from sop_core.compose.photos import find_backgrounds, find_photos, read_photo
+from sop_core.compose.recordings import find_recordings
+from sop_core.compose.soundfonts import open_soundfont
+from sop_core.compose.sounds import check_sound, read_mono
 from sop_core.data import collect, preprocess
 from sop_core.data.check import check
 from sop_core.data.clips import find_clips, read_index, write_index
-from sop_core.data.lists import note_sections, read_sections
+from sop_core.data.lists import note_sections, read_composed, read_sections
 from sop_core.data.splits import build_index
+from sop_core.errors import SopError
 from sop_core.evaluation import duets, evaluate, journal, report
 from sop_core.listening import export as separate
 from sop_core.listening import features
@@ -23,6 +32,7 @@ from sop_core.media.jpgs import frame_size, read_frames
 from sop_core.media.sound import read_sound, sound_length, write_wav
 from sop_core.media.stream import read_video
 from sop_core.toy import render
+from sop_core.toy.material import write_material
 from sop_core.toy.render import is_solo
 from sop_core.training import checkpoint
 from sop_core.training.loop import fit
@@ -116,7 +126,7 @@ def test_the_whole_road_by_names_of_files(tmp_path):
 
 def test_a_duet_of_the_orchestra_by_names_of_files(tmp_path, eyes):
     out, truth, data = (str(tmp_path / name) for name in ("duet", "duet/truth", "data"))
-    render.claim_folder(out, {"n_duets": 1}, seed=1)
+    claim_folder(f"{out}/orchestra.json", {"seed": 1}, {"n_duets": 1})
     video = render.render_clip(out, ("cello", "flute"), 0, seed=1)
     assert render.clip_files(out, ("cello", "flute"), 0)[-1]
     assert [s.label for s in duets.read_truth(truth, video.stem)] == ["cello", "flute"]
@@ -127,3 +137,19 @@ def test_a_duet_of_the_orchestra_by_names_of_files(tmp_path, eyes):
     (tmp_path / "photos").mkdir()
     photo = (clip.frames / "000001.jpg").rename(tmp_path / "photos" / "empty.jpg")
     assert collect.silence(str(photo.parent), str(tmp_path / "s"), 0.5, 1, False).status[0] == "ok"
+
+
+def test_photos_and_recordings_by_names_of_files(tmp_path):
+    photos, sounds = write_material(str(tmp_path / "a"), ("flute",), photos=1, libraries=1)
+    few = {"solos": 1, "duets": 0, "seconds": 2.0, "jobs": 1, "progress": False}
+    made = compose(str(photos), str(sounds), str(tmp_path / "out"), **few)
+    assert made.clips.sum() == 1 and len(read_composed(str(tmp_path / "out"))) == 1
+    unused = []
+    (note, *_) = find_recordings(str(sounds), unused, str(tmp_path / "p.csv"), False)["flute"]
+    assert len(read_mono(str(note.path))) and check_sound(str(note.path)) > 1
+    assert read_photo(find_photos(str(photos), unused)["flute"][0]).ndim == 3 and not unused
+    assert find_backgrounds(str(photos), unused) and (tmp_path / "p.csv").exists()
+    with pytest.raises(SopError, match="no such file"):
+        open_soundfont(str(tmp_path / "no.sf2"))
+    with pytest.raises(SopError, match="no such file"):
+        read_midi(str(tmp_path / "no.mid"))

@@ -86,8 +86,9 @@ def describe(clip: Performance, name: str, video: str) -> dict:
     return {**head, "frame_size": list(clip.size), "sample_rate": RATE, "sources": sources}
 
 
-def write_clip(out: AnyPath, video: Path, clip: Performance, crf: int = 23) -> None:
+def write_clip(out: AnyPath, video: AnyPath, clip: Performance, crf: int = 23) -> None:
     """Write a clip's video, stems and truth. `crf`: of h264, 0 to 51; more is worse."""
+    video = Path(video)
     sound = clip.stems.sum(0) if clip.stereo is None else clip.stereo
     # One thread: processes do not compete for cores, and the same clip gives the same bytes.
     # (Nearly: of some 400 encodes of equal input two differed, for a reason not found.)
@@ -107,12 +108,13 @@ def write_clip(out: AnyPath, video: Path, clip: Performance, crf: int = 23) -> N
 # ---- a folder of clips
 
 
-def claim_folder(note: Path, made_by: dict, counts: dict[str, int]) -> None:
+def claim_folder(note: AnyPath, made_by: dict, counts: dict[str, int]) -> None:
     """Write a folder's note, a json, of what its clips are made by and how many are asked for.
 
     Raises SopError if the note there says otherwise, or if it can't be written. Other counts than
     before are no reason: smaller ones forget nothing, larger ones add clips.
     """
+    note = Path(note)
     out = note.parent
     try:
         old = json.loads(note.read_text()) if note.exists() else {}
@@ -141,7 +143,7 @@ def make_clips(
     title: str,
     jobs: int | None,
     progress: bool,
-    folders: Callable[[], Iterable[Path]],
+    folders: Callable[[], Iterable[AnyPath]],
 ) -> list[Result | None]:
     """`make(*clip)` for each clip, in several processes, with a bar.
 

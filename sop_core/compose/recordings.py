@@ -50,7 +50,7 @@ class Recording(NamedTuple):
 
 
 def find_recordings(
-    folder: AnyPath, unused: list[Unused], cache: Path | None = None, progress: bool = True
+    folder: AnyPath, unused: list[Unused], cache: AnyPath | None = None, progress: bool = True
 ) -> dict[str, list[Recording]]:
     """The recordings that can be used, for each label, in order of their names.
 
@@ -64,7 +64,9 @@ def find_recordings(
     numbers = _numbered(path for _, path, _ in files)
     names = {path: pitch_of_name(path.stem, path.parent in numbers) for _, path, _ in files}
     found = _heard(
-        [(mark, path, names[path] is not None) for _, path, mark in files], cache, progress
+        [(mark, path, names[path] is not None) for _, path, mark in files],
+        Path(cache) if cache else None,
+        progress,
     )
     recordings: dict[str, list[Recording]] = {}
     for label, path, mark in files:
@@ -179,7 +181,7 @@ def _heard(
     return known
 
 
-def listen(path: Path, named: bool) -> Heard:
+def listen(path: AnyPath, named: bool) -> Heard:
     """Whether a recording can be used, and what it is. `named`: a note, by its name."""
     try:
         seconds = check_sound(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
+from ..config import AnyPath
 from ..errors import SopError
 from . import camera
 from .clips import RATE, Performance, truth_file, write_clip
@@ -38,18 +39,18 @@ class How:
     backgrounds: tuple[Photo, ...]
 
 
-def video_file(out: Path, plan: Plan) -> Path:
+def video_file(out: AnyPath, plan: Plan) -> Path:
     """Where a clip's video is."""
-    return out / f"{plan.name}.mp4"
+    return Path(out, f"{plan.name}.mp4")
 
 
-def is_complete(out: Path, plan: Plan) -> bool:
+def is_complete(out: AnyPath, plan: Plan) -> bool:
     """Whether a clip is there, with its truth."""
     video = video_file(out, plan)
     return video.exists() and truth_file(out, video.stem).exists()
 
 
-def render(out: Path, plan: Plan, how: How) -> Unused | None:
+def render(out: AnyPath, plan: Plan, how: How) -> Unused | None:
     """Write one clip. Returns why it could not be made; None if it was."""
     rng = generator(how.seed, plan.labels, plan.number, WRITTEN)
     try:
