@@ -210,9 +210,9 @@ def _refuse(folder: AnyPath, leaked: Leaks, count: int) -> None:
     rows = ", ".join(f"{where} ({name})" for where, name in leaked[:5])
     more = " ..." if len(leaked) > 5 else ""
     raise SopError(
-        f"{len({where for where, _ in leaked})} of {count} mixtures hold videos (or their photos "
-        f"or recordings) that {folder} was trained on: {rows}{more}; evaluate others, or go on "
-        "with --allow-leaks, which the result will say"
+        f"{len({where for where, _ in leaked})} of {count} mixtures hold videos that {folder} was "
+        f"trained on: {rows}{more}; evaluate others, or go on with --allow-leaks, which the result "
+        "will say"
     )
 
 
