@@ -12,6 +12,8 @@ delay for low and level for high frequencies: Rayleigh, On our perception of sou
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -145,7 +147,19 @@ def _filtered(sounds: Tensor, rate: int, drawn: Drawn) -> Tensor:
     return torch.fft.irfft(spec, size)[:, :length]
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Another number of threads changes the last bits of an FFT, and so the files of clips."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @lru_cache(maxsize=8)
+@_one_thread()
 def _hats(size: int, rate: int, device: torch.device) -> Tensor:
     """How much each knot counts at each frequency: linear from knot to knot on the log axis.
 
@@ -188,6 +202,7 @@ def _noise(colour: str, places: Tensor, like: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
+@_one_thread()
 def _table(colour: str, size: int, device: torch.device) -> Tensor:
     seed = ("white", "pink").index(colour)
     noise = torch.randn(size, generator=torch.Generator().manual_seed(seed))
@@ -246,6 +261,7 @@ def stereo(sounds: Tensor, places: Tensor, rate: int) -> Tensor:
     return torch.stack([sounds - side, sounds + side], 1) * (math.pi / 4 * places).cos()[..., None]
 
 
+@_one_thread()
 def recorded(
     sounds: np.ndarray, places: np.ndarray, rate: int, seed: int | None = None
 ) -> np.ndarray:
@@ -254,11 +270,6 @@ def recorded(
     Shape: float32 (n, L), places (n,) -> (n, 2, L)
     """
     mono = torch.from_numpy(sounds)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # another number of threads changes the last bits of an FFT
-    try:
-        if seed is not None:
-            mono = acoustics(mono, rate, torch.Generator().manual_seed(seed))
-        return stereo(mono, torch.from_numpy(places).float(), rate).numpy()
-    finally:
-        torch.set_num_threads(threads)
+    if seed is not None:
+        mono = acoustics(mono, rate, torch.Generator().manual_seed(seed))
+    return stereo(mono, torch.from_numpy(places).float(), rate).numpy()

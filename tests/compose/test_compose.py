@@ -17,6 +17,7 @@ from PIL import Image
 from soundfont_file import soundfont
 
 from sop_core.__main__ import main
+from sop_core.compose import acoustics
 from sop_core.compose.compose import compose
 from sop_core.compose.material import digest, split_of
 from sop_core.compose.photos import find_photos
@@ -144,7 +145,10 @@ def test_same_seed_same_clips_at_any_number_of_jobs(material, composed, tmp_path
     few = COUNTS | {"solos": 2, "duets": 1}
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
+    acoustics._table.cache_clear()
+    acoustics._hats.cache_clear()
     try:
+        acoustics.acoustics(torch.ones(2, 4 * 44_100), 44_100, torch.Generator())  # as training may
         compose(*material, tmp_path / "1", **few, jobs=1, progress=False)
     finally:
         torch.set_num_threads(threads)
