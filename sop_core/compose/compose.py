@@ -31,7 +31,7 @@ from .gm import parse_programs, program_number
 from .material import Unused, digest
 from .melodies import read_midi
 from .photos import find_backgrounds, find_photos
-from .plan import plan_clips, sort_material
+from .plan import Plan, plan_clips, sort_material
 from .recordings import find_recordings
 from .render import How, is_complete, render, video_file
 from .soundfonts import INSTALL, SoundFont, can_play, open_soundfont
@@ -129,7 +129,11 @@ def compose(
     work = [(out, plan, how) for plan in todo]
     made = make_clips(render, work, "compose", jobs if todo else 1, progress, lambda: folders)
     unused += [failure for failure in made if failure]
-    # Report
+    return _report(out, plans, unused, progress)
+
+
+def _report(out: Path, plans: list[Plan], unused: list[Unused], progress: bool) -> pd.DataFrame:
+    """Write and print what became of the clips, and what was not used."""
     counts = Counter(plan.name.split("/")[0] for plan in plans if is_complete(out, plan))
     rows = [(label, "", count, "") for label, count in sorted(counts.items())]
     rows += [(u.label, u.file, 0, u.reason) for u in unused]

@@ -24,6 +24,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ..config import AnyPath
+from ..data.preprocess import VIDEOS
 from ..errors import SopError, mend
 from ..media.atomic import brief, why_unreadable
 from ..media.container import LENIENT, SAFE, decode, seconds_of, upright
@@ -31,7 +32,6 @@ from ..media.jpgs import MOST_PIXELS
 from .material import Unused, digest, labelled_files
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
-VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
 KINDS = ("JPEG", "PNG", "WEBP")  # the decoders of Pillow that may open a stranger's file
 MOMENTS = 8  # frames of a video, at most
 SMALLEST = 64  # pixels of the short side
