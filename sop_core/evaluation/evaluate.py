@@ -48,6 +48,7 @@ def evaluate(
     allow_leaks: bool = False,
     notes: AnyPath | None = None,
     engine: Accelerator | None = None,
+    equal_level: bool = False,
 ) -> tuple[dict, pd.DataFrame]:
     """Measure a model, and check that the numbers can be compared with others.
 
@@ -62,6 +63,7 @@ def evaluate(
         notes: a folder for intermediate results. A killed evaluation continues from it. Remove it
             when the results are written.
         engine: the processes that divide the work.
+        equal_level: as for `score_pairs`.
 
     Returns the content of `metrics.json`, and the scores behind its rows (see `tables`).
     Raises SopError if a checkpoint was trained on what is measured (unless `allow_leaks`; then the
@@ -89,7 +91,8 @@ def evaluate(
                 f"{folder}: {config.seconds:.2f} s at {config.rate} Hz; only models of the same "
                 "windows can be compared on a manifest"
             )
-        protocols.append(protocol(one, place, pairs, sources, leaked, chose) | n_duets)
+        about = {"equal_level": equal_level} | n_duets
+        protocols.append(protocol(one, place, pairs, sources, leaked, chose) | about)
 
     # Notes count only if the protocol, the model, the files and the device are the same.
     setting = [device.type, _states(pairs, known)]
@@ -100,10 +103,10 @@ def evaluate(
 
     # The model, then the others on the same mixtures, then the duets.
     mine = journal(model, protocols[0], baselines)
-    scores = score_pairs(model, pairs, baselines, mine)
+    scores = score_pairs(model, pairs, baselines, mine, equal_level)
     results = {"protocol": protocols[0]} | _summary(scores, sources) | {"compared": []}
     for (place, rival), theirs in zip(rivals, protocols[1:], strict=True):
-        other = score_pairs(rival, pairs, (), journal(rival, theirs))
+        other = score_pairs(rival, pairs, (), journal(rival, theirs), equal_level)
         compared = {"folder": str(place), "protocol": theirs} | _versus(scores, other, sources)
         results["compared"].append(compared)
     if duets:

@@ -82,12 +82,14 @@ def score_pairs(
     pairs: list[Mixture],
     baselines: Iterable[str] = (),
     journal: Journal | None = None,
+    equal_level: bool = False,
 ) -> pd.DataFrame:
     """The scores of each method on each source of a manifest's mixtures. Shows a progress bar.
 
     Args:
         baselines: those of `config.BASELINES` to measure as well.
         journal: holds what an earlier run scored. That is not scored again.
+        equal_level: the sources of each mixture are made equally loud first (RMS).
 
     Returns scores as `tables` describes them.
     Raises SopError if a clip can't be read, with its row in the manifest.
@@ -96,7 +98,7 @@ def score_pairs(
 
     def measure(i: int) -> list[dict]:
         try:
-            sounds, frames = _read(pairs[i], model)
+            sounds, frames = _read(pairs[i], model, equal_level)
         except SopError as e:
             names = " + ".join(part.clip.name for part in pairs[i])
             raise SopError(f"row {i + 1} ({names}): {e}") from None
@@ -115,11 +117,15 @@ def score_pairs(
     return pd.DataFrame([row for rows in measured for row in rows])
 
 
-def _read(pair: Mixture, model: SoundOfPixels) -> tuple[Tensor, Tensor]:
+def _read(pair: Mixture, model: SoundOfPixels, equal_level: bool) -> tuple[Tensor, Tensor]:
     """The sounds and frames of a mixture. Shape: (N, L), uint8 (N, V, 3, h, w)"""
     device = next(model.parameters()).device
     item: dict[str, Any] = Listed([pair], model.config)[0]
-    return item["sounds"].to(device), item["frames"].to(device)
+    sounds = item["sounds"]
+    if equal_level:
+        power = sounds.square().mean(-1, keepdim=True)  # (N, 1); a silent source stays silent
+        sounds = sounds * (power.mean() / power.clamp_min(1e-12)).sqrt()
+    return sounds.to(device), item["frames"].to(device)
 
 
 def _untrained(model: SoundOfPixels) -> SoundOfPixels:
@@ -208,9 +214,9 @@ class Example:
 
 
 @torch.inference_mode()
-def example(model: SoundOfPixels, mixture: Mixture) -> Example:
+def example(model: SoundOfPixels, mixture: Mixture, equal_level: bool = False) -> Example:
     """Separate one mixture of a manifest, and keep the results of each step."""
-    sounds, frames = _read(mixture, model)
+    sounds, frames = _read(mixture, model, equal_level)
     mixed = sounds.sum(0)  # (L,)
     separated = model.separate(mixed[None], frames[None])[0]  # (N, L)
 

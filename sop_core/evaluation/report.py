@@ -50,8 +50,10 @@ def write(
     sections = pairs if isinstance(pairs, dict) else {"Separated mixtures": pairs}
     examples = {title: [] for title in sections}
     flat = [(title, pair) for title, mixtures in sections.items() for pair in mixtures]
+    equal_level = bool(results and results["protocol"].get("equal_level"))
     for title, pair in tqdm(flat, desc="report", unit="mixture", leave=False):
-        examples[title].append(_block(example(model, pair), pair, model.config))
+        one = example(model, pair, equal_level)
+        examples[title].append(_block(one, pair, model.config))
 
     # Fill in the template.
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)

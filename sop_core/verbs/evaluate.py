@@ -21,6 +21,7 @@ def evaluate(
     n_pairs: Whole | None = None,
     sources: Annotated[tuple[Whole, ...], Parameter(metavar="N...")] = (),
     labels: Literal["any", "different"] | None = None,
+    equal_level: bool = False,
     duets: Annotated[Path | None, Parameter(metavar="test.csv")] = None,
     truth: Folder | None = None,
     baselines: Annotated[tuple[str, ...], Parameter(choices=BASELINES)] = (),
@@ -38,6 +39,7 @@ def evaluate(
         n_pairs: How many mixtures to draw. Default: val_pairs of the config.
         sources: Draw mixtures of so many clips, for each N. Default: sources of the config.
         labels: Draw mixtures of any labels, or only of different ones. Default: any.
+        equal_level: Make the sources of each mixture equally loud.
         duets: Duets to separate by their boxes. Needs --truth.
         truth: Folder of <id>.json with boxes and stems of the duets.
         baselines: Also measure these.
@@ -94,7 +96,8 @@ def evaluate(
     # Measure, and write; `notes` keep what is done, if the work is stopped
     notes = out.with_name(f"{out.stem}.part")
     measured = (mixtures, duet_clips, truth, baselines, others)
-    results, scores = ev.evaluate(model, folder, *measured, allow_leaks, notes, processes)
+    how = (allow_leaks, notes, processes, equal_level)
+    results, scores = ev.evaluate(model, folder, *measured, *how)
     if not is_main():
         return
     ev.write_scores(out.with_name(f"{out.stem}.scores.csv"), scores)

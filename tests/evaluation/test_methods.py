@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from tiny import TINY, TONES, write_clip
 
@@ -129,3 +130,17 @@ def test_exchanged_leaves_no_source_its_own_picture(model, monkeypatch):
         and sorted(exchanged) == own
         and all(a != b for a, b in zip(own, exchanged, strict=True))
     )
+
+
+def test_sources_at_equal_level_are_equally_loud(model, tiny_clips, tmp_path):
+    soft = write_clip(tmp_path, "red", 7)
+    sound, rate = soundfile.read(soft.sound)
+    soundfile.write(soft.sound, sound / 10, rate)  # 20 dB softer
+    pairs = [(Part(soft, 0), Part(next(c for c in tiny_clips if c.label == "blue"), 0))]
+
+    def sdr(equal_level):  # of the mixture: the level of each source over the other's
+        scores = methods.score_pairs(model, pairs, equal_level=equal_level)
+        return scores[scores.method == "mixture"].sdr.to_numpy()
+
+    assert sdr(False)[1] - sdr(False)[0] > 30  # two sources, about 20 dB up and 20 dB down
+    assert sdr(True) == pytest.approx([0, 0], abs=1.0)

@@ -1,0 +1,94 @@
+"""How well checkpoints separate mixtures of real solos.
+
+    python benchmarks/real.py VIDEOS CKPT... [--labels violin trumpet] [--photos PHOTOS]
+
+`VIDEOS/<label>/<id>.mp4` are solos of known instruments. Every two windows of different labels are
+mixed, equally loud. A window is the model's (2.97 s for the demo's), and begins each quarter of
+that. `--labels`: only solos of these labels. `--photos`: also measured with a photo of
+`PHOTOS/<label>/` in place of the video's frames: the difference is what the eyes lose on a video.
+`--out`: a csv of the rows.
+"""
+
+import argparse
+import tempfile
+from itertools import combinations, product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import simplejpeg
+from PIL import Image
+
+from sop_core.config import Config
+from sop_core.data.clips import Clip, find_clips, solos
+from sop_core.data.preprocess import preprocess
+from sop_core.evaluation.methods import score_pairs
+from sop_core.evaluation.tables import table, text_table
+from sop_core.media.jpgs import frame_path
+from sop_core.media.sound import sound_length
+from sop_core.training.checkpoint import load_model
+from sop_core.training.windows import Mixture, Part
+
+
+def read_solos(videos: Path, config: Config, work: Path) -> list[Clip]:
+    """The solos that fill a window, preprocessed as the model wants them."""
+    data = work / f"{config.rate}_{config.fps:g}"
+    preprocess(videos, data, config.fps, config.rate, audio_format="wav", short_side=config.image)
+    clips = solos(find_clips(data))
+    return [clip for clip in clips if sound_length(clip.sound)[0] >= config.samples]
+
+
+def mix(clips: list[Clip], config: Config) -> list[Mixture]:
+    """Every two windows of clips of different labels. A clip has one each quarter of a window."""
+
+    def windows(clip: Clip) -> list[Part]:
+        last = sound_length(clip.sound)[0] - config.samples
+        return [Part(clip, start) for start in range(0, last + 1, config.samples // 4)]
+
+    pairs = [(a, b) for a, b in combinations(clips, 2) if a.label != b.label]
+    return [mixture for a, b in pairs for mixture in product(windows(a), windows(b))]
+
+
+def with_photos(clips: list[Clip], photos: Path, work: Path) -> list[Clip]:
+    """The clips with a photo of their label in place of their frames; without one: left out."""
+    shown = []
+    for clip in clips:
+        if photo := next(iter(sorted((photos / clip.label).glob("*.jpg"))), None):
+            frames = work / "photos" / clip.label / f"{clip.id}.mp4"
+            frames.mkdir(parents=True, exist_ok=True)
+            picture = np.asarray(Image.open(photo).convert("RGB"))
+            jpg = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), 90, "RGB", "420")
+            for k in range(clip.n_frames):
+                frame_path(frames, k).write_bytes(jpg)
+            shown.append(Clip(clip.sound_path, str(frames), clip.n_frames))
+    return shown
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("videos", type=Path)
+    parser.add_argument("ckpt", type=Path, nargs="+")
+    parser.add_argument("--labels", nargs="+")
+    parser.add_argument("--photos", type=Path)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        for folder in given.ckpt:
+            model = load_model(folder, "cpu")
+            clips = read_solos(given.videos, model.config, work)
+            clips = [c for c in clips if not given.labels or c.label in given.labels]
+            seen = {"frames": clips}
+            if given.photos:
+                seen["photos"] = with_photos(clips, given.photos, work)
+            for name, shown in seen.items():
+                mixtures = mix(shown, model.config)
+                baselines = ["nmf"] if name == "frames" else []
+                scores = score_pairs(model, mixtures, baselines, equal_level=True)
+                measured = table(scores)
+                print(f"{folder}, {name}: {len(mixtures)} mixtures of {len(shown)} solos")
+                print(text_table(measured))
+                rows += [{"model": folder.name, "seen": name} | row for row in measured]
+    if given.out:
+        pd.DataFrame(rows).to_csv(given.out, index=False)
