@@ -116,7 +116,7 @@ def compose(
         first = "; ".join(f"{u.file or u.label or 'all'}: {u.reason}" for u in unused[:3])
         raise SopError(f"{photos}: nothing can be composed ({first or 'no clips are asked for'})")
     files = [(label, p.digest) for label in found for p in found[label]]
-    files += [(label, *r[2:]) for label in recordings for r in recordings[label]]
+    files += [(label, *r[1:]) for label in recordings for r in recordings[label]]
     files += [p.digest for p in behind] + [font.digest for font in fonts] + [*map(digest, midi)]
     made_of = hashlib.sha256(repr((files, sorted(playing.items()))).encode(errors="replace"))
     of = {"seed": seed, "version": VERSION, "seconds": seconds, "dry": dry}

@@ -64,6 +64,38 @@ def labelled_files(
             yield label, path
 
 
+def without_copies(
+    folder: AnyPath, suffixes: Iterable[str], unused: list[Unused], deep: bool = False
+) -> list[tuple[str, Path, str]]:
+    """(label, path, digest) of `labelled_files`, each content once.
+
+    What stands under two labels is left out: it would teach that both look or sound alike.
+
+    Args and Raises: as for `labelled_files`.
+    """
+    marked = []
+    for label, path in labelled_files(folder, suffixes, unused, deep):
+        name = path.relative_to(folder).as_posix()
+        try:
+            marked.append((label, path, digest(path), name))
+        except OSError as e:
+            unused.append(Unused(label, name, f"can't be read ({e.strerror})"))
+    labels: dict[str, set[str]] = {}
+    for label, _, mark, _ in marked:
+        labels.setdefault(mark, set()).add(label)
+    first: dict[str, str] = {}
+    kept = []
+    for label, path, mark, name in marked:
+        if others := sorted(labels[mark] - {label}):
+            unused.append(Unused(label, name, f"the same file stands under {others[0]} too"))
+        elif mark in first:
+            unused.append(Unused(label, name, f"the same file as {first[mark]}"))
+        else:
+            first[mark] = name
+            kept.append((label, path, mark))
+    return kept
+
+
 def split_of(
     digests: Iterable[str], val_ratio: float = RATIO, test_ratio: float = RATIO
 ) -> dict[str, str]:

@@ -29,7 +29,7 @@ from ..errors import SopError, mend
 from ..media.atomic import brief, why_unreadable
 from ..media.container import LENIENT, SAFE, decode, seconds_of, upright
 from ..media.jpgs import MOST_PIXELS
-from .material import Unused, digest, labelled_files
+from .material import Unused, digest, without_copies
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 KINDS = ("JPEG", "PNG", "WEBP")  # the decoders of Pillow that may open a stranger's file
@@ -55,7 +55,6 @@ SHARES = (0.03, 0.85)  # of the picture that an object covers
 class Photo(NamedTuple):
     """A picture of a label: a file, or a moment in a video."""
 
-    label: str
     path: Path
     digest: str  # of the file: the frames of a video share it, and so a split
     second: float | None  # of the video, by its own timestamps; None: a photo
@@ -73,28 +72,13 @@ def find_photos(folder: AnyPath, unused: list[Unused]) -> dict[str, list[Photo]]
     Args: `folder`: one folder in it for each label.
     Raises: SopError if there is no such folder; OSError where the machine is at fault.
     """
-    folder = Path(folder)
     found: dict[str, list[Photo]] = {}
-    first: dict[tuple[str, str], str] = {}  # (content, label) -> name
-    for label, path in labelled_files(folder, PICTURES + VIDEOS, unused):
-        name = path.relative_to(folder).as_posix()
+    for label, path, content in without_copies(folder, PICTURES + VIDEOS, unused):
         try:
-            content = digest(path)
-            if (equal := first.setdefault((content, label), name)) != name:
-                raise SopError(f"equal to {equal}, which is used")
-            found.setdefault(label, []).extend(_photos(label, path, content))
-        except (SopError, PermissionError) as e:
-            reason = str(e.strerror if isinstance(e, OSError) else e)
-            unused.append(Unused(label, name, reason))
-    labels: dict[str, set[str]] = {}
-    for content, label in first:
-        labels.setdefault(content, set()).add(label)
-    for (content, label), name in first.items():
-        if others := sorted(labels[content] - {label}):
-            reason = f"stands under {others[0]} too: it would teach that both look alike"
-            unused.append(Unused(label, name, reason))
-    kept = {x: [p for p in found[x] if len(labels[p.digest]) == 1] for x in found}
-    return {label: photos for label, photos in kept.items() if photos}
+            found.setdefault(label, []).extend(_photos(path, content))
+        except SopError as e:
+            unused.append(Unused(label, path.relative_to(folder).as_posix(), str(e)))
+    return {label: photos for label, photos in found.items() if photos}
 
 
 def find_backgrounds(folder: AnyPath, unused: list[Unused]) -> list[Photo]:
@@ -109,7 +93,7 @@ def find_backgrounds(folder: AnyPath, unused: list[Unused]) -> list[Photo]:
         if path.suffix.lower() in PICTURES and path.is_file():
             try:
                 content = digest(path)
-                found[content] = _photos("", path, content)[0]
+                found[content] = _photos(path, content)[0]
             except (SopError, PermissionError) as e:
                 name = path.relative_to(folder).as_posix()
                 unused.append(Unused("", name, f"as a background: {e}"))
@@ -118,16 +102,16 @@ def find_backgrounds(folder: AnyPath, unused: list[Unused]) -> list[Photo]:
     return list(found.values())
 
 
-def _photos(label: str, path: Path, content: str) -> list[Photo]:
+def _photos(path: Path, content: str) -> list[Photo]:
     if path.suffix.lower() in PICTURES:
         _picture(path, SMALLEST)
-        return [Photo(label, path, content, None)]
+        return [Photo(path, content, None)]
     with _video(path) as video:
         moments = _moments(*video)
         good = [second for second in moments if _frame(*video, second) is not None]
     if not good:
         raise SopError("no picture in it that can be decoded")
-    return [Photo(label, path, content, second) for second in good]
+    return [Photo(path, content, second) for second in good]
 
 
 # ---- read

@@ -21,7 +21,7 @@ from ..config import AnyPath
 from ..errors import SopError
 from ..media.atomic import atomic_path, brief
 from ..media.csvs import read_table, write_table
-from .material import Unused, digest, labelled_files
+from .material import Unused, without_copies
 from .sounds import EXACT, OTHERS, RATE, check_sound, levels, read_mono, trimmed
 
 HIT = 2.5  # seconds, at most
@@ -39,7 +39,6 @@ KEYS = range(21, 109)  # a piano's: a file named by a number is a note only if i
 class Recording(NamedTuple):
     """A file that can be used, and what it is."""
 
-    label: str
     path: Path
     digest: str  # `material.digest`
     kind: str  # "note": one steady pitch; "hit": short, without one; "passage": all else
@@ -60,7 +59,7 @@ def find_recordings(
     Args: `cache`: a csv of what was heard: the same content is not heard again. `progress`: a bar.
     Raises: SopError if there is no such folder, or if `librosa` is missing and is needed.
     """
-    files = _once(list(labelled_files(folder, EXACT + OTHERS, unused, deep=True)), unused, folder)
+    files = without_copies(folder, EXACT + OTHERS, unused, deep=True)
     numbers = _numbered(path for _, path, _ in files)
     names = {path: pitch_of_name(path.stem, path.parent in numbers) for _, path, _ in files}
     found = _heard(
@@ -78,36 +77,8 @@ def find_recordings(
             continue
         pitch = None if kind != "note" else midi if named is None else named
         library = "/".join(inside.parts[1:-1])
-        recordings.setdefault(label, []).append(Recording(label, path, mark, kind, pitch, library))
+        recordings.setdefault(label, []).append(Recording(path, mark, kind, pitch, library))
     return recordings
-
-
-def _once(
-    files: list[tuple[str, Path]], unused: list[Unused], folder: AnyPath
-) -> list[tuple[str, Path, str]]:
-    """(label, path, digest) of the files without copies."""
-    marked = []
-    for label, path in files:
-        try:
-            marked.append((label, path, digest(path)))
-        except OSError as e:
-            reason = f"can't be read ({e.strerror})"
-            unused.append(Unused(label, path.relative_to(folder).as_posix(), reason))
-    labels: dict[str, set[str]] = {}
-    for label, _, mark in marked:
-        labels.setdefault(mark, set()).add(label)
-    first: dict[str, str] = {}
-    kept = []
-    for label, path, mark in marked:
-        name = path.relative_to(folder).as_posix()
-        if others := sorted(labels[mark] - {label}):
-            unused.append(Unused(label, name, f"the same file stands under {others[0]} too"))
-        elif mark in first:
-            unused.append(Unused(label, name, f"the same file as {first[mark]}"))
-        else:
-            first[mark] = name
-            kept.append((label, path, mark))
-    return kept
 
 
 # ---- pitches in names

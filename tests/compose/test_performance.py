@@ -38,7 +38,7 @@ def save(tmp_path):
     def write(sound, midi=None, kind="note", library=""):
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.wav"
         soundfile.write(path, sound, RATE)
-        return Recording("x", path, path.stem, kind, midi, library)
+        return Recording(path, path.stem, kind, midi, library)
 
     return write
 
@@ -220,7 +220,7 @@ def test_passages_are_sought_where_they_sound(save):
 
 def test_a_performance_has_the_range_of_its_notes():
     some = [
-        Recording("x", None, "", "note", midi, library)
+        Recording(None, "", "note", midi, library)
         for midi, library in ((60.0, "a"), (62.4, "a"), (80.0, "b"))
     ]
     assert playable(some[:2]) == [57, 58, 59, 60, 61, 62, 63, 64, 65]

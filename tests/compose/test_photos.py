@@ -25,7 +25,7 @@ def scene() -> Image.Image:
 
 
 def read(path, **more) -> np.ndarray:
-    return read_photo(Photo("x", path, "", None), **more).astype(int)
+    return read_photo(Photo(path, "", None), **more).astype(int)
 
 
 def near(pixel, colour, by=12) -> bool:
@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_used_is_a_row_with_its_reason(tmp_path, scene, na
     (row,) = unused
     assert (row.label, row.file) == ("tuba", f"tuba/{name}") and reason in row.reason
     with pytest.raises(SopError, match=str(path)):
-        read_photo(Photo("tuba", path, "", None if name[-3:] in ("png", "jpg", "ebp") else 0.0))
+        read_photo(Photo(path, "", None if name[-3:] in ("png", "jpg", "ebp") else 0.0))
 
 
 def test_equal_files_count_once_and_one_under_two_labels_not_at_all(tmp_path, scene):

@@ -28,7 +28,7 @@ def write(path, sound, rate=RATE, **how):
 
 
 def recording(path):
-    return Recording("x", path, "", "note", 60.0, "")
+    return Recording(path, "", "note", 60.0, "")
 
 
 @pytest.mark.parametrize(
