@@ -21,14 +21,14 @@ from pathlib import Path
 import pandas as pd
 
 from ..config import RATIO, AnyPath
-from ..data.lists import note_composed
+from ..data.lists import SPLITS, note_composed
 from ..errors import SopError
 from ..media.atomic import atomic_path
 from ..media.csvs import write_table
 from ..untrusted import printable
 from .clips import TRUTH, claim_folder, make_clips
 from .gm import parse_programs, program_number
-from .material import Unused, digest
+from .material import Unused, digest, split_of
 from .melodies import read_midi
 from .photos import find_backgrounds, find_photos
 from .plan import Plan, plan_clips, sort_material
@@ -70,8 +70,8 @@ def compose(
         programs: `label=number` or `label=name` of General MIDI, more than one if you like. A label
             that is called like a program needs none.
         midi: files with melodies, which all splits play. None: melodies are composed.
-        backgrounds: a folder of photos, in any folders, that stand behind cut-out objects; those
-            that are in `photos`, too, are left out.
+        backgrounds: a folder of photos, in any folders, that stand behind cut-out objects. They are
+            split as photos are; those that are in `photos`, too, are left out.
         dry: without `acoustics`: no rooms, microphones and noise.
         val_ratio, test_ratio: share of each label's photos and recordings.
         jobs: processes (None: one per core).
@@ -109,7 +109,9 @@ def compose(
     behind = [photo for photo in behind if photo.digest not in seen]
     playing = _programs(found, fonts, programs)
     material = sort_material(found, recordings, fonts, playing, ratios, unused)
-    how = How(seed, seconds, dry, melodies, tuple(behind))
+    split = split_of((photo.digest for photo in behind), *ratios)
+    backgrounds = {name: [p for p in behind if split[p.digest] == name] for name in SPLITS}
+    how = How(seed, seconds, dry, melodies, backgrounds)
     # Which clips
     plans = plan_clips(material, solos, duets, trios, seed, unused)
     if not plans:

@@ -27,6 +27,7 @@ from .sounds import EXACT, OTHERS, RATE, check_sound, levels, read_mono, trimmed
 HIT = 2.5  # seconds, at most
 NOTE = 30.0  # seconds, at most
 HEARD = 6.0  # seconds of a recording that pYIN hears
+KEEP = 50  # recordings: so often the cache is written, since pYIN takes a second for each
 COLUMNS = ["digest", "named", "reason", "kind", "midi"]  # of the cache
 
 PITCH = re.compile(r"(?<![A-Za-z0-9#♯♭])([A-G])(#|♯|s|b|♭|f)?([0-9])(?![A-Za-z0-9#♯♭])")
@@ -143,12 +144,12 @@ def _heard(
         joblib.delayed(listen)(path, named) for _, path, named in todo
     )
     bar = tqdm(work, "recordings", len(todo), unit="file", disable=not progress)
-    for (mark, _, named), result in zip(todo, bar, strict=True):
+    for n, ((mark, _, named), result) in enumerate(zip(todo, bar, strict=True), 1):
         known[mark, named] = result  # pyright: ignore[reportArgumentType]  # joblib has no types
-    if cache:
-        rows = [(m, "yes" if named else "no", *heard) for (m, named), heard in known.items()]
-        with atomic_path(cache) as part:
-            write_table(part, pd.DataFrame(rows, columns=COLUMNS))
+        if cache and (n % KEEP == 0 or n == len(todo)):
+            rows = [(m, "yes" if named else "no", *heard) for (m, named), heard in known.items()]
+            with atomic_path(cache) as part:
+                write_table(part, pd.DataFrame(rows, columns=COLUMNS))
     return known
 
 

@@ -36,7 +36,7 @@ class How:
     seconds: float
     dry: bool  # no rooms, microphones and noise
     melodies: tuple[Melody, ...]  # to play; none: they are composed
-    backgrounds: tuple[Photo, ...]
+    backgrounds: dict[str, list[Photo]]  # of each split
 
 
 def video_file(out: AnyPath, plan: Plan) -> Path:
@@ -80,8 +80,9 @@ def _film(plan: Plan, how: How, frames: int) -> camera.Film:
     """What is seen."""
     rng = generator(how.seed, plan.labels, plan.number, SEEN)
     pictures = [_solid(read_photo(photo)) for photo in plan.photos]
-    chosen = [rng.choice(len(how.backgrounds))] if how.backgrounds else []
-    behind = [read_photo(how.backgrounds[k])[..., :3] for k in chosen]
+    backgrounds = how.backgrounds.get(plan.split, [])
+    chosen = [rng.choice(len(backgrounds))] if backgrounds else []
+    behind = [read_photo(backgrounds[k])[..., :3] for k in chosen]
     if len(pictures) == 1:
         # A product shot is not what videos show: often its object alone, somewhere else
         cut = cut_out(pictures[0]) if rng.random() < CUT_OUT else None

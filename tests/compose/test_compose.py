@@ -17,7 +17,7 @@ from PIL import Image
 from soundfont_file import soundfont
 
 from sop_core.__main__ import main
-from sop_core.compose import acoustics
+from sop_core.compose import acoustics, render
 from sop_core.compose.compose import compose
 from sop_core.compose.material import digest, split_of
 from sop_core.compose.photos import find_photos
@@ -388,3 +388,26 @@ def test_the_road_from_photos_to_numbers(material, tmp_path, capsys):
     sop("evaluate", run, "--index", data / "val.csv", "--n-pairs", 2, *truth)
     scores = json.loads((run / "metrics.json").read_text())
     assert "duet" in json.dumps(scores)
+
+
+def test_no_background_stands_in_two_splits(material, tmp_path, monkeypatch):
+    for k in range(7):
+        (tmp_path / "behind").mkdir(exist_ok=True)
+        Image.new("RGB", (80, 80), (30 * k, 120, 200)).save(tmp_path / f"behind/{k}.png")
+    used = defaultdict(set)
+    film, read = render._film, render.read_photo
+
+    def noted(plan, how, frames):
+        def reads(photo):
+            if photo.path.parent.name == "behind":
+                used[plan.split].add(photo.path.name)
+            return read(photo)
+
+        monkeypatch.setattr(render, "read_photo", reads)
+        return film(plan, how, frames)
+
+    monkeypatch.setattr(render, "_film", noted)
+    how = {"backgrounds": tmp_path / "behind", "jobs": 1, "progress": False}
+    compose(*material, tmp_path / "videos", 1.0, solos=7, duets=0, **how)
+    assert set(used) == set(SPLITS)
+    assert not used["train"] & used["val"] and not (used["train"] | used["val"]) & used["test"]

@@ -180,3 +180,24 @@ def test_a_window_is_the_same_part_of_the_whole(tmp_path, kind):
 def test_a_header_that_promises_nonsense(tmp_path):
     with pytest.raises(SopError, match="1 Hz and 1 channels, expected 4,000 to 400,000 Hz"):
         read_mono(write(tmp_path / "a.wav", tone(440), 1))
+
+
+def test_what_was_heard_before_a_kill_is_not_heard_again(tmp_path, monkeypatch):
+    for k in range(5):
+        write(tmp_path / f"sounds/x/{'abcde'[k]}.wav", tone(110 * (k + 1), 0.5))
+    calls, original = [], recordings.listen
+
+    def killed_at_the_fourth(path, named):
+        calls.append(path.name)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(path, named)
+
+    monkeypatch.setattr(recordings, "KEEP", 2)
+    monkeypatch.setattr(recordings, "listen", killed_at_the_fourth)
+    cache = tmp_path / "heard.csv"
+    with pytest.raises(KeyboardInterrupt):
+        find_recordings(tmp_path / "sounds", [], cache, progress=False)
+    found = find_recordings(tmp_path / "sounds", [], cache, progress=False)
+    assert len(found["x"]) == 5
+    assert calls == ["a.wav", "b.wav", "c.wav", "d.wav", "c.wav", "d.wav", "e.wav"]
