@@ -10,7 +10,7 @@
     show/        pictures and players for notebooks, from arrays and results
                  figures clips scenes results
     data/        videos -> clips -> train, val and test
-                 lists collect preprocess clips splits check
+                 lists account collect archives mirrors hub preprocess clips splits check
     compose/     photos and recordings -> videos with stems and boxes, from a seed
                  material photos sounds recordings gm fluid soundfonts melodies performance
                  acoustics camera clips plan render compose

@@ -8,6 +8,7 @@ result for each. A second run fetches what is missing, except videos that were u
 private the last time. yt-dlp downloads; ffmpeg cuts and joins (the extra `collect` has both).
 """
 
+import functools
 import hashlib
 import itertools
 import logging
@@ -15,9 +16,7 @@ import os
 import re
 import shutil
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,23 +26,18 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
-from tqdm.auto import tqdm
 
 from ..config import SILENCE_LABEL, AnyPath
 from ..errors import SopError
-from ..media.atomic import atomic_path, sha256, sweep
-from ..media.container import video_seconds
-from ..media.csvs import read_table, write_table
+from ..media.atomic import atomic_path, sha256
 from ..media.write import write_video
-from .lists import ListedVideo, note_sections
+from . import account
+from .lists import ListedVideo
 
-GONE = ("unavailable", "private")
 YOUTUBE = "https://www.youtube.com/watch?v={id}"
 SECTION = 10  # seconds of a VGGSound clip
 HEIGHT = 360  # pixels, at most: training sees 224
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp")
-REPORT = "collect_report.csv"
-LABEL = r"(?![.-])[^/\\\0-\x1f:\ud800-\udfff]{1,100}"  # what can be the name of a folder
 # Worth another try at once.
 PASSING = r"HTTP Error (429|5\d\d)|timed out|reset by peer|connection refused|name resolution"
 # What yt-dlp says, and what it means. The first that fits counts; what has failed may be there
@@ -91,10 +85,9 @@ def collect(
         raise SopError(f"{how.cookies}: no such file; expected {expected}")
     _yt_dlp()
     out = Path(out)
-    sections = [v for v in videos if v.start is not None and not _unsafe(v)]
-    note_sections(out, {f"{v.label}/{v.id}": v.key for v in sections})
     with _ffmpeg():
-        return _all(videos, out, how.jobs, progress, lambda v, row: _fetched(v, out, how, row))
+        work = functools.partial(_fetched, out=out, how=how)
+        return account.for_all(videos, out, how.jobs, progress, work)
 
 
 def silence(
@@ -118,86 +111,30 @@ def silence(
         expected = f"files that end in {', '.join(PHOTOS)}, there or in folders below"
         raise SopError(f"{photos}: no photos; expected {expected}")
     out = Path(out)
-    return _all(list(scenes), out, jobs, progress, lambda v, _: _still(v, scenes[v], out, seconds))
+
+    def work(video: ListedVideo, _) -> dict:
+        return _still(video, scenes[video], out, seconds)
+
+    return account.for_all(list(scenes), out, jobs, progress, work)
 
 
-def _all(
-    videos: list[ListedVideo],
-    out: Path,
-    jobs: int,
-    progress: bool,
-    work: Callable[[ListedVideo, dict | None], dict],
-) -> pd.DataFrame:
-    """Do the work on all videos, several at a time. Write a report, also after an error.
-
-    Args:
-        work: makes a video's row of the report, from the video and its row of an earlier report.
-    """
-    wanted = {(v.id, v.label): v for v in videos}  # once each: no two workers on one file
-    earlier = _earlier(out)
-    rows = {}
-    others = [row for key, row in earlier.items() if key not in wanted]
-
-    def save() -> pd.DataFrame:
-        known = [rows.get(key) or earlier.get(key) or _row(v) for key, v in wanted.items()]
-        report = pd.DataFrame(known)
-        with atomic_path(out / REPORT) as part:
-            write_table(part, pd.concat([pd.DataFrame(others), report]), errors="backslashreplace")
-        return report
-
-    for folder in (out, *out.glob("*/")):
-        sweep(folder)
-    pool = ThreadPoolExecutor(max(1, jobs))
-    saved = time.monotonic()
-    try:
-        todo = {pool.submit(work, v, earlier.get(key)): key for key, v in wanted.items()}
-        ended = as_completed(todo)
-        for done in tqdm(ended, "collect", len(todo), unit="video", disable=not progress):
-            rows[todo[done]] = done.result()
-            if time.monotonic() > saved + 60:  # so that a power cut loses little
-                save()
-                saved = time.monotonic()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        report = save()
-    return report
-
-
-def summary(report: pd.DataFrame) -> str:
-    """A report in a line or two: how many videos are there, what share is gone, what failed."""
-    n = len(report)
-    count = Counter(report.status)
-    gone = sum(count[status] for status in GONE)
-    text = f"{count['ok']:,} of {n:,} videos are there; {gone:,} ({100 * gone / n:.1f} %) are gone"
-    if gone:
-        text += f": {count['unavailable']:,} unavailable, {count['private']:,} private"
-    failed = report[report.status == "failed"]
-    if len(failed):
-        first = f"{failed.id.iloc[0]!r}: {failed.reason.iloc[0]}"
-        text += f"\n{len(failed):,} failed, and are tried again the next time; the first, {first}"
-    return text
-
-
-def _fetched(video: ListedVideo, out: Path, how: How, before: dict | None) -> dict:
+def _fetched(video: ListedVideo, before: dict | None, out: Path, how: How) -> dict:
     """Fetch one video unless it is there or gone; return its row, also where it fails."""
-    if wrong := _unsafe(video):
-        return _row(video, reason=wrong)
-    place = out / video.label / f"{video.id}.mp4"
+    if wrong := account.unsafe(video):
+        return account.row(video, reason=wrong)
     try:
-        if place.is_file():
-            size = str(place.stat().st_size)
-            if before and before["status"] == "ok" and str(before["bytes"]) == size:
+        place = account.found(video, out)
+        if not place:
+            if before and before["status"] in account.GONE and not how.again:
                 return before
-        elif before and before["status"] in GONE and not how.again:
-            return before
-        else:
+            place = out / video.label / f"{video.id}.mp4"
             name = hashlib.sha256(f"{video.label}/{video.id}".encode()).hexdigest()[:16]
-            _fetch(video, place, out / ".collect" / name, how)
-        return _ok(video, place)
+            _fetch(video, place, out / account.WORK / name, how)
+        return account.ok(video, place, before)
     except SopError as e:
-        return _row(video, *_meaning(str(e)))
+        return account.row(video, *_meaning(str(e)))
     except Exception as e:  # one video that breaks a library must not stop the other 199,999
-        return _row(video, reason=f"{type(e).__name__}: {e}")
+        return account.row(video, reason=f"{type(e).__name__}: {e}")
 
 
 def _still(video: ListedVideo, photo: Path, out: Path, seconds: float) -> dict:
@@ -209,41 +146,9 @@ def _still(video: ListedVideo, photo: Path, out: Path, seconds: float) -> dict:
             picture.thumbnail((1_000, HEIGHT))
             frames = itertools.repeat(np.asarray(picture), max(1, round(4 * seconds)))
             write_video(place, frames, 4, np.zeros(round(44_100 * seconds), np.float32), 44_100)
-        return _ok(video, place)
+        return account.ok(video, place)
     except Exception as e:  # Pillow raises many kinds
-        return _row(video, reason=f"not a picture that can be read ({e})")
-
-
-def _row(video: ListedVideo, status: str = "failed", reason: str = "not reached") -> dict:
-    row = {"id": video.id, "label": video.label, "status": status}
-    return row | {"reason": " ".join(reason.split()), "seconds": 0.0, "bytes": 0}
-
-
-def _ok(video: ListedVideo, place: Path) -> dict:
-    row = _row(video, "ok", "")
-    return row | {"seconds": _seconds(place), "bytes": place.stat().st_size}
-
-
-def _unsafe(video: ListedVideo) -> str:
-    """Why an id or a label can't be a file's name ("" if it can). Lists come from the internet."""
-    if not re.fullmatch(r"[\w-]{1,64}", video.key, re.ASCII):
-        return f"id {video.key!r}: expected letters, digits, - and _"
-    if not video.label.strip() or not re.fullmatch(LABEL, video.label):
-        return f"label {video.label!r}: can't be the name of a folder"
-    return ""
-
-
-def _earlier(out: Path) -> dict[tuple[str, str], dict]:
-    """The rows of an earlier report, by id and label."""
-    report = Path(out, REPORT)
-    if not report.is_file():
-        return {}
-    try:
-        rows = read_table(report).to_dict("records")
-        return {(row["id"], row["label"]): row for row in rows if row["status"]}
-    except (ValueError, KeyError) as e:
-        problem = f"not the report of an earlier run ({e})"
-        raise SopError(f"{report}: {problem}; put it out of the way") from None
+        return account.row(video, reason=f"not a picture that can be read ({e})")
 
 
 def _meaning(said: str) -> tuple[str, str]:
@@ -293,7 +198,7 @@ def _fetch(video: ListedVideo, place: Path, work: Path, how: How) -> None:
             work.rmdir()
     with atomic_path(place) as part:
         shutil.move(made[0], part)
-        _seconds(part)
+        account.seconds(part)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -309,15 +214,6 @@ def _ask(yt_dlp, options: dict, address: str, how: How) -> None:
             time.sleep(how.wait(n))
 
 
-def _seconds(path: Path) -> float:
-    """Length of a video. Raises SopError where it has no picture, no sound or no length."""
-    try:
-        return round(video_seconds(path), 2)
-    except SopError as e:
-        reason = str(e).removeprefix(f"{path}: ")
-        raise SopError(f"what came is no video to use: {reason}") from None
-
-
 def _yt_dlp():
     try:
         import yt_dlp.utils
@@ -326,20 +222,28 @@ def _yt_dlp():
     return yt_dlp
 
 
-@contextmanager
-def _ffmpeg() -> Iterator[None]:
-    """Let yt-dlp find ffmpeg, which cuts sections: the system's, or the one of imageio-ffmpeg."""
-    if shutil.which("ffmpeg"):
-        yield
-        return
+def ffmpeg() -> str:
+    """The program that cuts: the system's ffmpeg, or the one of imageio-ffmpeg."""
+    if path := shutil.which("ffmpeg"):
+        return path
     try:
         import imageio_ffmpeg
     except ImportError:
         raise SopError("ffmpeg is not installed; run pip install -e '.[collect]'") from None
+    return imageio_ffmpeg.get_ffmpeg_exe()
+
+
+@contextmanager
+def _ffmpeg() -> Iterator[None]:
+    """Let yt-dlp find ffmpeg, which cuts sections."""
+    program = ffmpeg()
+    if shutil.which("ffmpeg"):
+        yield
+        return
     before = os.environ.get("PATH", "")
     with TemporaryDirectory() as folder:  # yt-dlp looks for exactly this name on the path
         name = "ffmpeg.exe" if os.name == "nt" else "ffmpeg"
-        shutil.copy(imageio_ffmpeg.get_ffmpeg_exe(), Path(folder) / name)
+        shutil.copy(program, Path(folder) / name)
         os.environ["PATH"] = f"{folder}{os.pathsep}{before}"
         try:
             yield

@@ -17,7 +17,7 @@ from films import flash_and_beep, plain_video
 from PIL import Image
 
 from sop_core.__main__ import main
-from sop_core.data import collect, preprocess
+from sop_core.data import account, collect, preprocess
 from sop_core.data.clips import find_clips, read_index
 from sop_core.data.collect import How
 from sop_core.data.lists import ListedVideo, read_music, read_vggsound
@@ -144,7 +144,7 @@ def test_every_video_ends_in_the_report_and_none_stops_the_rest(there, tmp_path,
     saved = pd.read_csv(tmp_path / "out" / "collect_report.csv", keep_default_na=False)
     assert saved[["status", "reason"]].equals(report[["status", "reason"]])
     assert list(report.id) == [v.id for v in wanted]
-    assert collect._earlier(tmp_path / "out")[GOOD[0], "Küche 音"]["status"] == "ok"
+    assert account._earlier(tmp_path / "out")[GOOD[0], "Küche 音"]["status"] == "ok"
     named = report[report.label == "Küche 音"].set_index("id")
     assert set(named.index[named.status == "ok"]) == {*GOOD, "cut", "slow", "flaky"}
     assert set(named.index[named.status == "unavailable"]) == {"missing", "removed"}
@@ -165,7 +165,7 @@ def test_every_video_ends_in_the_report_and_none_stops_the_rest(there, tmp_path,
     }
     for i in ("cut", "slow"):
         assert (tmp_path / "out" / "Küche 音" / f"{i}.mp4").read_bytes() == video
-    assert "5 of 25 videos are there; 2 (8.0 %) are gone: 2 unavailable" in collect.summary(report)
+    assert "5 of 25 videos are there; 2 (8.0 %) are gone: 2 unavailable" in account.summary(report)
 
 
 def test_a_second_run_fetches_only_what_is_missing(there, tmp_path):
@@ -406,7 +406,7 @@ def test_a_list_of_other_files_and_a_video_without_length_are_no_videos(tmp_path
     plain_video(tmp_path / "x" / "there.mp4", 1.0)
     (tmp_path / "x" / "list.mp4").write_text("ffconcat version 1.0\nfile there.mp4\n")
     for name, said in (("list", "not a video file"), ("there", None)):
-        row = collect._fetched(ListedVideo(name, "x"), tmp_path, How(), None)
+        row = collect._fetched(ListedVideo(name, "x"), None, tmp_path, How())
         assert (row["status"], row["seconds"] > 0) == (("failed", False) if said else ("ok", True))
         assert said is None or row["reason"].endswith(said)
     with (
@@ -419,7 +419,7 @@ def test_a_list_of_other_files_and_a_video_without_length_are_no_videos(tmp_path
         for packet in (p for p in source.demux() if p.dts is not None):
             packet.stream = streams[packet.stream.index]
             out.mux(packet)
-    row = collect._fetched(ListedVideo("live", "x"), tmp_path, How(), None)
+    row = collect._fetched(ListedVideo("live", "x"), None, tmp_path, How())
     assert row["status"] == "failed" and "doesn't say how long it is" in row["reason"]
 
 
@@ -430,12 +430,12 @@ def test_ids_and_labels_of_an_earlier_report_come_back_as_they_were(tmp_path):
         for label in ("cello", "=A1", "+b")
     ]
     rows = [
-        collect._all(wanted, tmp_path, 1, False, lambda v, _: collect._row(v, reason="=no"))
+        account.for_all(wanted, tmp_path, 1, False, lambda v, _: account.row(v, reason="=no"))
         for _ in range(2)
     ]
-    assert len(pd.read_csv(tmp_path / collect.REPORT)) == len(rows[1]) == 9
-    assert set(collect._earlier(tmp_path)) == {(v.id, v.label) for v in wanted}
-    text = (tmp_path / collect.REPORT).read_text()
+    assert len(pd.read_csv(tmp_path / account.REPORT)) == len(rows[1]) == 9
+    assert set(account._earlier(tmp_path)) == {(v.id, v.label) for v in wanted}
+    text = (tmp_path / account.REPORT).read_text()
     assert "\n-dash_first,cello,failed,'=no" in text and "\n'@x,'=A1" in text
 
 
@@ -458,7 +458,7 @@ def test_a_reason_that_looks_like_a_formula_is_quoted_once(tmp_path, monkeypatch
         "bytes": 0,
     }
     monkeypatch.setattr(collect, "_yt_dlp", lambda: None)
-    monkeypatch.setattr(collect, "_fetched", lambda video, out, how, before: before or row)
+    monkeypatch.setattr(collect, "_fetched", lambda video, before, out, how: before or row)
     for _ in range(3):
         collect.collect([ListedVideo("x", "a")], tmp_path, How(jobs=1), progress=False)
     assert "\nx,a,failed,'=1+1 x,0.0,0\n" in (tmp_path / "collect_report.csv").read_text()
