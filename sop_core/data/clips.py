@@ -10,6 +10,7 @@ composed clips are made of.
 
 import glob
 import os
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,7 @@ import pandas as pd
 
 from ..config import AnyPath
 from ..errors import SopError
-from ..media.csvs import read_rows, write_rows
+from ..media.csvs import nfc, read_rows, write_rows
 from ..media.sound import sound_length
 from .lists import Made, read_composed, read_sections
 
@@ -118,12 +119,13 @@ def candidates(data: AnyPath) -> list[Candidate]:
     audio, frames = Path(data, "audio"), Path(data, "frames")
     sounds = {}
     for suffix in reversed(SOUNDS):
-        sounds |= {name.removesuffix(suffix): name for name in _names(f"*/*{suffix}", audio)}
-    folders = {name[: -len(".mp4/")] for name in _names("*/*.mp4/", frames)}
+        names = sorted(_names(f"*/*{suffix}", audio))
+        sounds |= {nfc(name.removesuffix(suffix)): name for name in names}
+    folders = {nfc(name[: -len(".mp4/")]): name for name in sorted(_names("*/*.mp4/", frames))}
     entries = []
     for name in sorted(sounds.keys() | folders, key=os.path.split):  # by label, then by id
         sound = f"{audio}{os.sep}{sounds[name]}" if name in sounds else ""
-        folder = f"{frames}{os.sep}{name}.mp4"
+        folder = f"{frames}{os.sep}{folders.get(name, name + '.mp4/')[:-1]}"
         entries.append(Candidate(name, sound, folder, len(jpgs(folder))))
     return entries
 
@@ -201,11 +203,11 @@ def clip_name(sound: str) -> str:
 
 def _label(sound: str) -> str:
     # pathlib takes ten times as long
-    return os.path.basename(os.path.dirname(sound))  # noqa: PTH119, PTH120
+    return nfc(os.path.basename(os.path.dirname(sound)))  # noqa: PTH119, PTH120
 
 
 def _id(sound: str) -> str:
-    return os.path.splitext(os.path.basename(sound))[0]  # noqa: PTH119, PTH122
+    return nfc(os.path.splitext(os.path.basename(sound))[0])  # noqa: PTH119, PTH122
 
 
 def frame_count(text: str) -> int:
@@ -216,22 +218,33 @@ def frame_count(text: str) -> int:
 def finder(base: AnyPath) -> Callable[[str, bool], str | None]:
     """Make a function that looks up a file (or a folder) as written, then from `base`; else None.
 
-    Each folder is listed once: on a network, asking for 200,000 files one by one takes minutes.
+    A name is found in whichever way its letters are written on the disk (see `csvs`). Each folder
+    is listed once: on a network, asking for 200,000 files one by one takes minutes.
     """
 
     @cache
-    def listed(folder: str) -> set[tuple[str, bool]]:
+    def listed(folder: str) -> dict[tuple[str, bool], str]:
         try:
             with os.scandir(folder or ".") as entries:
-                return {(e.name, e.is_dir()) for e in entries if e.is_file() or e.is_dir()}
+                there = sorted((e.name, e.is_dir()) for e in entries if e.is_file() or e.is_dir())
         except OSError:  # not there, no folder, or not for us to read
-            return set()
+            return {}
+        return {(nfc(name), is_dir): name for name, is_dir in there}
+
+    @cache
+    def spellings(folder: str) -> list[str]:
+        if folder.isascii():
+            return [folder]
+        place, last = os.path.split(folder)
+        names = {last, nfc(last), unicodedata.normalize("NFD", last)}
+        return [os.path.join(p, n) for p in spellings(place) for n in sorted(names)]  # noqa: PTH118
 
     def find(name: str, is_folder: bool) -> str | None:
         folder, last = os.path.split(name)
         for place in (folder, os.path.join(base, folder)):  # noqa: PTH118
-            if (last, is_folder) in listed(place):
-                return os.path.join(place, last)  # noqa: PTH118
+            for spelled in spellings(place):
+                if there := listed(spelled).get((nfc(last), is_folder)):
+                    return os.path.join(spelled, there)  # noqa: PTH118
         return None
 
     return find

@@ -21,7 +21,7 @@ import msgspec
 
 from ..config import AnyPath
 from ..errors import SopError
-from ..media.csvs import cell, from_cell, read_rows, write_rows
+from ..media.csvs import cell, from_cell, read_rows, read_text, write_rows
 
 SECTIONS = "sections.csv"
 COMPOSED = "composed.csv"
@@ -56,8 +56,7 @@ def read_music(paths: Iterable[AnyPath]) -> list[ListedVideo]:
     videos = {}
     for path in paths:
         try:
-            text = Path(path).read_text(encoding="utf-8")
-            labels = msgspec.convert(json.loads(text), _Music).videos
+            labels = msgspec.convert(json.loads(read_text(path)), _Music).videos
         except (OSError, ValueError, msgspec.ValidationError) as e:
             expected = '{"videos": {"<label>": ["<youtube id>", ...]}}'
             raise SopError(f"{path}: expected {expected} ({e})") from None

@@ -1,10 +1,15 @@
-"""Reading and writing csv files.
+"""Reading and writing csv files, and text that others wrote.
 
-Names needn't be valid UTF-8. No spreadsheet takes a name for a formula.
+Names needn't be valid UTF-8. No spreadsheet takes a name for a formula. A letter that Unicode can
+write in two ways (an "é" as one character, or as "e" and an accent) is always read as one character
+(NFC): the other way would be another label.
 """
 
+import codecs
 import csv
+import io
 import re
+import unicodedata
 from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -19,6 +24,31 @@ Errors = Literal["surrogateescape", "backslashreplace"]  # for names that aren't
 # What a spreadsheet takes for a formula. A YouTube id may begin with a dash: it is harmless if only
 # letters, digits, - and _ follow.
 FORMULA = re.compile(r"(?!-[\w-]*\Z)'*[=+\-@\t\r\n＝＋－＠]")  # noqa: RUF001
+# How a text begins, in other encodings than UTF-8; UTF-32 begins as UTF-16 does
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def nfc(text: str) -> str:
+    """The text with as few characters as Unicode allows."""
+    return unicodedata.normalize("NFC", text)
+
+
+def read_text(path: AnyPath) -> str:
+    """Read a text: UTF-8, or with a byte order mark UTF-16 or UTF-32. Without the mark, in NFC.
+
+    Raises: ValueError where it is no text, OSError where there is no file.
+    """
+    data = Path(path).read_bytes()
+    encoding = next((name for mark, name in MARKS.items() if data.startswith(mark)), "utf-8-sig")
+    text = data.decode(encoding, "surrogateescape" if encoding == "utf-8-sig" else "strict")
+    if 10 * text.count("\0") > len(text):  # as in UTF-16 without its mark
+        raise ValueError("full of NUL characters; expected text: save it as UTF-8")
+    return nfc(text)
 
 
 def cell(value):
@@ -35,14 +65,12 @@ def from_cell(value):
 def read_rows(path: AnyPath) -> Iterator[tuple[int, list[str]]]:
     """The rows of a csv without a header, each with its number (from 1). Empty rows are left out.
 
-    A byte order mark, which spreadsheets write at the start, is left out too.
-
     Raises: SopError where the file can't be read as csv.
     """
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig", errors="surrogateescape") as f:
-            yield from ((number, row) for number, row in enumerate(csv.reader(f), 1) if row)
-    except (OSError, csv.Error) as e:
+        rows = csv.reader(io.StringIO(read_text(path), newline=""))
+        yield from ((number, row) for number, row in enumerate(rows, 1) if row)
+    except (OSError, ValueError, csv.Error) as e:
         raise SopError(f"{path}: not readable as csv ({e})") from None
 
 
@@ -69,5 +97,6 @@ def read_table(path: AnyPath) -> pd.DataFrame:
     Raises: ValueError where it is no table, OSError where there is no file.
     """
     text: dict[Hashable, type] = {"id": str, "label": str}
-    table = pd.read_csv(path, keep_default_na=False, dtype=text, encoding_errors="surrogateescape")
+    rows = io.StringIO(read_text(path))
+    table = pd.read_csv(rows, keep_default_na=False, dtype=text, encoding_errors="surrogateescape")
     return table.map(from_cell)

@@ -21,6 +21,7 @@ import soxr
 from ..config import AnyPath
 from ..errors import SopError
 from .atomic import atomic_path, brief, why_unreadable
+from .mp3 import CountedMp3, frame_starts
 
 SOUND_KINDS = ("mp3", "flac", "wav")
 # Decoders may differ by this at a sound's end: two codec frames of the longest kind
@@ -46,6 +47,8 @@ STDERR = threading.Lock()  # one thread at a time redirects it
 
 def sound_length(path: AnyPath) -> tuple[int, int]:
     """(samples, rate in Hz) of a sound file, from its header.
+
+    An mp3 whose header doesn't say it is counted, once (see `mp3`).
 
     Raises SopError if it can't be read.
     """
@@ -96,13 +99,14 @@ def read_sound(
 
 
 @contextmanager
-def _sound_file(path: AnyPath) -> Iterator[soundfile.SoundFile]:
+def _sound_file(path: AnyPath) -> Iterator[soundfile.SoundFile | CountedMp3]:
     path = Path(path)
     if not path.is_file():  # a pipe, say, would be waited for
         raise SopError(f"{path}: {why_unreadable(path) or 'not a file'}")
     try:
         with soundfile.SoundFile(sf_name(path)) as f:
-            yield f
+            starts = frame_starts(path) if f.format == "MP3" else None
+            yield f if starts is None else CountedMp3(path, starts)
     except (soundfile.SoundFileError, OSError) as e:
         reason = why_unreadable(path) or f"not a sound file that can be read ({brief(e)})"
         raise SopError(f"{path}: {reason}") from e

@@ -62,7 +62,8 @@ class Learned(NamedTuple):
 def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume: bool) -> None:
     """Make the folder of a new run, or check that the run in it can be resumed.
 
-    Args: `clips`: the run's `train` and `val`, in their order.
+    Args: `clips`: the run's `train` and `val`, in their order. `resume`: go on with the run in the
+        folder; without one it is a new run.
     Raises SopError where a new run would overwrite one, and where the run to resume has another
     config or other clips.
     """
@@ -74,11 +75,9 @@ def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume:
     if resume:
         sweep(folder)
         sweep(folder / "state")
-        if not (folder / "config.json").is_file():
-            hint = "leave --resume out to start a new run"
-            raise SopError(f"{folder}: nothing to resume there; {hint}")
-        _check_same(folder, config, names)
-        return
+        if (folder / "config.json").is_file():
+            _check_same(folder, config, names)
+            return
     if (folder / "config.json").exists():
         hint = "go on with --resume, or choose another --id, or delete it"
         raise SopError(f"{folder}: holds a run already; {hint}")

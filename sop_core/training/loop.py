@@ -61,7 +61,9 @@ def fit(
     and raises `Terminated`. Under `accelerate launch` each process calls this with the same
     arguments and gets the same records (but for the times). Only the first one uses the folder.
 
-    Args: `folder`: of the run. `resume`: go on from the last state that was saved there.
+    Args: `folder`: of the run. `resume`: go on from the last state that was saved there. Without
+        one the run starts, with a warning; of a run that is complete nothing is left to do. So the
+        same call serves a job that may be stopped or killed at any moment.
     Raises SopError where `folder` holds a run already (without `resume`), where the config or the
     clips to resume with differ, where the clips can't make mixtures, where memory does not
     suffice, where a process that reads clips is killed, and where the loss or a gradient is not
@@ -139,6 +141,10 @@ def _opened(
         try:
             checkpoint.start(folder, config, clips, resume)
             state = checkpoint.read_state(folder) if resume else None
+            if resume and state is None:
+                warnings.warn(
+                    f"{folder}: no state to resume from yet; the run starts", stacklevel=2
+                )
         except SopError as e:
             error = str(e)
     state, error = broadcast_object_list([state, error])

@@ -30,7 +30,7 @@ def train(
         val: Clips that choose the best epoch.
         id: Name of the run's folder.
         ckpt: Folder of all runs. Default: in $SOP_ROOT, else the checkout, else the current folder.
-        resume: Go on from the last saved state.
+        resume: Go on from the last saved state; where there is none yet, start the run.
         tensorboard: Also write curves for TensorBoard into the run's folder.
         set: Change settings: epochs=3 batch=8 ...
     """
@@ -58,6 +58,7 @@ def train(
         except SopError as e:  # a validation clip's frame is broken, say: training goes on
             note(f"note: no report of this epoch: {e}")
 
+    r = None
     for r in fit(config, read_index(train), clips, folder, resume, device):
         if not is_main():
             continue
@@ -74,6 +75,8 @@ def train(
             board.flush()
     if not is_main():
         return
+    if r is None:
+        print(lines(f"{folder} is complete: all {config.epochs} epochs are there"))
     if not page.exists():
         write_report()
     print(lines(f"weights in {folder}"))

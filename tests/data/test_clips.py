@@ -3,13 +3,16 @@
 import os
 import random
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from sop_core.data.clips import Clip, read_index, write_index
+from sop_core.data.check import check
+from sop_core.data.clips import Clip, find_clips, read_index, write_index
+from sop_core.data.lists import ListedVideo, read_music, read_vggsound, write_sections
 from sop_core.data.splits import build_index
 from sop_core.errors import SopError
 
@@ -126,6 +129,49 @@ def test_no_index_and_an_empty_one_say_so(tmp_path):
     (tmp_path / "all.csv").mkdir()
     with pytest.raises(SopError, match=r"all\.csv: not readable"):
         read_index(tmp_path / "all.csv")
+
+
+FLUTE, APART = "fl\u00fbte", "flu\u0302te"  # the same word to a reader
+
+
+@pytest.mark.parametrize("folder", ["data", APART])
+def test_letters_written_in_two_ways_are_one_label(tmp_path, folder):
+    """As on a disk of a Mac's (NFD), in a list typed by a person (NFC), or mixed by an archive."""
+    made = [(APART, f"{APART}_{n}", 2) for n in range(3)] + [(FLUTE, f"{n}", 2) for n in range(3)]
+    data = make_data(tmp_path / folder, made)
+    (data / "audio" / APART).rename(data / "old")  # sounds are in one folder, frames in two
+    for sound in (data / "old").iterdir():
+        sound.rename(data / "audio" / FLUTE / sound.name)
+    names = {f"{FLUTE}/{FLUTE}_{n}" for n in range(3)} | {f"{FLUTE}/{n}" for n in range(3)}
+    assert {c.name for c in find_clips(data)} == names
+    write_sections(data, {f"{APART}/{APART}_{n}": "one" for n in (0, 1)})
+    paths = build_index(data, val_ratio=0.34, test_ratio=0)
+    clips = read_index(paths["all"])
+    assert {c.name for c in clips} == names and {c.label for c in clips} == {FLUTE}
+    assert all(c.sound.is_file() and c.frames.is_dir() for c in clips)
+    assert [c.video for c in clips].count("one") == 2
+    assert len(read_index(paths["val"])) in (2, 3)  # a third of the one label
+    for form in ("NFC", "NFD"):
+        rows = unicodedata.normalize(form, paths["all"].read_text(encoding="utf-8"))
+        (data / "typed.csv").write_text(rows, encoding="utf-8")
+        (data / "far.csv").write_text(rows.replace("audio", f"{data}/audio"), encoding="utf-8")
+        assert read_index(data / "typed.csv") == clips and len(read_index(data / "far.csv")) == 6
+        assert "missing" not in set(check(data / "typed.csv", progress=False, jobs=1).problem)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_are_read_with_a_byte_order_mark_too(tmp_path, encoding):
+    music = f'{{"videos": {{"{APART}": ["a1"]}}}}'
+    (tmp_path / "music.json").write_text(music, encoding=encoding)
+    assert read_music([tmp_path / "music.json"]) == [ListedVideo("a1", FLUTE)]
+    (tmp_path / "vgg.csv").write_text(f"a1,30,{APART},test\n", encoding=encoding)
+    assert read_vggsound([tmp_path / "vgg.csv"]) == [ListedVideo("a1", FLUTE, 30, "test")]
+
+
+def test_a_list_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "music.json").write_bytes('{"videos": {}}'.encode("utf-16-le"))
+    with pytest.raises(SopError, match=r"music\.json: expected .*NUL characters"):
+        read_music([tmp_path / "music.json"])
 
 
 def test_what_is_a_duet():

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from sop_core.media.jpgs import read_frames
 from sop_core.media.sound import read_sound
 from sop_core.model import masks
 from sop_core.model.model import SoundOfPixels
-from sop_core.training import checkpoint, engine, objective
+from sop_core.training import checkpoint, engine, loop, objective
 from sop_core.training.loop import _read, _Run, fit
 from sop_core.training.mixtures import Training
 from sop_core.training.optimizer import schedule, trainable
@@ -70,8 +71,52 @@ def test_a_run_is_never_overwritten_nor_resumed_with_another_config(run, tiny_cl
         next(fit(TINY, tiny_clips, tiny_clips, folder))
     with pytest.raises(SopError, match="batch=4 there, 2 now"):
         next(fit(replace(TINY, batch=2), tiny_clips, tiny_clips, folder, resume=True))
-    with pytest.raises(SopError, match="nothing to resume"):
-        next(fit(TINY, tiny_clips, tiny_clips, tmp_path / "new", resume=True))
+
+
+def test_one_call_serves_a_job_that_is_killed_whatever_it_does(
+    run, tiny_clips, tmp_path, monkeypatch
+):
+    """Each time it is started anew, as a scheduler does, and gets a little further."""
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_, **__):
+        raise Killed
+
+    def start():
+        with warnings.catch_warnings(record=True) as said:
+            records = list(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run", resume=True))
+        return records, [str(w.message) for w in said if "resume" in str(w.message)]
+
+    monkeypatch.setattr(checkpoint, "free", lambda _: None)  # a killed process doesn't tidy up
+    early = [(checkpoint, "write_rows"), (checkpoint, "write_config"), (loop, "validate")]
+    later = [(checkpoint, name) for name in ("write_state", "write_model", "write_history")]
+    for where, name in [*early, *later]:
+        with monkeypatch.context() as patch:
+            patch.setattr(where, name, die)
+            with pytest.raises(Killed):
+                start()
+    assert not (tmp_path / "run" / "history.csv").exists()
+    with pytest.raises(SopError, match="can't resume with another config"):
+        next(fit(replace(TINY, batch=2), tiny_clips, tiny_clips, tmp_path / "run", resume=True))
+    records, said = start()
+    assert [r.epoch for r in records] == [2] and not said  # the state of epoch 1 was there
+    history = checkpoint.read_history(tmp_path / "run")
+    for a, b in zip(history, run[1], strict=True):
+        assert (a.loss, a.val_sdr) == pytest.approx((b.loss, b.val_sdr), rel=1e-4)
+    assert start() == ([], [])  # complete
+
+
+@pytest.mark.parametrize("left", [[], ["clips.csv"], ["clips.csv", "config.json"]])
+def test_resuming_nothing_starts_the_run_and_says_so(run, tiny_clips, tmp_path, left):
+    for name in left:
+        (tmp_path / "run").mkdir(exist_ok=True)
+        shutil.copy(run[0] / name, tmp_path / "run")
+    said = f"^{tmp_path / 'run'}: no state to resume from yet; the run starts$"
+    with pytest.warns(UserWarning, match=said):
+        records = list(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run", resume=True))
+    assert [r.loss for r in records] == pytest.approx([r.loss for r in run[1]], rel=1e-5)
 
 
 def test_a_loss_that_is_no_number_stops_with_the_step(tiny_clips, tmp_path):
@@ -576,8 +621,6 @@ def test_a_run_that_had_learned_nothing_does_not_block_the_next(tiny_clips, tmp_
         with pytest.raises(SopError, match="epoch 1: .* shared memory"):
             next(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
     assert not list((tmp_path / "run").iterdir())
-    with pytest.raises(SopError, match="nothing to resume there"):
-        next(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run", resume=True))
     checkpoint.start(
         tmp_path / "run", TINY, {"train": tiny_clips, "val": tiny_clips}, False
     )  # one that learns just now

@@ -18,7 +18,7 @@ from sop_core import __version__
 from sop_core.__main__ import VERBS, app, main, parse
 from sop_core.data import splits
 from sop_core.data.clips import find_clips, read_index, write_index
-from sop_core.errors import SopError
+from sop_core.errors import SopError, Terminated
 from sop_core.evaluation import report
 from sop_core.media.jpgs import frame_size
 from sop_core.media.sound import sound_length
@@ -236,6 +236,31 @@ def test_training_again_resumes_only_when_told(run, data, capsys):
     assert main(words) == 2
     assert "holds a run already" in capsys.readouterr().err
     assert main([*words, "--resume"]) == 0  # nothing is left to do
+    assert f"{run} is complete: all 2 epochs are there" in capsys.readouterr().out
+
+
+def test_one_command_line_of_training_serves_a_job_from_its_start_to_its_end(
+    run, data, tmp_path, capsys, monkeypatch
+):
+    words = ["train", "--preset", "demo", *training(data, "job", tmp_path)]
+    words += ["--resume", "--set", *SMALL]
+
+    def preempted(*_):
+        raise Terminated
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "write", preempted)  # after the first epoch
+        assert main(words) == 143
+    told = capsys.readouterr()
+    assert f"note: {tmp_path}/job: no state to resume from yet; the run starts\n" in told.err
+    assert "epoch   1/2" in told.out
+    monkeypatch.setattr(report, "write", lambda *_: None)
+    for begins in ("epoch   2/2", f"{tmp_path}/job is complete: all 2 epochs are there\n"):
+        assert main(words) == 0
+        told = capsys.readouterr()
+        assert told.out.startswith(begins) and "note" not in told.err
+    history = [read_history(folder) for folder in (tmp_path / "job", run)]
+    assert [r.loss for r in history[0]] == pytest.approx([r.loss for r in history[1]], rel=1e-4)
 
 
 def broken_csv(data):
