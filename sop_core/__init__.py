@@ -6,7 +6,8 @@
     config       one run as a Config; the presets MUSIC, VGGSOUND, DEMO; where data and runs go
     metrics      SDR, SIR, SAR; whether a map finds its box
     media/       files of sound and pictures, in and out
-                 atomic csvs mp3 sound jpgs container stream write
+                 atomic csvs mp3 sound jpgs container clock mono survey pictures samples stream
+                 write
     show/        pictures and players for notebooks, from arrays and results
                  figures clips scenes results
     data/        videos -> clips -> train, val and test

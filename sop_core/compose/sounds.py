@@ -18,6 +18,7 @@ from ..config import AnyPath
 from ..errors import SopError
 from ..media.atomic import brief, why_unreadable
 from ..media.container import FORMATS, LENIENT, SAFE, decode, seconds_of
+from ..media.mono import Cancelling
 from ..media.sound import sf_name
 from ..media.write import AAC_RATE as RATE
 
@@ -28,7 +29,6 @@ RATES = range(4_000, 400_001)  # Hz: others are a broken header
 CHANNELS = 32  # at most
 SHORTEST = 0.05  # seconds
 SILENCE = 1e-4  # half of the span from the lowest to the highest sample
-CANCELS = 0.3  # an average that is weaker than this part of its loudest channel
 BEFORE = 0.002  # seconds that are kept before an attack
 
 
@@ -92,10 +92,10 @@ def read_mono(path: AnyPath, start: float = 0.0, seconds: float | None = None) -
     if not np.isfinite(sound).all():
         raise SopError(f"{path}: no number (NaN or Inf) in its sound; make it again")
     sound = sound - sound.mean(0)
-    mono = sound.mean(1)
-    power = (sound**2).mean(0)  # (C,)
-    if (mono**2).mean() < CANCELS**2 * power.max():
-        mono = sound[:, power.argmax()]
+    cancelling = Cancelling(sound.shape[1], rate)
+    cancelling.add(sound.T)
+    channel = cancelling.channel()
+    mono = sound.mean(1) if channel is None else sound[:, channel]
     return soxr.resample(np.ascontiguousarray(mono), rate, RATE)
 
 

@@ -1,7 +1,6 @@
 """Video files: how to open one safely, its two streams, their times, and its length."""
 
 import errno
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,29 +67,8 @@ def upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> np
     return np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
 
 
-def first_sound(path: AnyPath) -> float:
-    """The file's time of its first sound sample, in seconds. An encoder's run-up does not count."""
-    with open_video(path) as (container, _, audio):
-        for packet in container.demux(audio):
-            for frame in decode(packet):
-                return seconds_of(frame) or 0.0
-    raise SopError(f"{path}: its sound stream holds no sound that can be decoded")
-
-
-def claimed_end(container: InputContainer, audio: av.AudioStream) -> float:
-    """Where an mp4 says that its sound ends, in the file's seconds; inf for other kinds of file.
-
-    An encoder fills its last frame with silence. An mp4 says, to the sample, how much of it counts,
-    but FFmpeg before version 9 gives all of it. `_Sounds.finish` cuts there, so that a sound has
-    the same length with any decoder.
-    """
-    if "mp4" not in container.format.name or audio.duration is None or audio.time_base is None:
-        return math.inf
-    return float(((audio.start_time or 0) + audio.duration) * audio.time_base)
-
-
 def decode(packet: av.Packet) -> list:
-    """The frames of a packet; none where it is damaged (`check_end` notices when much is lost)."""
+    """The frames of a packet; none where it is damaged."""
     try:
         return packet.decode()
     except FFmpegError as e:
@@ -134,16 +112,3 @@ def _streams(path: Path, container: InputContainer) -> tuple[av.VideoStream, av.
         s.codec_context.thread_count = 1  # many files side by side waste less than many threads
         s.codec_context.open(strict=False)  # now: some decoders read `skip_frame` only when opened
     return pictures[0], container.streams.audio[0]
-
-
-def check_end(path: AnyPath, container: InputContainer, end: float, asked: float) -> None:
-    """Raises SopError if what was decoded ends much before what the file claims, or was `asked`.
-
-    `end` and `asked` are the file's seconds.
-    """
-    # In mkv this is the end, in mp4 the length, so the check is a rough one.
-    claimed = (container.duration or 0) / av.time_base
-    if end < 0.9 * min(claimed, asked) - 1:
-        raise SopError(
-            f"{path}: cut short: {end:.1f} s of the {claimed:.1f} s it claims; fetch it again"
-        )

@@ -289,11 +289,11 @@ def test_a_video_is_what_its_pictures_and_its_sound_are(eyes, tmp_path):
     ) == 3 * len(frames)
 
 
-def test_where_the_sound_goes_on_without_pictures_the_last_one_stays(eyes, tmp_path):
+def test_a_cover_stays_as_long_as_there_is_sound(eyes, tmp_path):
     sound = np.float32(
         0.2 * np.sin(2 * np.pi * TONES["red"] * np.arange(12 * TINY.rate) / TINY.rate)
     )
-    frames = np.full((2, 60, 80, 3), 90, np.uint8)
+    frames = np.full((1, 60, 80, 3), 90, np.uint8)
     frames[:, 15:45, 5:35] = COLOURS["red"]
     write_video(tmp_path / "cover.mp4", frames, TINY.fps, sound, TINY.rate)
     scene = Scene.from_video(eyes, tmp_path / "cover.mp4")
