@@ -6,12 +6,12 @@
     config       one run as a Config; the presets MUSIC, VGGSOUND, DEMO; where data and runs go
     metrics      SDR, SIR, SAR; whether a map finds its box
     media/       files of sound and pictures, in and out
-                 atomic csvs mp3 sound jpgs container clock mono survey pictures samples stream
-                 write
+                 atomic csvs mp3 sound jpgs choose formats container clock mono survey pictures
+                 samples stream write
     show/        pictures and players for notebooks, from arrays and results
                  figures clips scenes results
     data/        videos -> clips -> train, val and test
-                 lists account collect archives mirrors hub preprocess clips splits check
+                 lists account collect archives mirrors hub videos preprocess clips splits check
     compose/     photos and recordings -> videos with stems and boxes, from a seed
                  material photos sounds recordings gm fluid soundfonts melodies performance
                  acoustics camera clips plan render compose

@@ -129,3 +129,99 @@ BROKEN = {
     "missing": (lambda folder: folder / "x.mp4", "no such file"),
     "a folder": (lambda folder: (folder / "x.mp4").mkdir() or folder / "x.mp4", "not a file"),
 }
+
+
+# ending -> codecs of picture and sound that such files have, as far as PyAV's wheels can write them
+KINDS = {
+    "mp4": ("libx264", "aac"),
+    "m4v": ("libx264", "aac"),
+    "mov": ("mjpeg", "pcm_s16le"),
+    "3gp": ("h263", "aac"),
+    "3g2": ("mpeg4", "aac"),
+    "mkv": ("libx264", "flac"),
+    "webm": ("libvpx-vp9", "libopus"),
+    "avi": ("mpeg4", "libmp3lame"),
+    "ts": ("libx264", "aac"),
+    "m2ts": ("libx264", "ac3"),
+    "mts": ("mpeg2video", "mp2"),
+    "mpg": ("mpeg1video", "mp2"),
+    "vob": ("mpeg2video", "ac3"),
+    "flv": ("flv", "libmp3lame"),
+    "f4v": ("libx264", "aac"),
+    "ogv": ("libvpx", "libopus"),
+    "wmv": ("wmv2", "wmav2"),
+    "asf": ("msmpeg4v3", "wmav2"),
+    "mxf": ("mpeg2video", "pcm_s16le"),
+    "dv": ("dvvideo", "pcm_s16le"),
+    "rm": ("rv10", "ac3"),
+    "nut": ("mpeg4", "libmp3lame"),
+}
+MUXERS = {"m2ts": "mpegts", "mts": "mpegts", "ogv": "ogg", "wmv": "asf", "mpg": "mpeg"}
+
+
+def film_of_kind(path, ending, at=1.0, until=2.0, codecs=None):
+    """A film of this kind at 25 pictures a second: black and silent; from second `at` white and
+    loud."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture_codec, sound_codec = codecs or KINDS[ending]
+    height, width = (576, 720) if ending == "dv" else (144, 176)
+    rate, layout = 48_000, "stereo"
+    with av.open(str(path), "w", format=MUXERS.get(ending)) as out:
+        video = out.add_stream(picture_codec, rate=25)
+        video.width, video.height = width, height
+        video.pix_fmt = "yuvj420p" if picture_codec == "mjpeg" else "yuv420p"
+        audio = out.add_stream(sound_codec, rate=rate, layout=layout)
+        if not sound_codec.startswith(("pcm", "flac")):
+            audio.bit_rate = 128_000
+        packets = []
+        for k in range(round(25 * until)):
+            grey = np.full((height, width, 3), 255 if k >= 25 * at else 0, np.uint8)
+            picture = av.VideoFrame.from_ndarray(grey, format="rgb24")
+            picture.pts, picture.time_base = k, Fraction(1, 25)
+            packets += [(k / 25, p) for p in video.encode(picture)]
+        packets += [(until, p) for p in video.encode(None)]
+        t = np.arange(round(until * rate)) / rate
+        wave = np.where(t >= at, 2**14 * np.sin(2 * np.pi * 1000 * t), 0).astype(np.int16)
+        for first in range(0, len(wave), rate // 25):
+            piece = np.repeat(wave[first : first + rate // 25], 2)[None]
+            frame = av.AudioFrame.from_ndarray(piece, format="s16", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = rate, first, Fraction(1, rate)
+            packets += [(first / rate, p) for p in audio.encode(frame)]
+        packets += [(until, p) for p in audio.encode(None)]
+        for _, packet in sorted(packets, key=lambda x: x[0]):
+            out.mux(packet)
+    return path
+
+
+def many_streams(path, pictures, sounds, options=None, at=0.0):
+    """A file of many streams: black and silent before second `at`.
+
+    Args: `pictures`: (seconds, (h, w), grey level), and a disposition. `sounds`: (seconds, Hz), and
+        a disposition.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w", options=options or {}) as container:
+        streams, packets = [], []
+        for (_, (height, width), _), marked in pictures:
+            video = container.add_stream("libx264", rate=10)
+            video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+            video.disposition = marked
+            streams.append(video)
+        for _, marked in sounds:
+            audio = container.add_stream("aac", rate=44_100, layout="mono")
+            audio.disposition = marked
+            streams.append(audio)
+        for video, ((seconds, size, grey), _) in zip(streams, pictures, strict=False):
+            for k in range(round(10 * seconds)):
+                picture = np.full((*size, 3), grey if k >= 10 * at else 0, np.uint8)
+                packets += video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
+            packets += video.encode(None)
+        for audio, ((seconds, hz), _) in zip(streams[len(pictures) :], sounds, strict=True):
+            wave = tone(hz, seconds, 44_100)[None]
+            wave[:, : round(at * 44_100)] = 0
+            frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 44_100, 0, Fraction(1, 44_100)
+            packets += audio.encode(frame) + audio.encode(None)
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            container.mux(packet)
+    return path

@@ -1,13 +1,12 @@
 """Photos of each label, from pictures and from videos: found, checked, read and cut out.
 
-    PHOTOS/<label>/<any name>.jpg|jpeg|png|webp               one photo each
-    PHOTOS/<label>/<any name>.mp4|webm|mkv|mov|avi|m4v        some of its frames; no sound needed
+    PHOTOS/<label>/<any name>.jpg|jpeg|png|webp        one photo each
+    PHOTOS/<label>/<any name>.mp4|webm|mov|ts|...      some of its frames; no sound needed
 
 All of them are untrusted: what a file holds is read from its content, never from its name, and by
 the decoders of these kinds alone.
 """
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,16 +17,15 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
-from av.error import FFmpegError
-from av.stream import Disposition
 from PIL import Image
 from scipy import ndimage
 
 from ..config import AnyPath
-from ..data.preprocess import VIDEOS
 from ..errors import SopError, mend
 from ..media.atomic import brief, why_unreadable
-from ..media.container import LENIENT, SAFE, decode, seconds_of, upright
+from ..media.choose import best, pictures
+from ..media.container import decode, seconds_of, upright
+from ..media.formats import SUFFIXES, opened
 from ..media.jpgs import MOST_PIXELS
 from .material import Unused, digest, without_copies
 
@@ -73,7 +71,7 @@ def find_photos(folder: AnyPath, unused: list[Unused]) -> dict[str, list[Photo]]
     Raises: SopError if there is no such folder; OSError where the machine is at fault.
     """
     found: dict[str, list[Photo]] = {}
-    for label, path, content in without_copies(folder, PICTURES + VIDEOS, unused):
+    for label, path, content in without_copies(folder, PICTURES + SUFFIXES, unused):
         try:
             found.setdefault(label, []).extend(_photos(path, content))
         except SopError as e:
@@ -193,20 +191,16 @@ def _video(path: Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
 
     Not `container.open_video`, which asks for sound.
     """
-    if reason := why_unreadable(path):
-        raise SopError(reason)
     try:
-        with av.open(f"file:{os.fspath(path)}", options=SAFE, **LENIENT) as container:
-            cover = Disposition.attached_pic  # a song's cover is no video
-            streams = [s for s in container.streams.video if not s.disposition & cover]
+        with opened(path) as container:
+            streams = [s for s in pictures(container) if s.codec_context]
             if not streams:
                 raise SopError("no picture stream")
-            streams[0].codec_context.thread_count = 1
-            yield container, streams[0]
-    except (FFmpegError, OSError) as e:
-        if mend(e):
-            raise
-        raise SopError("no video that can be read, or cut short; convert it again") from e
+            stream, _ = best(streams)
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except SopError as e:
+        raise SopError(str(e).removeprefix(f"{path}: ")) from e
 
 
 def _moments(container: InputContainer, stream: av.VideoStream) -> list[float]:

@@ -17,14 +17,14 @@ from av.error import FFmpegError
 from ..config import AnyPath
 from ..errors import SopError
 from ..media.atomic import brief, why_unreadable
-from ..media.container import FORMATS, LENIENT, SAFE, decode, seconds_of
+from ..media.container import decode, seconds_of
+from ..media.formats import LENIENT, SAFE
 from ..media.mono import Cancelling
 from ..media.sound import sf_name
 from ..media.write import AAC_RATE as RATE
 
 EXACT = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".oga", ".caf", ".au", ".w64")  # by libsndfile
 OTHERS = (".mp3", ".m4a", ".aac", ".opus", ".wma", ".mp4", ".mov", ".mkv", ".webm")  # by FFmpeg
-OPTIONS = {**SAFE, "format_whitelist": f"{FORMATS},asf,aiff,caf,w64,au"}
 RATES = range(4_000, 400_001)  # Hz: others are a broken header
 CHANNELS = 32  # at most
 SHORTEST = 0.05  # seconds
@@ -63,7 +63,7 @@ def sound_seconds(path: AnyPath) -> float:
         if path.suffix.lower() in EXACT:
             return soundfile.info(sf_name(path)).duration
     try:
-        with av.open(f"file:{path}", options=OPTIONS, **LENIENT) as container:
+        with av.open(f"file:{path}", options=SAFE, **LENIENT) as container:
             return (container.duration or 0) / av.time_base
     except (FFmpegError, OSError) as e:
         raise _unreadable(path, e) from e
@@ -145,7 +145,7 @@ def _pieces(path: Path, start: float) -> Iterator[tuple[np.ndarray, int]]:
 def _av_pieces(path: Path, start: float) -> Iterator[tuple[np.ndarray, int]]:
     """The same by FFmpeg, of the first sound stream; more than two channels become two."""
     try:
-        with av.open(f"file:{path}", options=OPTIONS, **LENIENT) as container:
+        with av.open(f"file:{path}", options=SAFE, **LENIENT) as container:
             if not container.streams.audio:
                 raise SopError(f"{path}: no sound in it")
             stream = container.streams.audio[0]

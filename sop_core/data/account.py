@@ -16,12 +16,12 @@ from ..errors import SopError
 from ..media.atomic import atomic_path, sweep
 from ..media.container import video_seconds
 from ..media.csvs import read_table, write_table
+from ..media.formats import SUFFIXES
 from .lists import ListedVideo, note_sections
 
 GONE = ("unavailable", "private")
 REPORT = "collect_report.csv"
 WORK = ".collect"  # in VIDEOS: what isn't complete yet
-CONTAINERS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
 LABEL = r"(?![.-])[^/\\\0-\x1f:\ud800-\udfff]{1,100}"  # what can be the name of a folder
 
 
@@ -124,7 +124,7 @@ def ok(video: ListedVideo, place: AnyPath, before: dict | None = None) -> dict:
 
 def found(video: ListedVideo, out: AnyPath) -> Path | None:
     """The file of a video, in whatever container; None where it isn't there."""
-    paths = (Path(out, video.label, f"{video.id}{suffix}") for suffix in CONTAINERS)
+    paths = (Path(out, video.label, f"{video.id}{suffix}") for suffix in SUFFIXES)
     return next((path for path in paths if path.is_file()), None)
 
 

@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 from ..config import AnyPath
 from ..errors import SopError, mend
 from ..media.atomic import atomic_path, unfinished
-from ..media.container import SAFE
+from ..media.formats import SAFE, SUFFIXES
 from . import account
 from .archives import ARCHIVE, Entry, entries
 from .collect import HEIGHT, SECTION, ffmpeg
@@ -245,7 +245,7 @@ def _there(video: ListedVideo, place: Path, before: dict | None) -> dict:
 
 
 def _is_video(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in account.CONTAINERS
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
 def _names(name: str) -> Iterator[tuple[str, int | None]]:

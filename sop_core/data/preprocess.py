@@ -8,6 +8,7 @@ So where both are there, the clip is complete, and a second run does only what i
 """
 
 import json
+from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,14 +21,16 @@ from tqdm.auto import tqdm
 from ..config import AnyPath
 from ..errors import SopError, mend
 from ..media.atomic import atomic_path, sweep
-from ..media.csvs import write_table
+from ..media.choose import Choice
+from ..media.csvs import read_table, write_table
 from ..media.jpgs import frame_path
 from ..media.sound import MP3_BIT_RATES, SOUND_KINDS, sound_length, sound_writer
 from ..media.stream import frames_within, stream
 from ..untrusted import printable
 from .lists import note_composed, note_sections, read_composed, read_sections
+from .videos import find_videos, told
 
-VIDEOS = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v")
+REPORT = "preprocess_report.csv"
 QUALITY = 90  # of the jpgs
 ANSWER = 20  # s that a cluster's scheduler may take to answer
 # Options of folders from before these were noted
@@ -51,6 +54,9 @@ class Options:
     # pixels, at most (training squeezes a picture to 224); 0: the video's own size
     short_side: int = 256
     quality: int = QUALITY
+    # Which picture and which sound of a file with several, from 0; None: see `choose.pick`
+    video_stream: int | None = None
+    audio_stream: int | None = None
 
     def check(self) -> "Options":
         """These options, or SopError where one is out of its range."""
@@ -61,6 +67,9 @@ class Options:
         if self.duration is not None and not self.duration > 0:
             expected = "expected seconds above 0, or none for all of each video"
             raise SopError(f"duration={self.duration}: {expected}")
+        for name in ("video_stream", "audio_stream"):
+            if (getattr(self, name) or 0) < 0:
+                raise SopError(f"{name}={getattr(self, name)}: expected 0 (the first) or more")
         if self.audio_format not in SOUND_KINDS:
             expected = f"expected one of {', '.join(SOUND_KINDS)}"
             raise SopError(f"audio_format={self.audio_format!r}: {expected}")
@@ -85,12 +94,13 @@ def preprocess(
     Args:
         fps, rate, more: see `Options`.
         jobs: processes (None: one per core).
-        progress: show a bar, and at the end the videos that failed, by name and reason.
+        progress: show a bar, and at the end the videos that failed, by name and reason, and what
+            was passed over.
         cluster: `dask://HOST:PORT` of a Dask scheduler whose workers do it instead; they see both
             folders by the same names and have sop_core installed.
     Returns: the report, a row per video, also written to `out/preprocess_report.csv`: id, label,
-        status (`ok`: made now, `present`: was there already, `failed`), reason, frames, seconds (of
-        sound).
+        status (`ok`: made now, `present`: was there already, `failed`), reason, note (what else is
+        to be known: a choice of streams, a gap), frames, seconds (of sound).
     Raises: SopError if an option is out of its range, there is no such folder, it has no videos,
         none of them could be used, `out` was made with other options, or the cluster can't be
         reached. Also at the end, when all other videos are done, if one failed because of the
@@ -99,7 +109,8 @@ def preprocess(
     options = Options(float(fps), int(rate), **more).check()
     videos, out = Path(videos), Path(out)
     # Prepare the data folder
-    work = [(video, out, options, refusal) for video, refusal in find_videos(videos)]
+    passed: Counter[str] = Counter()
+    work = [(video, out, options, refusal) for video, refusal in find_videos(videos, passed)]
     _same_options(out, options)
     note_sections(out, read_sections(videos))
     note_composed(out, read_composed(videos))
@@ -114,14 +125,17 @@ def preprocess(
         _sweep(out)
     # Report
     table = pd.DataFrame(done).sort_values(["label", "id"], ignore_index=True)
+    _keep_notes(table, out)
     report = table.drop(columns="mend")
     by_machine = table[table.mend != ""]
     try:
-        with atomic_path(out / "preprocess_report.csv") as part:
+        with atomic_path(out / REPORT) as part:
             write_table(part, report)
     except OSError:
         if by_machine.empty:  # else it has the same cause, which the error below names
             raise
+    if progress and passed:
+        print(f"passed over: {told(passed)}")
     names = table.label + "/" + table.id + ": " + table.reason
     if len(by_machine):
         raise SopError(
@@ -140,6 +154,19 @@ def preprocess(
             sep="\n",
         )
     return report
+
+
+def _keep_notes(table: pd.DataFrame, out: Path) -> None:
+    """What was there already keeps the notes of the report before."""
+    try:
+        before = read_table(out / REPORT)
+        made = before[before.status != "failed"]
+        notes = dict(zip(zip(made.label, made.id, strict=True), made.note, strict=True))
+    except (OSError, ValueError, AttributeError):  # no report, none that can be read, or an old one
+        return
+    present = table.status == "present"
+    kept = zip(table.label[present], table.id[present], strict=True)
+    table.loc[present, "note"] = [notes.get(key, "") for key in kept]
 
 
 def _sweep(out: Path) -> None:
@@ -193,37 +220,6 @@ def _on_cluster(address: str, work: list[Work]) -> Generator[dict]:
         yield from _parallel(work)
 
 
-def find_videos(videos: AnyPath) -> list[tuple[Path, str]]:
-    """Find the videos `VIDEOS/<label>/<id>.mp4|webm|...` of a folder.
-
-    Returns: each with the reason why it can't be used ("" if there is none so far).
-    Raises: SopError if there is no such folder, or no videos in it.
-    """
-    videos = Path(videos)
-    if not videos.is_dir():
-        raise SopError(f"{videos}: no such folder; expected videos as {videos}/<label>/<id>.mp4")
-    root = videos.resolve()
-    taken = set()
-    listed = []
-    for path in sorted(videos.glob("*/*")):
-        hidden = path.name.startswith(".") or path.parent.name.startswith(".")
-        if hidden or path.suffix.lower() not in VIDEOS:
-            continue
-        refusal = ""
-        if not path.resolve().is_relative_to(root):
-            refusal = "a link that leads out of the folder of videos"
-        if (path.parent, path.stem) in taken:
-            refusal = "another video of this label has the same name"
-        taken.add((path.parent, path.stem))
-        listed.append((path, refusal))
-    if not listed:
-        expected = f"expected <label>/<id>.mp4 (or {', '.join(VIDEOS[1:])})"
-        if loose := sum(p.suffix.lower() in VIDEOS for p in videos.iterdir()):
-            expected += f" ({loose} lie right in it: put each into a folder named by its label)"
-        raise SopError(f"{videos}: no videos; {expected}")
-    return listed
-
-
 def _same_options(out: Path, options: Options) -> None:
     """Note the options in `out`, or raise SopError if clips there were made with others."""
     place = out / "preprocess.json"
@@ -245,7 +241,7 @@ def _same_options(out: Path, options: Options) -> None:
 
 def _failed(video: Path, reason: str, hint: str = "") -> dict:
     row = {"id": video.stem, "label": video.parent.name, "status": "failed", "reason": reason}
-    return row | {"frames": 0, "seconds": 0.0, "mend": hint}
+    return row | {"note": "", "frames": 0, "seconds": 0.0, "mend": hint}
 
 
 def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
@@ -255,29 +251,32 @@ def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
         return row
     sound = out / "audio" / video.parent.name / f"{video.stem}.{options.audio_format}"
     frames = out / "frames" / video.parent.name / f"{video.stem}.mp4"
+    notes: list[str] = []
     try:
         present = sound.is_file() and frame_path(frames, 0).is_file()
         if not present:
-            _clip(video, sound, frames, options)
+            _clip(video, sound, frames, options, notes)
         samples, own_rate = sound_length(sound)
         count = sum(p.suffix == ".jpg" for p in frames.iterdir())
     except SopError as e:
-        return row | {"reason": str(e).removeprefix(f"{video}: ")}
+        return row | {"reason": str(e).removeprefix(f"{video}: "), "note": "; ".join(notes)}
     except Exception as e:  # a video that breaks a library must not stop the other 1,499
         return row | {"reason": f"{type(e).__name__}: {e}", "mend": mend(e)}
     status = "present" if present else "ok"
-    return row | {"status": status, "frames": count, "seconds": round(samples / own_rate, 2)}
+    about = {"frames": count, "seconds": round(samples / own_rate, 2)}
+    return row | {"status": status, "note": "; ".join(notes)} | about
 
 
-def _clip(video: Path, sound: Path, frames: Path, options: Options) -> None:
+def _clip(video: Path, sound: Path, frames: Path, options: Options, notes: list[str]) -> None:
     """Write one video's sound and its folder of frames, in one pass."""
     fps, rate = options.fps, options.rate
-    span = (options.start, options.duration)
+    span = (options.start, options.duration, options.short_side or None)
+    choice = Choice(options.video_stream, options.audio_stream)
     # The inner block ends first: the sound gets its name before the frames do.
     with atomic_path(frames) as folder, atomic_path(sound) as part:
         folder.mkdir()
         count, samples = 0, 0
-        pieces = stream(video, fps, rate, *span, options.short_side or None)
+        pieces = stream(video, fps, rate, *span, choice=choice, notes=notes)
         with sound_writer(part, rate) as write:
             for kind, piece in pieces:
                 if kind == "sound":

@@ -1,34 +1,23 @@
-"""Video files: how to open one safely, its two streams, their times, and its length."""
+"""Video files: how to open one, its two streams, their times, and its length."""
 
-import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition
 
 from ..config import AnyPath
-from ..errors import SopError, mend
-from .atomic import why_unreadable
-
-# What libav may open for a file from the net: no playlists, which name other files; no protocols.
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,ogg,wav,mp3,flac,aac"
-SAFE = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
-# Titles need not be valid UTF-8. PyAV 19 accepts them without this option, and lacks it.
-OLD_PYAV = int(av.__version__.split(".")[0]) < 19
-LENIENT: dict[str, Any] = {"metadata_errors": "ignore"} if OLD_PYAV else {}
+from ..errors import SopError
+from .choose import BEST, Choice, pick
+from .formats import opened
 
 
-def sound_rate(path: AnyPath) -> int:
+def sound_rate(path: AnyPath, choice: Choice = BEST) -> int:
     """Hz of a video's own sound. Raises SopError if the file has no sound or no picture."""
-    with open_video(path) as (_, _, audio):
+    with open_video(path, choice) as (_, _, audio):
         return audio.rate
 
 
@@ -52,19 +41,44 @@ def seconds_of(part: av.Packet | av.VideoFrame | av.AudioFrame, zero: float = 0.
 
 
 def upright(picture: av.VideoFrame, pixel: Fraction, max_side: int | None) -> np.ndarray:
-    """A decoded picture with square pixels, upright, its short side at most `max_side`.
+    """A decoded picture as it is meant to be seen: square pixels, turned and mirrored.
 
     Args: `pixel`: width of a stored pixel over its height.
+        `max_side`: pixels; the most that the short side may have. None: as it is.
     Shape: uint8 (h,w,3)
+    Source: `autorotate` of ffmpeg, which takes any other angle exactly; here it is a quarter turn.
     """
-    turns = round(picture.rotation / 90) % 4  # read now: `reformat` loses it
+    across, down, swapped = _turn(picture)  # read now: `reformat` may lose it
     width, height = picture.width * pixel, picture.height
     scale = 1 if max_side is None else min(1, max_side / min(width, height))
     width, height = max(1, round(width * scale)), max(1, round(height * scale))
     if picture.format.name.startswith("yuv"):  # scaling the small planes first is 3 times quicker
         picture = picture.reformat(width, height, threads=1)
     frame = picture.reformat(width, height, "rgb24", threads=1).to_ndarray()
-    return np.ascontiguousarray(np.rot90(frame, turns)) if turns else frame
+    if swapped:
+        frame = frame.swapaxes(0, 1)
+    return np.ascontiguousarray(frame[::down, ::across])
+
+
+def _turn(picture: av.VideoFrame) -> tuple[int, int, bool]:
+    """What a picture's display matrix asks for: steps (1 or -1) across and down, after rows and
+    columns have changed places, if they do.
+
+    The matrix, (a b u, c d v, x y w) in 16.16, shows the stored column p and row q at column
+    a p + c q and row b p + d q. Source: ISO 14496-12, 6.2.2.
+    """
+    try:
+        data = picture.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV 18 knows fewer kinds of side data than its FFmpeg: of jpgs, EXIF
+        turns = round(picture.rotation / 90) % 4
+        return (1, 1, -1, -1)[turns], (1, -1, -1, 1)[turns], turns % 2 == 1
+    if data is None:
+        return 1, 1, False
+    a, b, _, c, d = (int(x) for x in np.frombuffer(memoryview(data), np.int32)[:5])
+    swapped = abs(b) > abs(a)
+    if swapped:
+        a, d = c, b
+    return -1 if a < 0 else 1, -1 if d < 0 else 1, swapped
 
 
 def decode(packet: av.Packet) -> list:
@@ -78,37 +92,19 @@ def decode(packet: av.Packet) -> list:
 
 
 @contextmanager
-def open_video(path: AnyPath) -> Iterator[tuple[InputContainer, av.VideoStream, av.AudioStream]]:
-    """Yields the open file, its first picture stream and its first sound stream.
+def open_video(
+    path: AnyPath, choice: Choice = BEST, notes: list[str] | None = None
+) -> Iterator[tuple[InputContainer, av.VideoStream, av.AudioStream]]:
+    """Yields the open file, its picture stream and its sound stream: see `choose.pick`.
 
+    Args: `choice`: other streams than `pick` would take.
+        `notes`: where there was a choice, a line about it is added here.
     Raises SopError if it is no video, is cut short, or has no picture or no sound; OSError where
     the machine is at fault.
     """
-    path = Path(path)
-    if reason := why_unreadable(path):
-        raise SopError(f"{path}: {reason}")
-    try:
-        # file: before the name, or `a:b.mp4` would be read as a protocol
-        with av.open(f"file:{os.fspath(path)}", options=SAFE, **LENIENT) as container:
-            yield container, *_streams(path, container)
-    except (FFmpegError, OSError) as e:
-        # The machine's fault. EIO is not always: libav says it of some broken files too.
-        if mend(e) and e.errno != errno.EIO:
-            raise OSError(e.errno, e.strerror, str(path)) from e
-        with path.open("rb") as f:
-            mp4 = f.read(8)[4:] == b"ftyp"
-        cut = "cut short: its table of contents (moov) is missing; fetch it again"
-        raise SopError(f"{path}: {cut if mp4 else 'not a video file'}") from e
-
-
-def _streams(path: Path, container: InputContainer) -> tuple[av.VideoStream, av.AudioStream]:
-    cover = Disposition.attached_pic  # a song's cover is no video
-    pictures = [s for s in container.streams.video if not s.disposition & cover]
-    if not pictures:
-        raise SopError(f"{path}: no picture stream")
-    if not container.streams.audio:
-        raise SopError(f"{path}: no sound stream")
-    for s in (pictures[0], container.streams.audio[0]):
-        s.codec_context.thread_count = 1  # many files side by side waste less than many threads
-        s.codec_context.open(strict=False)  # now: some decoders read `skip_frame` only when opened
-    return pictures[0], container.streams.audio[0]
+    with opened(path) as container:
+        video, audio = pick(path, container, choice, notes)
+        for s in (video, audio):
+            s.codec_context.thread_count = 1  # many files side by side waste less than many threads
+            s.codec_context.open(strict=False)  # now: some decoders read `skip_frame` when opened
+        yield container, video, audio

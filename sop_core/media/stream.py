@@ -18,6 +18,7 @@ import numpy as np
 
 from ..config import AnyPath
 from ..errors import SopError
+from .choose import BEST, Choice
 from .clock import mended
 from .container import decode, open_video, seconds_of
 from .pictures import Pictures, frames_within
@@ -32,6 +33,7 @@ def read_video(
     start: float = 0.0,
     duration: float | None = None,
     max_side: int | None = 256,
+    choice: Choice = BEST,
     notes: list[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """All frames of a short clip, and its sound, in memory. For a long one use `stream`.
@@ -41,7 +43,7 @@ def read_video(
     Raises SopError with the reason if the file can't be used.
     """
     parts: dict[str, list[np.ndarray]] = {"frame": [], "sound": []}
-    for kind, part in stream(path, fps, rate, start, duration, max_side, notes):
+    for kind, part in stream(path, fps, rate, start, duration, max_side, choice, notes):
         parts[kind].append(part)
     sound = np.concatenate(parts["sound"])
     frames = parts["frame"][: frames_within(len(sound) / rate, fps)]
@@ -57,6 +59,7 @@ def stream(
     start: float = 0.0,
     duration: float | None = None,
     max_side: int | None = 256,
+    choice: Choice = BEST,
     notes: list[str] | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """One pass over a video file, in memory that doesn't grow with it.
@@ -70,12 +73,13 @@ def stream(
         `start`, `duration`: seconds of the clip; None is to the end.
         `max_side`: pixels; the most that a frame's *short* side may have. The shape is kept (None:
         the file's own size).
-        `notes`: sentences are appended that say what of the file was left out or mended.
+        `choice`: which of the file's streams. `notes`: sentences are appended that say which were
+        taken where there was a choice, and what of the file was left out or mended.
     Raises SopError with the reason if the file is empty, no video, cut short, or has no sound or no
     picture.
     """
-    plan, zero, length = _clip(path, start, duration)
-    with open_video(path) as (container, video, audio):
+    plan, zero, length = _clip(path, choice, start, duration)
+    with open_video(path, choice, notes) as (container, video, audio):
         still = length if plan.still else LATE
         pictures = Pictures(path, video, fps, length, still, max_side)
         sounds = Samples(plan, rate, length, 1)
@@ -96,18 +100,22 @@ def stream(
 
 
 def stream_sound(
-    path: AnyPath, rate: int, channels: int | None = 1, notes: list[str] | None = None
+    path: AnyPath,
+    rate: int,
+    channels: int | None = 1,
+    choice: Choice = BEST,
+    notes: list[str] | None = None,
 ) -> Iterator[np.ndarray]:
     """The sound that `stream` gives, without decoding a picture.
 
     Args: `channels`: 1 is mono, as from `stream`; None is what the file has: 1 or 2 channels, and
         of more than two FFmpeg's stereo downmix. The mean of the two is the mono sound, unless
-        they cancel each other. `notes`: as for `stream`.
+        they cancel each other. `choice`, `notes`: as for `stream`.
     Shape: pieces of float32 (l,), with None (C,l)
     Raises SopError as `stream` does.
     """
-    plan, zero, length = _clip(path, 0.0, None)
-    with open_video(path) as (container, video, audio):
+    plan, zero, length = _clip(path, choice, 0.0, None)
+    with open_video(path, choice, notes) as (container, video, audio):
         sounds = Samples(plan, rate, length, channels)
         # all packets of both, which `plan` counted
         for packet in mended(container.demux(video, audio), plan.moves):
@@ -119,9 +127,11 @@ def stream_sound(
         notes += [*plan.notes, *(plan.of_channels if channels else ()), *sounds.notes()]
 
 
-def _clip(path: AnyPath, start: float, duration: float | None) -> tuple[Survey, float, float]:
+def _clip(
+    path: AnyPath, choice: Choice, start: float, duration: float | None
+) -> tuple[Survey, float, float]:
     """What is known of a file, its time at which the clip begins, and the clip's length."""
-    plan = survey(path)
+    plan = survey(path, choice)
     zero = plan.begin + start
     length = plan.end - zero
     if not length > 0:

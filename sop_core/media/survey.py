@@ -15,6 +15,7 @@ from av.container import InputContainer
 
 from ..config import AnyPath
 from ..errors import SopError
+from .choose import BEST, Choice
 from .clock import Gaps, Moves, Run, Runs, join, moves
 from .container import decode, open_video
 from .mono import Cancelling, Planes
@@ -57,8 +58,10 @@ class Survey:
     seeks: bool
 
 
-def survey(path: AnyPath) -> Survey:
-    """Read a whole file. The answer is kept, as long as the file stays as it is.
+def survey(path: AnyPath, choice: Choice = BEST) -> Survey:
+    """Read a whole file, of its streams those of `choice`.
+
+    The answer is kept, as long as the file stays as it is.
 
     Raises: SopError if it can't be used.
     """
@@ -66,13 +69,13 @@ def survey(path: AnyPath) -> Survey:
     try:
         now = path.stat()
     except (OSError, ValueError):
-        return _survey(path, ())  # says what is wrong
-    return _survey(path, (now.st_ino, now.st_size, now.st_mtime_ns))
+        return _survey(path, choice, ())  # says what is wrong
+    return _survey(path, choice, (now.st_ino, now.st_size, now.st_mtime_ns))
 
 
 @lru_cache(maxsize=64)
-def _survey(path: Path, version: tuple[int, ...]) -> Survey:
-    with open_video(path) as (container, video, audio):
+def _survey(path: Path, choice: Choice, version: tuple[int, ...]) -> Survey:
+    with open_video(path, choice) as (container, video, audio):
         may_jump = bool(container.format.flags & TS_DISCONT) or "flv" in container.format.name
         ticks = [float(stream.time_base or 0) for stream in (video, audio)]
         runs = Runs(path, "video", ticks[0], may_jump)

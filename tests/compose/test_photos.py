@@ -78,7 +78,7 @@ def saved(picture, kind, **more) -> bytes:
         ("x.png", lambda s: png_that_claims(12_000, 10_000), "too many"),
         ("x.png", lambda s: png_that_claims(90_000, 90_000), "more than 100,000,000 pixels"),
         ("x.png", lambda s: saved(Image.new("RGBA", (99, 99)), "png"), "wholly transparent"),
-        ("x.mp4", lambda s: b"I am a video " * 99, "no video"),
+        ("x.mp4", lambda s: b"I am a video " * 99, "not a video file"),
         ("x.webm", lambda s: b"", "empty (0 bytes)"),
     ],
 )

@@ -408,7 +408,7 @@ def test_a_list_of_other_files_and_a_video_without_length_are_no_videos(tmp_path
     for name, said in (("list", "not a video file"), ("there", None)):
         row = collect._fetched(ListedVideo(name, "x"), None, tmp_path, How())
         assert (row["status"], row["seconds"] > 0) == (("failed", False) if said else ("ok", True))
-        assert said is None or row["reason"].endswith(said)
+        assert said is None or said in row["reason"]
     with (
         av.open(str(tmp_path / "x" / "there.mp4")) as source,
         av.open(

@@ -17,7 +17,8 @@ import pandas as pd
 import pytest
 import simplejpeg
 import soundfile
-from films import BROKEN, flash_and_beep, level, make_video, plain_video, tone
+from av.stream import Disposition
+from films import BROKEN, flash_and_beep, level, make_video, many_streams, plain_video, tone
 
 from sop_core.__main__ import main
 from sop_core.data import preprocess as preprocess_module
@@ -101,6 +102,47 @@ def test_a_second_run_does_what_is_missing_and_no_more(tmp_path):
     )
 
 
+def test_which_streams_were_taken_is_noted_and_others_can_be_asked_for(tmp_path, capsys):
+    film, default, none = (2.0, (48, 64), 200), Disposition.default, Disposition(0)
+    sounds = [((2.0, 0), none), ((2.0, 1000), default)]
+    (tmp_path / "v" / "cello").mkdir(parents=True)
+    many_streams(tmp_path / "v" / "cello" / "two.mkv", [(film, default)], sounds)
+    plain_video(tmp_path / "v" / "cello" / "one.mp4", 1.0)
+    words = ["preprocess", str(tmp_path / "v"), "--jobs", "1", "--out"]
+    assert main([*words, str(tmp_path / "d")]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == (
+        f"2 of 2 videos are in {tmp_path / 'd'}; 1 of them has a note in preprocess_report.csv"
+    )
+    saved = pd.read_csv(tmp_path / "d" / "preprocess_report.csv", keep_default_na=False)
+    assert saved.columns.tolist()[3:5] == ["reason", "note"]
+    note = "2 sound streams: number 1 is taken (default; numbers begin at 0)"
+    assert saved.set_index("id").note.to_dict() == {"one": "", "two": note}
+    assert level(read_sound(tmp_path / "d" / "audio" / "cello" / "two.mp3"), 1000, 11_025) > 0.2
+    # what is there already keeps its note
+    again = run(tmp_path / "v", tmp_path / "d").set_index("id")
+    assert again.status.to_dict() == {"one": "present", "two": "present"}
+    assert again.note.to_dict() == {"one": "", "two": note}
+    with pytest.raises(SopError, match="audio_stream=None, now audio_stream=0 is asked for"):
+        run(tmp_path / "v", tmp_path / "d", audio_stream=0)
+    assert main([*words, str(tmp_path / "e"), "--audio-stream", "0", "--video-stream", "0"]) == 0
+    assert abs(read_sound(tmp_path / "e" / "audio" / "cello" / "two.mp3")).max() < 0.01
+    report = run(tmp_path / "v", tmp_path / "f", audio_stream=1).set_index("id")
+    assert report.reason["one"] == "no sound stream 1: it has 1; numbers begin at 0"
+    assert report.status["two"] == "ok" and "(asked for; numbers" in report.note["two"]
+    with pytest.raises(SopError, match=r"audio_stream=-1: expected 0 \(the first\) or more"):
+        run(tmp_path / "v", tmp_path / "g", audio_stream=-1)
+
+
+def test_a_report_from_before_there_were_notes_is_no_error(tmp_path):
+    plain_video(tmp_path / "v" / "cello" / "a.mp4", 0.6)
+    report = run(tmp_path / "v", tmp_path / "d")
+    report.drop(columns="note").to_csv(tmp_path / "d" / "preprocess_report.csv", index=False)
+    assert run(tmp_path / "v", tmp_path / "d").note.tolist() == [""]
+    (tmp_path / "d" / "preprocess_report.csv").write_bytes(b"\0\xff no table")
+    assert run(tmp_path / "v", tmp_path / "d").note.tolist() == [""]
+
+
 def test_broken_videos_are_named_and_cost_nobody_else_anything(tmp_path, capsys):
     plain_video(tmp_path / "v" / "cello" / "good.mp4", 1.0)
     for case in set(BROKEN) - {"missing"}:
@@ -137,14 +179,16 @@ def test_what_can_be_mended_is_said_in_one_line(tmp_path):
         run(tmp_path / "nowhere", tmp_path / "d")
     plain_video(tmp_path / "v" / "loose.mp4", 0.6)
     with pytest.raises(
-        SopError, match=r"no videos; expected <label>/<id>\.mp4 .*1 lie right in it"
+        SopError,
+        match=r"no videos; expected <label>/<id>\.mp4 .*passed over: 1 right in VIDEOS \(put each",
     ):
         run(tmp_path / "v", tmp_path / "d")
     for name in "ab":
         (tmp_path / "v" / "text").mkdir(exist_ok=True)
         (tmp_path / "v" / "text" / f"{name}.mp4").write_text("I am no video")
     with pytest.raises(
-        SopError, match=r"none of its 2 videos can be used; the first, text/a: not a video file$"
+        SopError,
+        match=r"none of its 2 videos can be used; the first, text/a: not a video file that FFmpeg",
     ):
         run(tmp_path / "v", tmp_path / "d")
     assert len(pd.read_csv(tmp_path / "d" / "preprocess_report.csv")) == 2
