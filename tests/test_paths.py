@@ -27,10 +27,11 @@ from sop_core.listening import features
 from sop_core.listening.film import VideoFilm
 from sop_core.listening.scene import Scene
 from sop_core.media.atomic import sha256, sweep
-from sop_core.media.container import sound_rate, video_seconds
+from sop_core.media.container import video_seconds
 from sop_core.media.jpgs import frame_size, read_frames
 from sop_core.media.sound import read_sound, sound_length, write_wav
 from sop_core.media.stream import read_video
+from sop_core.media.survey import survey
 from sop_core.toy import render
 from sop_core.toy.material import write_material
 from sop_core.toy.render import is_solo
@@ -106,7 +107,7 @@ def test_the_whole_road_by_names_of_files(tmp_path):
     assert (
         len(VideoFilm(film, TINY).between(0, 1))
         and video_seconds(film) > 5
-        and sound_rate(film) == 44_100
+        and survey(film).rate == 44_100
     )
     assert len(read_video(film, 8, 11_025)[0]) == 48 and sha256(film)
     sound = str(clips[0].sound)
@@ -116,7 +117,7 @@ def test_the_whole_road_by_names_of_files(tmp_path):
         == 1
         == frame_size(str(clips[0].frames))[0] // 80
     )
-    separate.write(scene, film, [(0, 0)], str(tmp_path / "one.wav"), full_band=True)
+    separate.write(scene, film, [(0, 0)], str(tmp_path / "one.wav"))
     separate.write(scene, film, [(0, 0)], str(tmp_path / "one.mp4"))
     learned = separate.learned_from(checkpoint.read_clips(run), is_solo)
     assert "learned from: blue, red" in separate.told(0.5, learned)

@@ -110,8 +110,8 @@ def compose(
     playing = _programs(found, fonts, programs)
     material = sort_material(found, recordings, fonts, playing, ratios, unused)
     split = split_of((photo.digest for photo in behind), *ratios)
-    backgrounds = {name: [p for p in behind if split[p.digest] == name] for name in SPLITS}
-    how = How(seed, seconds, dry, melodies, backgrounds)
+    scenes = {name: [p for p in behind if split[p.digest] == name] for name in SPLITS}
+    how = How(seed, seconds, dry, melodies, scenes)
     # Which clips
     plans = plan_clips(material, solos, duets, trios, seed, unused)
     if not plans:

@@ -1,38 +1,47 @@
-"""Write a video's sounds into files: one region as wav or mp4, or all instruments into a folder.
+"""Write a video's sounds into files: one region as sound or mp4, or all instruments into a folder.
 
 Everything goes piece by piece, so memory doesn't grow with the video. A file or folder appears
 only when it is complete.
+
+Conventions, wherever they are arguments:
+    rate        source: the video's own sound, with its channels, at its own rate, also above the
+                model's frequencies; model: what the nets heard, mono at the model's rate
+    wav_format  of a wav file's samples
 """
 
+import re
+import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from functools import cache, partial
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from .. import show
 from ..config import SILENCE_LABEL, AnyPath
 from ..errors import SopError
 from ..media.atomic import atomic_path
-from ..media.container import sound_rate
 from ..media.csvs import write_table
-from ..media.sound import resampled, sound_writer
 from ..media.stream import frames_within, stream
 from ..media.write import write_video
 from ..untrusted import printable
 from .clusters import SILENT_SHARE
+from .film import marked
 from .fullband import FullBandAudio
 from .regions import Cell, Mode, Region
 from .scene import Scene
+from .separated import source_pieces
+from .soundfiles import KINDS, Kind, Waiting, WavFormat, at_rate, fitting_rate, write_tracks
 
+Rate = Literal["source", "model"]
+SUFFIXES = (*(f".{kind}" for kind in KINDS), ".mp4")  # of what `write` writes
 FPS = 25.0  # of an mp4
+AAC = {"b": "256k"}  # FFmpeg's 128 has 10 dB less SNR, of stereo noise and of a tone with noise
 MAX_LABELS = 12  # that a sentence lists
-OUTLINE = 1 / 120  # of the picture's height: half of an outline's width
 
 
 def check_out(out: AnyPath, folder: bool = False) -> None:
@@ -43,8 +52,28 @@ def check_out(out: AnyPath, folder: bool = False) -> None:
     out = Path(out)
     if folder and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SopError(f"{out}: there already; give the name of a new folder")
-    if not folder and (out.suffix not in (".wav", ".mp4") or out.is_dir()):
-        raise SopError(f"{out}: expected the name of a file that ends in .wav or .mp4")
+    if not folder and (out.suffix not in SUFFIXES or out.is_dir()):
+        expected = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        raise SopError(f"{out}: expected the name of a file that ends in {expected}")
+
+
+def folder_names(videos: Sequence[AnyPath]) -> list[str]:
+    """A folder's name for each video: its own without the suffix, safe on any disk, and unique.
+
+    Names that differ in case only count as the same; the later ones get a number.
+    """
+    names: list[str] = []
+    for video in videos:
+        stem = unicodedata.normalize("NFC", Path(video).stem)
+        stem = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in stem)
+        stem = re.sub(r'[<>:"/\\|?*]', "_", stem).encode()[:200].decode(errors="ignore")
+        stem = stem.strip(" .") or "video"
+        if re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", stem, re.IGNORECASE):
+            stem = f"_{stem}"  # devices of Windows
+        taken = {name.casefold() for name in names}
+        numbered = (f"{stem}_{number}" for number in range(2, len(videos) + 1))
+        names.append(next(n for n in chain([stem], numbered) if n.casefold() not in taken))
+    return names
 
 
 def write(
@@ -52,33 +81,36 @@ def write(
     video: AnyPath,
     region: list[Cell],
     out: AnyPath,
-    source_rate: bool = False,
-    full_band: bool = False,
+    rate: Rate = "source",
+    wav_format: WavFormat = "pcm16",
 ) -> float:
     """Write the sound of a region; return its share of the mixture's energy.
 
     If the share is under `SILENT_SHARE`, the file is silent: so little belongs to other regions.
+    Warns if the sound had to be made softer, since it would have clipped.
 
-    Args:
-        out: a .wav, or an .mp4 with the video's pictures and the region's outline
-        source_rate: write a wav at the video's own rate instead of the model's
-        full_band: apply the mask to the video's own sound, also above the model's band
+    Args: `out`: a .wav, .flac or .mp3, or an .mp4 with the video's pictures twice: the region is
+        outlined on the left, and all else is dark on the right
     """
     check_out(out)
+    kind = Path(out).suffix[1:]
     own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
     share = float(own / max(mixture, 1e-12))
-    rate, tracks = _tracks(scene, video, [region], "shared", source_rate, full_band)
     audible = share >= SILENT_SHARE
-    sounds = _warn_if_cut((piece[0] * audible for piece in tracks), out)
-    if Path(out).suffix == ".mp4":
-        parts = stream(video, FPS, scene.rate, max_side=720)
-        pictures = (part for kind, part in parts if kind == "frame")
-        pictures = islice(pictures, frames_within(scene.seconds, FPS))
-        write_video(out, outlined(pictures, region, scene.grid), FPS, sounds, rate)
-        return share
-    with atomic_path(out) as part, sound_writer(part, rate) as put:
-        for sound in sounds:
-            put(sound)
+    hz, pieces = _tracks(scene, video, [region], "shared", rate, kind)
+    with atomic_path(out) as part, TemporaryFile(dir=part.parent) as file:
+        tracks = Waiting((piece[:1] * audible for piece in pieces), file)
+        if kind != "mp4":
+            scale = write_tracks(tracks, [part], hz, kind, wav_format)
+        else:
+            scale = tracks.scale(bits=0)
+            sounds = (block[0] * np.float32(scale) for block in tracks.blocks())
+            span = (scene.start, scene.seconds)
+            parts = stream(video, FPS, scene.rate, *span, max_side=720, choice=scene.film.choice)
+            pictures = (part for kind, part in parts if kind == "frame")
+            pictures = islice(pictures, frames_within(scene.seconds, FPS))
+            write_video(part, marked(pictures, region, scene.grid), FPS, sounds, hz, aac=AAC)
+    _warn_if_scaled(out, scale)
     return share
 
 
@@ -87,8 +119,9 @@ def write_all(
     video: AnyPath,
     count: int | None,
     out: AnyPath,
-    source_rate: bool = False,
-    full_band: bool = False,
+    rate: Rate = "source",
+    kind: Kind = "wav",
+    wav_format: WavFormat = "pcm16",
     partition: bool = False,
     learned: str = "",
 ) -> pd.DataFrame:
@@ -100,10 +133,11 @@ def write_all(
         share   of the mixture's energy
         cells   how many cells of the grid belong to the instrument at any time; a cell may belong
                 to several instruments
+        scale   the factor by which all files were made softer, since one would have clipped; or 1
 
     Args:
         count: how many instruments to find (None: as many as differ)
-        source_rate, full_band: as in `write`
+        kind: of the sound files
         partition: as in `Scene.tracks`
         learned: what the model learned from, for an error (`learned_from`)
 
@@ -117,26 +151,22 @@ def write_all(
     names = [f"{k}_{name.replace(' ', '_')}" for k, name in enumerate(clusters.names, 1)]
     names.append("rest")
     mode = "partition" if partition else "shared"
-    rate, tracks = _tracks(scene, video, clusters.regions, mode, source_rate, full_band)
-    energy = np.zeros(len(names) + 1)  # of each track, and of their sum
-    with atomic_path(out) as part:
+    hz, pieces = _tracks(scene, video, clusters.regions, mode, rate, kind)
+    with atomic_path(out) as part, TemporaryFile(dir=part.parent) as file:
         part.mkdir()
-        # The tracks: pieces of float32 (P + 1, l).
-        with ExitStack() as files:
-            writers = (sound_writer(part / f"{name}.wav", rate) for name in names)
-            puts = [files.enter_context(writer) for writer in writers]
-            for piece in _warn_if_cut(tracks, out):
-                energy += np.square([*piece, piece.sum(0)], dtype=np.float64).sum(1)
-                for put, sound in zip(puts, piece, strict=True):
-                    put(sound)
+        tracks = Waiting(pieces, file)
+        paths = [part / f"{name}.{kind}" for name in names]
+        scale = write_tracks(tracks, paths, hz, kind, wav_format)
         # The maps, and the table.
         for k, name in enumerate(names[:-1]):
             figure = show.cluster(scene, clusters, k)
             (part / f"{name}.png").write_bytes(show.figure_png(figure))
-        shares = energy[:-1] / max(energy[-1], 1e-12)
+        shares = tracks.energy[:-1] / max(tracks.energy[-1], 1e-12)
         cells = [int(region.any(0).sum()) for region in clusters.regions]
-        table = pd.DataFrame({"name": names, "share": shares, "cells": [*cells, 0]})
+        columns = {"name": names, "share": shares, "cells": [*cells, 0], "scale": scale}
+        table = pd.DataFrame(columns)
         write_table(part / "tracks.csv", table)
+    _warn_if_scaled(out, scale)
     return table
 
 
@@ -169,62 +199,20 @@ def learned_from(
     return f", which learned from: {listed}{more}{' (toy)' if toy else ''}"
 
 
-def outlined(
-    pictures: Iterable[np.ndarray], region: list[Cell], grid: tuple[int, int]
-) -> Iterator[np.ndarray]:
-    """Pictures with a line around a region: white inside its edge, black outside.
-
-    Shape: uint8 (h, w, 3)
-    """
-    cells = np.zeros(grid, bool)
-    cells[tuple(zip(*region, strict=True))] = True
-    lines = cache(partial(_lines, cells))  # all pictures of a video have one size, as a rule
-    for picture in pictures:
-        inner, outer = lines(picture.shape[:2])
-        picture = picture.copy()
-        picture[inner] = 255
-        picture[outer] = 0
-        yield picture
-
-
-def _lines(cells: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """The pixels inside and outside of the edge of some cells.
-
-    Shape: bool (H, W) -> bool (h, w), bool (h, w)
-    """
-    width = max(1, round(OUTLINE * size[0]))
-    rows, columns = (np.arange(n) * m // n for n, m in zip(size, cells.shape, strict=True))
-    # Padded, so that there is a line at the picture's edge, too.
-    inside = np.pad(cells[np.ix_(rows, columns)], width)
-    eroded = ndimage.binary_erosion(inside, iterations=width)
-    dilated = ndimage.binary_dilation(inside, iterations=width)
-    middle = slice(width, -width), slice(width, -width)
-    return (inside != eroded)[middle], (dilated != inside)[middle]
-
-
-def _warn_if_cut(pieces: Iterable[np.ndarray], out: AnyPath) -> Iterator[np.ndarray]:
-    """Pass pieces on; warn at the end if there were samples beyond full scale, which files cut."""
-    cut = count = 0
-    for piece in pieces:
-        cut += np.count_nonzero(np.abs(piece) > 1)
-        count += piece.size
-        yield piece
-    if cut:
-        samples = f"{cut:,} of {count:,} samples"
-        warnings.warn(f"{out}: {samples} are louder than full scale, and cut there", stacklevel=2)
+def _warn_if_scaled(out: AnyPath, scale: float) -> None:
+    if scale < 1:
+        what = f"all of it is {-20 * np.log10(scale):.1f} dB softer (scale {scale:.4f})"
+        warnings.warn(f"{out}: it would be louder than full scale, so {what}", stacklevel=3)
 
 
 def _tracks(
-    scene: Scene,
-    video: AnyPath,
-    regions: Sequence[Region],
-    mode: Mode,
-    source_rate: bool,
-    full_band: bool,
+    scene: Scene, video: AnyPath, regions: Sequence[Region], mode: Mode, rate: Rate, kind: str
 ) -> tuple[int, Iterator[np.ndarray]]:
-    """The files' sample rate, and pieces (P + 1, l) of the regions' tracks and the rest at it."""
-    audio = FullBandAudio(scene.config, video, scene.device) if full_band else None
-    pieces = scene.pieces(regions, mode, audio)
-    own = audio.rate if audio else scene.rate
-    rate = sound_rate(video) if source_rate or full_band else own
-    return rate, pieces if rate == own else resampled(pieces, own, rate)
+    """A file's sample rate, and pieces (P + 1, C, l) of the regions' tracks and the rest at it."""
+    if rate == "source":
+        audio = FullBandAudio(scene, video)
+        own, pieces = audio.own_rate, source_pieces(scene, regions, mode, audio)
+    else:
+        own, pieces = scene.rate, (piece[:, None] for piece in scene.pieces(regions, mode))
+    fitting = fitting_rate(own, kind)
+    return fitting, pieces if fitting == own else at_rate(pieces, own, fitting)

@@ -17,20 +17,18 @@ from torch import Tensor
 from ..config import AnyPath
 from ..data.clips import Clip
 from ..errors import SopError
+from ..media.choose import BEST, Choice
 from ..media.jpgs import read_frames
 from ..media.sound import read_sound
 from ..media.stream import frames_within, stream_sound
 from ..model.model import SoundOfPixels
-from ..model.spectrogram import Inverse
 from ..training.windows import same_fps
-from . import clusters, features
+from . import clusters, features, separated
 from .features import FeatureMaps
 from .film import Film, Stills, VideoFilm
-from .fullband import FullBandAudio, extended
-from .regions import BLOCK, Cell, Mode, Region, cells_in, joined, soft_masks, take
+from .regions import BLOCK, Cell, Mode, Region, cells_in, soft_masks, take
 
 DYNAMIC_RANGE = 40  # dB below the loudest moment at which `energies` shows nothing any more
-MASK_FRAMES = 2**14  # regions times STFT frames of one step of the inverse STFTs, at least
 
 
 class Scene:
@@ -77,24 +75,31 @@ class Scene:
         self.visual_features = visual_features.to(self.device)
 
     @classmethod
-    def from_video(cls, model: SoundOfPixels, path: AnyPath, cache: bool = False) -> "Scene":
+    def from_video(
+        cls, model: SoundOfPixels, path: AnyPath, cache: bool = False, choice: Choice = BEST
+    ) -> "Scene":
         """A whole video file, of any length; shows progress bars if it is long.
 
         A video that is shorter than the model's window is seen with silence after it.
 
         Args: `cache`: keep features in a folder beside the video, `NAME.sop`, and read them there
             the next time. Feature maps are kept as float16.
+            `choice`: which of the video's streams.
 
         Raises SopError if the file can't be read, or has no picture or no sound.
         """
-        film = VideoFilm(path, model.config)
+        film = VideoFilm(path, model.config, choice)
         key = features.key(model, path) if cache and Path(path).is_file() else ""
+        key += f" {choice}" if key and choice != BEST else ""
         if key and (kept := features.load(path, key)):
             return cls(model, film, *kept)
-        scene = cls(model, film, np.concatenate(list(stream_sound(path, model.config.rate))))
+        sound = stream_sound(path, model.config.rate, choice=choice)
+        scene = cls(model, film, np.concatenate(list(sound)))
         if key:
             features.save(path, key, scene.mixture, scene.visual_features, scene.feature_maps)
-            return cls.from_video(model, path, cache)  # from float16, as it will be the next time
+            return cls.from_video(
+                model, path, cache, choice
+            )  # from float16, as it will be the next time
         return scene
 
     @classmethod
@@ -213,63 +218,9 @@ class Scene:
             return self.mixture[None]
         return self.sounds(regions, "partition" if partition else "shared")
 
-    @torch.inference_mode()
-    def pieces(
-        self,
-        regions: Sequence[Region],
-        mode: Mode = "alone",
-        full_band: FullBandAudio | None = None,
-    ) -> Iterator[np.ndarray]:
-        """What `sounds` gives, piece after piece: float32 (P, l) or (P + 1, l).
-
-        Args: `full_band`: the video's own sound. The masks are then applied to it, at its rate.
-        """
-        audio = full_band or self.feature_maps
-        begin = self.first * audio.hop
-        end = begin + len(self.mixture) * audio.times
-        clip = mode == "alone" and self.config.clips == "published"  # tracks must add up
-        for at, blocks in self._inverted(regions, mode, audio):
-            length = blocks[0][1].shape[1]
-            piece = torch.zeros(len(regions), length, device=self.device)
-            for rows, sounds in blocks:
-                piece[rows] = sounds
-            if mode != "alone":
-                rest = audio.sound(at, at + length).to(piece) - piece.sum(0)
-                piece = torch.cat([piece, rest[None]])
-            piece = piece[:, max(0, begin - at) : max(0, end - at)]
-            yield (piece.clamp(-1, 1) if clip else piece).cpu().numpy()
-
-    def _inverted(
-        self, regions: Sequence[Region], mode: Mode, audio: FullBandAudio | FeatureMaps
-    ) -> Iterator[tuple[int, list[tuple[Tensor, Tensor]]]]:
-        """Masks times the STFT, inverted: stretches that reach a little beyond the scene.
-
-        Regions are inverted in blocks, but those that divide bins among them all at once.
-
-        Yields: the first sample (of the whole video); for each block int (A,), the regions that
-            aren't silent, and (A, l), their sounds
-        """
-        n_fft, hop = audio.n_fft, audio.hop
-        size = BLOCK if mode == "alone" else len(regions)
-        inverses = {p: Inverse(n_fft, hop, self.device) for p in range(0, len(regions), size)}
-        margin = -(-n_fft // 2 // hop)  # STFT frames
-        stretches = soft_masks(self, regions, mode, margin)
-        for first, masks in joined(stretches, MASK_FRAMES // audio.times):
-            last = first + masks.shape[1]
-            spec = audio.spec(first, last)  # (T, F_linear)
-            in_band = self.feature_maps.spec(first, last)
-            blocks = []
-            for p, inverse in inverses.items():
-                block = masks[p : p + size]
-                region, frame, weights = take(self.model, block, mode)  # (n,), (n,), (n, F_linear)
-                if audio is not self.feature_maps:
-                    weights = extended(weights, in_band[frame], spec.shape[-1])
-                masked = spec.index_select(0, frame).mul_(weights)
-                rows, sounds = inverse.push((len(block), last - first), region, frame, masked)
-                blocks.append((p + rows, sounds))
-            yield first * hop - n_fft // 2, blocks
-        rest = [(inverse.rest(), p) for p, inverse in inverses.items()]
-        yield last * hop - n_fft // 2, [(p + rows, sounds) for (rows, sounds), p in rest]
+    def pieces(self, regions: Sequence[Region], mode: Mode = "alone") -> Iterator[np.ndarray]:
+        """What `sounds` gives, piece after piece: float32 (P, l) or (P + 1, l)."""
+        return separated.pieces(self, regions, mode)
 
     @torch.inference_mode()
     def spectrogram(self, sound: np.ndarray) -> np.ndarray:

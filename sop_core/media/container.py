@@ -15,12 +15,6 @@ from .choose import BEST, Choice, pick
 from .formats import opened
 
 
-def sound_rate(path: AnyPath, choice: Choice = BEST) -> int:
-    """Hz of a video's own sound. Raises SopError if the file has no sound or no picture."""
-    with open_video(path, choice) as (_, _, audio):
-        return audio.rate
-
-
 def video_seconds(path: AnyPath) -> float:
     """Length of a video in seconds, from its header.
 

@@ -68,7 +68,7 @@ class Pictures:
     def done(self) -> bool:
         return self.next >= self.count
 
-    def decode(self, packet: av.Packet) -> list[av.VideoFrame]:
+    def decode(self, packet: av.Packet) -> list:
         """The pictures of a packet, with the times at which they are shown."""
         if self.waiting is None:
             return decode(packet)

@@ -48,7 +48,7 @@ class Samples:
     def done(self) -> bool:
         return self.taken >= self.count
 
-    def decode(self, packet: av.Packet) -> list[av.AudioFrame]:
+    def decode(self, packet: av.Packet) -> list:
         return decode(packet)
 
     def push(self, frame: av.AudioFrame, at: float | None) -> Iterator[np.ndarray]:

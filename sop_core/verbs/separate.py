@@ -1,14 +1,18 @@
 """`sop separate`: the sound of a part of a video's picture, into a file."""
 
+import math
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 from cyclopts.validators import LimitedChoice
 
 from ..errors import SopError
-from .options import Device
+from .options import Device, Whole
+
+if TYPE_CHECKING:
+    from ..media.choose import Choice
 
 WHERE = Group("Where: exactly one of these", sort_key=1, validator=LimitedChoice(1))
 
@@ -39,15 +43,20 @@ def _count(_, tokens) -> int:
 
 def separate(
     ckpt: Path,
-    video: Path,
+    video: Annotated[list[Path], Parameter(name="VIDEO...")],
     /,
     *,
     pixel: Annotated[tuple[int, int] | None, _where("ROW,COL", _numbers(2))] = None,
     box: Annotated[tuple[int, int, int, int] | None, _where("X0,Y0,X1,Y1", _numbers(4))] = None,
     all_sources: Annotated[int | None, _where("N|auto", _count)] = None,
     out: Annotated[Path, Parameter(metavar="OUT.wav|OUT.mp4|DIR")],
-    rate: Literal["model", "source"] = "model",
-    full_band: bool = False,
+    start: Annotated[float, Parameter(name="--from", metavar="SECONDS")] = 0.0,
+    end: Annotated[float | None, Parameter(name="--to", metavar="SECONDS")] = None,
+    rate: Literal["source", "model"] = "source",
+    format: Literal["wav", "flac", "mp3"] | None = None,
+    wav_format: Literal["pcm16", "pcm24", "float32"] | None = None,
+    video_stream: Annotated[Whole | None, Parameter(metavar="N")] = None,
+    audio_stream: Annotated[Whole | None, Parameter(metavar="N")] = None,
     partition: Annotated[bool, Parameter(name=("--partition", "--whole"))] = False,
     cache: bool = False,
     device: Device = None,
@@ -56,60 +65,135 @@ def separate(
 
     Args:
         ckpt: The run's folder.
-        video: A video of any length, in any format that FFmpeg reads.
+        video: Videos of any length, in any format that FFmpeg reads.
         pixel: A cell of the grid. 0,0 is at the top left.
         box: A box in pixels of the video.
         all_sources: The N most different instruments, and the rest. auto: as many as differ.
-        out: A sound, a video, or for --all-sources a new folder.
-        rate: Sample rate of a wav: the model's, or the video's own.
-        full_band: Go on above the model's frequencies, at the video's own rate.
+        out: A sound (wav, flac, mp3) or a video; for --all-sources a new folder. For several
+            videos: a folder, in which each gets its own.
+        start: Write what sounds from this second on.
+        end: Write what sounds up to this second. Default: to the end.
+        rate: source: the video's own sound, with its channels, at its own rate. model: what the
+            nets heard, mono.
+        format: Of the sounds in a folder. Default: wav.
+        wav_format: Samples of wav files. Default: pcm16.
+        video_stream: Of several picture streams, take this one, from 0. Default: what plays.
+        audio_stream: Of several sound streams, take this one, from 0. Default: what plays.
         partition: With --all-sources: nothing else sounds. They get all of the mixture.
         cache: Keep the nets' outputs beside the video. The next time is faster.
     """
-    from ..listening import export as s
-    from ..listening.clusters import SILENT_SHARE
+    from ..__main__ import note
+    from ..listening import export
     from ..listening.regions import check_partition, on_grid
-    from ..listening.scene import Scene
+    from ..media.choose import Choice
     from ..toy.render import is_solo
     from ..training.checkpoint import load_model, read_clips
-    from ..untrusted import printable
 
     # What is wrong with the options, before any work
-    s.check_out(out, folder=all_sources is not None)
-    if partition and all_sources is None:
+    whole = all_sources is not None
+    if partition and not whole:
         raise SopError("--partition goes with --all-sources: one region would get everything")
+    span = (start, math.inf if end is None else end)
+    if not 0 <= span[0] < span[1]:
+        raise SopError(f"--from {start:g} --to {span[1]:g}: expected 0 <= from < to, in seconds")
+    places, kind = _places(video, out, whole, format, wav_format)
     model = load_model(ckpt, device)
     if partition:
         check_partition(model.config)
-    cells = []
     if pixel:
-        cells = [on_grid(pixel, model.config.grid)]
-    elif box:
-        cells = _cells(box, video, model.config.grid)
-    scene = Scene.from_video(model, video, cache)
-    learned = s.learned_from(read_clips(ckpt), is_solo)
-    # Separate and write
-    how = {"source_rate": rate == "source", "full_band": full_band}
-    if all_sources is not None:
-        count = all_sources or None
-        table = s.write_all(scene, video, count, out, partition=partition, learned=learned, **how)
+        on_grid(pixel, model.config.grid)
+    # Each video
+    learned = export.learned_from(read_clips(ckpt), is_solo)
+    how = {"rate": rate, "wav_format": wav_format or "pcm16"}
+    if whole:
+        how |= {"kind": kind, "partition": partition, "count": all_sources or None}
+    choice, broken = Choice(video_stream, audio_stream), []
+    for one, place in zip(video, places, strict=True):
+        try:
+            region = [pixel] if pixel else box and _cells(box, one, choice, model.config.grid)
+            _write(model, one, choice, place, region, span, cache, learned, how)
+        except (SopError, PermissionError) as e:
+            if len(video) == 1:
+                raise
+            broken.append(f"{one}: {str(e).removeprefix(f'{one}: ')}")
+    for line in broken:
+        note(line)
+    if broken:
+        raise SopError(f"{len(broken)} of {len(video)} videos are not in {out}: see above")
+
+
+def _places(
+    videos: list[Path], out: Path, whole: bool, kind: str | None, wav_format: str | None
+) -> tuple[list[Path], str]:
+    """Where each video's sound goes, and the kind of its file or files; raises SopError if there
+    is something in the way, or options contradict each other.
+    """
+    from ..listening import export
+
+    places = [out]
+    if len(videos) > 1:
+        if out.suffix in export.SUFFIXES or (out.exists() and not out.is_dir()):
+            raise SopError(f"{out}: for {len(videos)} videos, expected the name of a folder")
+        places = [out / name for name in export.folder_names(videos)]
+        if not whole:
+            places = [place / f"region.{kind or 'wav'}" for place in places]
+    else:  # of several, those that can't be written are named at the end
+        export.check_out(out, folder=whole)
+    own = (kind or "wav") if whole else places[0].suffix[1:]
+    if kind and kind != own:
+        raise SopError(f"--format {kind} with --out {out}: its name says {own}; leave one out")
+    if wav_format and own != "wav":
+        raise SopError(f"--wav-format {wav_format} goes with wav, not with {own}")
+    return places, own
+
+
+def _write(
+    model,
+    video: Path,
+    choice: "Choice",
+    out: Path,
+    region: list | None,
+    span: tuple[float, float],
+    cache: bool,
+    learned: str,
+    how: dict,
+) -> None:
+    """Separate one video, and say what was written."""
+    from ..__main__ import note
+    from ..listening import export
+    from ..listening.clusters import SILENT_SHARE
+    from ..listening.scene import Scene
+    from ..media.container import open_video
+    from ..untrusted import printable
+
+    export.check_out(out, folder=region is None)
+    streams: list[str] = []
+    with open_video(video, choice, streams):
+        for line in streams:
+            note(f"note: {video}: {line}")
+    scene = Scene.from_video(model, video, cache, choice)
+    if span != (0, math.inf):
+        scene = scene.part(*span)
+    if region is None:
+        table = export.write_all(scene, video, out=out, learned=learned, **how)
         for name, share in zip(table.name, table.share, strict=True):
             print(f"{name:<20} {share:6.1%} of the energy")
         print(f"tracks and maps: {printable(out)}")
         return
-    share = s.write(scene, video, cells, out, **how)
+    share = export.write(scene, video, region, out, **how)
     silent = "; so the file is silent" if share < SILENT_SHARE else ""
-    seconds = len(scene.mixture) / scene.rate
-    print(printable(f"{out}: {seconds:.1f} s, {s.told(share, learned)}{silent}"))
+    print(printable(f"{out}: {scene.seconds:.1f} s, {export.told(share, learned)}{silent}"))
 
 
-def _cells(box: tuple[int, ...], video: Path, grid: tuple[int, int]) -> list[tuple[int, int]]:
+def _cells(
+    box: tuple[int, ...], video: Path, choice: "Choice", grid: tuple[int, int]
+) -> list[tuple[int, int]]:
     """The cells of a box in pixels of the video."""
     from ..listening.regions import cells_in
     from ..media.stream import stream
 
     # At 100 frames a second even the shortest video has a first one.
-    parts = stream(video, 100, 8_000, max_side=None)
+    parts = stream(video, 100, 8_000, max_side=None, choice=choice)
     first = next((part for kind, part in parts if kind == "frame"), None)
     if first is None:
         raise SopError(f"{video}: no picture while there is sound")

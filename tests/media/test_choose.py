@@ -9,8 +9,9 @@ from films import level, many_streams
 
 from sop_core.errors import SopError
 from sop_core.media.choose import Choice
-from sop_core.media.container import open_video, sound_rate
+from sop_core.media.container import open_video
 from sop_core.media.stream import read_video, stream_sound
+from sop_core.media.survey import survey
 
 THUMBNAIL, FILM = (1.0, (64, 64), 40), (3.0, (96, 160), 200)
 NONE, DEFAULT = Disposition(0), Disposition.default
@@ -88,7 +89,7 @@ def test_the_default_sound_else_the_first(tmp_path, ending, marked, number):
     other = 1 - number
     *_, heard, (note,) = taken(path, Choice(audio=other))
     assert heard == (other == 1) and f"number {other} is taken (asked for" in note
-    assert sound_rate(path, Choice(audio=other)) == 44_100
+    assert survey(path, Choice(audio=other)).rate == 44_100
 
 
 def test_one_of_each_needs_no_note(tmp_path):

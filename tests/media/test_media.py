@@ -17,7 +17,7 @@ from PIL import Image
 
 from sop_core.errors import SopError
 from sop_core.media.atomic import atomic_path, sweep
-from sop_core.media.container import sound_rate, video_seconds
+from sop_core.media.container import video_seconds
 from sop_core.media.jpgs import MOST_PIXELS, frame_path, frame_size, read_frames
 from sop_core.media.sound import (
     MP3_BIT_RATES,
@@ -29,6 +29,7 @@ from sop_core.media.sound import (
     write_wav,
 )
 from sop_core.media.stream import read_video, stream, stream_sound
+from sop_core.media.survey import survey
 from sop_core.media.write import write_video
 
 RATE = 11_025
@@ -451,9 +452,9 @@ def test_the_sound_alone_is_the_sound_that_comes_with_the_picture(tmp_path, star
     video = plain_video(tmp_path / "a.mp4", sound_start=start)
     sound = np.concatenate(list(stream_sound(video, RATE)))
     np.testing.assert_array_equal(sound, read_video(video, 8, RATE)[1])
-    assert sound_rate(video) == 44_100
+    assert survey(video).rate == 44_100
     with pytest.raises(SopError, match="no sound"):
-        sound_rate(plain_video(tmp_path / "b.mp4", sound=False))
+        survey(plain_video(tmp_path / "b.mp4", sound=False))
 
 
 def test_the_sound_alone_is_refused_if_the_video_is_cut_short_not_if_the_sound_ends_early(tmp_path):

@@ -9,9 +9,11 @@ import os
 import subprocess
 import sys
 
+import av
 import numpy as np
 import pytest
 import soundfile
+from films import level, tone
 from tiny import SETTINGS, TINY, write_clip, write_film
 
 from sop_core import __version__
@@ -21,7 +23,7 @@ from sop_core.data.clips import find_clips, read_index, write_index
 from sop_core.errors import SopError, Terminated
 from sop_core.evaluation import report
 from sop_core.media.jpgs import frame_size
-from sop_core.media.sound import sound_length
+from sop_core.media.sound import audio_frame, sound_length
 from sop_core.media.stream import read_video
 from sop_core.media.write import write_video
 from sop_core.training.checkpoint import read_history
@@ -159,10 +161,10 @@ def test_separate_writes_sound_or_video_as_long_as_the_video(run, video, tmp_pat
     assert main(["separate", str(run), str(video), *where, "--out", str(out)]) == 0
     if suffix == ".wav":
         sound, rate = soundfile.read(out)
-        assert rate == TINY.rate and len(sound) / rate == pytest.approx(2, abs=0.1)
+        assert rate == 44_100 and len(sound) / rate == pytest.approx(2, abs=0.1)
     else:
         frames, sound = read_video(out, 25, TINY.rate)
-        assert frames.shape[1:3] == (48, 64) and len(frames) == pytest.approx(50, abs=2)
+        assert frames.shape[1:3] == (48, 128) and len(frames) == pytest.approx(50, abs=2)
 
 
 def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_nets_say(
@@ -171,12 +173,7 @@ def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_
     monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
     film = write_film(tmp_path / "film.mp4", rate=44_100)
     words = ["separate", "any", str(film), "--out"]
-    assert (
-        main(
-            [*words, str(tmp_path / "all"), "--all-sources", "auto", "--rate", "source", "--cache"]
-        )
-        == 0
-    )
+    assert main([*words, str(tmp_path / "all"), "--all-sources", "auto", "--cache"]) == 0
     told = capsys.readouterr().out
     assert (tmp_path / "film.mp4.sop").is_dir() and len(list((tmp_path / "all").glob("*.wav"))) == 3
     assert "1_left" in told.replace("right", "left") and "rest" in told and "50" in told
@@ -229,6 +226,80 @@ def test_a_box_of_the_shortest_video(eyes, tmp_path, monkeypatch):
         )
         == 0
     )
+
+
+def test_several_videos_get_a_folder_each_and_the_broken_ones_are_named_at_the_end(
+    eyes, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        write_film(tmp_path / folder / "film.mp4", seconds=2)
+    (tmp_path / "text.mp4").write_text("not a video")
+    videos = [tmp_path / "a" / "film.mp4", tmp_path / "text.mp4", tmp_path / "b" / "film.mp4"]
+    words = ["separate", "any", *map(str, videos), "--format", "flac", "--out", str(tmp_path / "o")]
+    assert main([*words, "--all-sources", "2"]) == 2
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        f"{videos[1]}: not a video file",
+        f"sop separate: 1 of 3 videos are not in {tmp_path / 'o'}: see above",
+    ]
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["film", "film_2"]
+    for name in ("film", "film_2"):
+        kinds = [p.suffix for p in (tmp_path / "o" / name).iterdir()]
+        assert sorted(kinds) == [".csv", ".flac", ".flac", ".flac", ".png", ".png"]
+    # What is there is not written over: it is named, as what is broken.
+    assert main([*words, "--all-sources", "2"]) == 2
+    assert capsys.readouterr().err.count("there already; give the name of a new folder") == 2
+    assert main([*words, "--pixel", "2,0"]) == 2
+    assert soundfile.info(tmp_path / "o" / "film_2" / "region.flac").duration > 1.9
+
+
+def test_a_stretch_of_a_video_from_one_second_to_another(eyes, tmp_path, monkeypatch, capsys):
+    """The squares change sides in the middle, at 3 s: red sounds low, blue high."""
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
+    film = write_film(tmp_path / "film.mp4", rate=44_100, walk=True)
+    words = ["separate", "any", str(film), "--pixel", "2,0", "--out"]
+    assert main([*words, str(tmp_path / "a.wav"), "--from", "4", "--to", "5.5"]) == 0
+    assert "a.wav: 1.5 s, 50 % of the sound" in capsys.readouterr().out
+    sound, rate = soundfile.read(tmp_path / "a.wav")
+    assert len(sound) / rate == pytest.approx(1.5, abs=0.03)
+    assert level(sound, 1_760, rate) == pytest.approx(0.2, abs=0.01)
+    assert level(sound, 440, rate) < 0.01
+    assert main([*words, str(tmp_path / "a.mp4"), "--to", "1.5"]) == 0
+    frames, sound = read_video(tmp_path / "a.mp4", 25, rate)
+    assert level(sound, 440, rate) == pytest.approx(0.2, abs=0.01)
+    red, _, blue = frames[18, 20:40, 10:16].mean((0, 1))  # the left square, on the left
+    assert red > blue + 100 and len(frames) == pytest.approx(37, abs=1)
+    assert main([*words, str(tmp_path / "b.mp4"), "--from", "4"]) == 0
+    red, _, blue = read_video(tmp_path / "b.mp4", 25, rate)[0][18, 20:40, 10:16].mean((0, 1))
+    assert blue > red + 100
+
+
+def test_of_several_streams_another_one_is_taken_and_a_choice_is_told(
+    eyes, tmp_path, monkeypatch, capsys
+):
+    """Two sounds, 440 Hz for the red square and 1760 for the blue one, each a stream."""
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
+    film, two = write_film(tmp_path / "film.mp4", rate=44_100), tmp_path / "two.mkv"
+    with av.open(str(film)) as source, av.open(str(two), "w") as out:
+        video = out.add_stream_from_template(source.streams.video[0])
+        sounds = [out.add_stream("pcm_s16le", rate=44_100, layout="mono") for _ in "ab"]
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                out.mux(packet)
+        for stream, hz in zip(sounds, (440, 1_760), strict=True):
+            frame = audio_frame(tone(hz, 6, 44_100), 44_100, 0)
+            for part in av.AudioResampler("s16", "mono", 44_100).resample(frame):
+                out.mux(stream.encode(part))
+            out.mux(stream.encode(None))
+    words = ["separate", "any", str(two), "--cache", "--out", str(tmp_path / "a.wav")]
+    for options, cell, hz in (([], "2,0", 440), (["--audio-stream", "1"], "2,3", 1_760)):
+        assert main([*words, "--pixel", cell, *options]) == 0
+        told = capsys.readouterr()
+        assert "100 % of the sound" in told.out and "2 sound streams: number" in told.err
+        sound, rate = soundfile.read(tmp_path / "a.wav")
+        assert level(sound, hz, rate) == pytest.approx(0.5, abs=0.01)
 
 
 def test_training_again_resumes_only_when_told(run, data, capsys):
@@ -296,7 +367,20 @@ BAD_INPUT = [
     ("separate {t} {v} --pixel 1,1 --out {t}/a.wav", "no checkpoint there"),
     ("separate {r} {v} --pixel 4,1 --out {t}/a.wav", "pixel 4,1 is off the grid"),
     ("separate {r} {v} --box 99,0,120,9 --out {t}/a.wav", "within the 64 x 48 pixels"),
-    ("separate {r} {v} --pixel 1,1 --out {t}/a.ogg", ".wav or .mp4"),
+    ("separate {r} {v} --pixel 1,1 --out {t}/a.ogg", ".wav, .flac, .mp3 or .mp4"),
+    ("separate {r} {v} --pixel 1,1 --out {t}/a.wav --format flac", "its name says wav"),
+    (
+        "separate {r} {v} --pixel 1,1 --out {t}/a.mp3 --wav-format pcm24",
+        "goes with wav, not with m",
+    ),
+    ("separate {r} {v} {v} --pixel 1,1 --out {t}/a.wav", "for 2 videos, expected the name of a f"),
+    ("separate {r} {v} --pixel 1,1 --out {t}/a.wav --from 3 --to 2", "--from 3 --to 2: expected 0"),
+    ("separate {r} {v} --pixel 1,1 --out {t}/a.wav --from 9", "expected a stretch of the scene"),
+    (
+        "separate {r} {v} --pixel 1,1 --out {t}/a.wav --audio-stream 1",
+        "no sound stream 1: it has 1",
+    ),
+    ("separate {r} {v} --box 1,1,9,9 --out {t}/a.wav --video-stream 1", "no picture stream 1"),
     ("separate {r} {v} --pixel 1,1 --partition --out {t}/a.wav", "goes with --all-sources"),
     ("separate {r} {t}/no.mp4 --pixel 1,1 --out {t}/a.wav", "no.mp4"),
     (TRAIN + " ../up", "plain name"),
@@ -380,7 +464,8 @@ def test_parse_binds_the_words_and_runs_nothing(tmp_path):
     assert [p.name for p in given.args[0]] == ["one", "two"]
     assert given.kwargs["sources"] == (2, 3) and given.kwargs["baselines"] == ("nmf", "random")
     run, given = parse(["separate", "--out", "a", "--box=-1,0,9,9", "r", "v"])
-    assert [p.name for p in given.args] == ["r", "v"] and given.kwargs["box"] == (-1, 0, 9, 9)
+    assert given.args[0].name == "r" and given.kwargs["box"] == (-1, 0, 9, 9)
+    assert [p.name for p in given.args[1]] == ["v"]
     run, given = parse(
         ["collect", "music", "[1].json", "b", "--out", str(tmp_path / "o"), "--rate-limit", "500K"]
     )
