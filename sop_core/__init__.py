@@ -11,7 +11,8 @@
     show/        pictures and players for notebooks, from arrays and results
                  figures clips scenes results
     data/        videos -> clips -> train, val and test
-                 lists account collect archives mirrors hub videos preprocess clips splits check
+                 lists account collect archives mirrors hub videos preprocess clips copies
+                 fingerprints matching leftout splits check
     compose/     photos and recordings -> videos with stems and boxes, from a seed
                  material photos sounds recordings gm fluid soundfonts melodies performance
                  acoustics camera clips plan render compose

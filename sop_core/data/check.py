@@ -1,6 +1,9 @@
 """Can clips be trusted? Every sound is read through, and frames are looked at."""
 
 import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import joblib
@@ -12,48 +15,115 @@ from ..errors import SopError
 from ..media.csvs import read_rows
 from ..media.jpgs import frame_path, read_frames
 from ..media.sound import CODEC_FRAMES, read_sound, sound_length
+from . import fingerprints
 from .clips import Candidate, candidates, clip_name, finder, frame_count, jpgs
-from .splits import nothing_found
+from .copies import data_of, note_copies
+from .leftout import nothing_found
+from .matching import find_copies
 
 SILENT_PEAK = 1e-4  # of full scale (-80 dB): a sound that stays below is no sound
+STILL = 0.9  # of its frames: a clip in which so many are as the one before is a still picture
+KINDS = ("missing", "invalid", "leak", "copy", "still")  # of problems, in the order of the list
 
 
 def check(
-    where: AnyPath,
+    where: AnyPath | Sequence[AnyPath],
     seconds: float = MUSIC.seconds,
     fps: float | None = None,
     jobs: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """List what is wrong with the clips of a data folder, or of an index.
+    """List what is wrong with the clips of a data folder, or of one or more indexes.
+
+    Keeps the clips' fingerprints in the data folder, so that the next check is quicker, and notes
+    copies in its `copies.csv` (if it can be written to).
 
     Args:
         seconds: the window that a clip has to fill.
         fps: frames a second, to compare the number of frames with the sound's length. None: as
             `preprocess` noted it in the folder; without a note they aren't compared.
         jobs: processes (None: one per core).
-    Returns: one row a problem: problem (`missing`: the sound or the frames aren't there; `invalid`:
-        they can't be used), clip (`label/id`), reason. Empty where all is well.
+    Returns: one row a problem: problem, clip (`label/id`), reason. Empty where all is well.
+        `missing`: the sound or the frames aren't there. `invalid`: they can't be used. `leak`: a
+        copy of a clip in another of the indexes. `copy`: a copy of another clip. `still`: frames
+        that don't change.
     Raises: SopError if there is nothing to check.
     """
-    where = Path(where)
+    places = [Path(p) for p in ([where] if isinstance(where, str | os.PathLike) else where)]
     # The clips, and the rows of an index that are none
-    rows, clips = ([], candidates(where)) if where.is_dir() else _index(where)
-    if not rows and not clips:
-        nothing = f"{where}: an index without clips"
-        raise SopError(nothing_found(where, [], 0) if where.is_dir() else nothing)
-    if fps is None and clips:
-        first = Path(clips[0].sound or clips[0].frames)
-        fps = noted_fps(where if where.is_dir() else first.parents[2])
+    rows: list[tuple[str, str, str]] = []
+    clips: list[Candidate] = []
+    source: list[Path] = []  # of each clip
+    for place in places:
+        bad, found = ([], candidates(place)) if place.is_dir() else _index(place)
+        if not bad and not found:
+            nothing = f"{place}: an index without clips"
+            raise SopError(nothing_found(place, [], 0) if place.is_dir() else nothing)
+        rows += bad
+        clips += found
+        source += [place] * len(found)
+    data = data_of(clips[0].sound or clips[0].frames) if clips else places[0].parent
+    fps = fps or (noted_fps(data) if clips else None)
     # Look at each, in several processes
-    work = (joblib.delayed(problems)(clip, seconds, fps) for clip in clips)
+    known, keys = fingerprints.load(data), [fingerprints.key(clip) for clip in clips]
+    new = [key not in known for key in keys]
+    work = (
+        joblib.delayed(_look)(clip, seconds, fps, fresh)
+        for clip, fresh in zip(clips, new, strict=True)
+    )
     results = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
     bar = tqdm(results, "check", len(clips), disable=not progress, unit="clip")
-    for clip, result in zip(clips, bar, strict=True):
+    for clip, key, result in zip(clips, keys, bar, strict=True):
         assert result is not None  # joblib's annotations allow it
-        rows += [(kind, clip.name, reason) for kind, reason in result]
-    rows.sort(key=lambda row: row[0] != "missing")
+        found, made = result
+        rows += [(kind, clip.name, reason) for kind, reason in found]
+        known |= {key: made} if made else {}
+    if any(new):
+        fingerprints.save(data, known)
+    # What shows in the fingerprints
+    whole = [n for n, clip in enumerate(clips) if clip.sound and clip.n_frames]
+    rows += _copies(
+        [clips[n] for n in whole],
+        [known[keys[n]] for n in whole],
+        [source[n] for n in whole],
+        jobs,
+        progress,
+    )
+    for n in whole:
+        share, (label, _, _) = known[keys[n]].still, clips[n].name.partition("/")
+        if share >= STILL and label != SILENCE_LABEL:
+            rows.append(
+                ("still", clips[n].name, f"{share:.0%} of its frames are as the one before")
+            )
+    rows.sort(key=lambda row: KINDS.index(row[0]))
     return pd.DataFrame(rows, columns=["problem", "clip", "reason"])
+
+
+def _look(
+    clip: Candidate, seconds: float, fps: float | None, fresh: bool
+) -> tuple[list[tuple[str, str]], fingerprints.Fingerprint | None]:
+    """The problems of one clip, and its fingerprint if it is `fresh`."""
+    return problems(clip, seconds, fps), fingerprints.fingerprint(clip) if fresh else None
+
+
+def _copies(
+    clips: list[Candidate],
+    prints: list[fingerprints.Fingerprint],
+    source: list[Path],
+    jobs: int | None,
+    progress: bool,
+) -> list[tuple[str, str, str]]:
+    """Find and note the copies among clips: rows of problems. `source`: the list of each clip."""
+    copies = find_copies(clips, prints, jobs, progress)
+    with suppress(OSError):  # a disk that can only be read
+        note_copies(clips, copies)
+    rows = []
+    for clip, other, how in copies:
+        apart = source[clip] != source[other]
+        where = f", which is in {source[other].name}" if apart else ""
+        reason = f"a copy of {clips[other].name}{where} ({how})"
+        rows.append(("leak" if apart else "copy", clips[clip].name, reason))
+    return rows
 
 
 def _index(path: Path) -> tuple[list[tuple[str, str, str]], list[Candidate]]:

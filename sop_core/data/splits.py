@@ -1,10 +1,10 @@
 """Which clips train, validate and test: seeded, by label, and no video in two of the splits."""
 
 import random
-import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 from ..config import RATIO, SILENCE_LABEL, AnyPath
@@ -13,13 +13,15 @@ from ..media.csvs import read_table
 from .clips import (
     INDEX_COMPOSED,
     INDEX_SECTIONS,
-    SOUNDS,
     Candidate,
     Clip,
     candidates,
     complete,
+    read_index,
     write_index,
 )
+from .copies import Groups, read_copies
+from .leftout import SECTION, left_out, like_duets, like_sections, nothing_found, passed_over
 from .lists import (
     SPLITS,
     Made,
@@ -30,11 +32,9 @@ from .lists import (
     write_composed,
     write_sections,
 )
+from .matching import search
 
 DUETS = ("test", "train", "drop")
-# VGGSound's layout: YouTube id, start in seconds
-SECTION = re.compile(r"([\w-]{11})_\d{6}", re.ASCII)
-NAMED = 3  # of the clips that are left out, at most so many are named
 
 
 def read_splits(path: AnyPath) -> dict[str, str]:
@@ -61,12 +61,14 @@ def split(
     duet: str = "test",
     own: dict[str, str] | None = None,
     composed: dict[str, Made] | None = None,
+    copies: Groups[str] | None = None,
 ) -> tuple[list[Clip], list[Clip], list[Clip]]:
     """Split clips into (train, val, test), in the ratios asked for within every label.
 
-    All clips of a video go to one split; the order of `clips` doesn't matter. Silent scenes go to
-    train. A label with 2 videos or more has one in train, with 3 or more one in val (if `val_ratio`
-    isn't 0), and with 4 or more one in test (if `test_ratio` isn't 0).
+    All clips of a video go to one split, and all copies of it; the order of `clips` doesn't
+    matter. Silent scenes go to train. A label with 2 videos or more has one in train, with 3 or
+    more one in val (if `val_ratio` isn't 0), and with 4 or more one in test (if `test_ratio` isn't
+    0).
 
     Args:
         duet: where duets (`Clip.is_duet`) go: `test`, `train` (split like all others), or `drop`.
@@ -74,35 +76,47 @@ def split(
             train and val; a clip of train whose video is in test or val as well is left out.
         composed: clips that have their split from what they are made of (`read_composed`). The
             others are split as if these were not there.
+        copies: groups of clips' names (`read_copies`).
     """
     clips = sorted(clips, key=lambda c: (c.label, c.id, str(c.sound)))
     own, composed = own or {}, composed or {}
+    video = _videos(clips, copies or Groups())
     if duet == "drop":
         clips = [c for c in clips if not c.is_duet]
     # Videos with a given split
-    split_of = {c.video: "test" for c in clips if duet != "train" and c.is_duet and c.id not in own}
-    split_of |= {c.video: "train" for c in clips if c.label == SILENCE_LABEL}
+    tested = (c for c in clips if duet != "train" and c.is_duet and c.id not in own)
+    split_of = {video[c.name]: "test" for c in tested}
+    split_of |= {video[c.name]: "train" for c in clips if c.label == SILENCE_LABEL}
     for name in ("val", "test"):
-        split_of |= {c.video: name for c in clips if own.get(c.id) == name}
-    split_of |= {c.video: composed[c.name].split for c in clips if c.name in composed}
+        split_of |= {video[c.name]: name for c in clips if own.get(c.id) == name}
+    split_of |= {video[c.name]: composed[c.name].split for c in clips if c.name in composed}
     given = set(split_of)
-    held_out = {video for video, name in split_of.items() if name != "train"}
-    clips = [c for c in clips if own.get(c.id) != "train" or c.video not in held_out]
+    held_out = {key for key, name in split_of.items() if name != "train"}
+    clips = [c for c in clips if own.get(c.id) != "train" or video[c.name] not in held_out]
     # The others, label by label; rare labels choose first, since a video may have several labels
     videos = defaultdict(set)
     for clip in clips:
         if clip.name not in composed:
-            videos[clip.label].add(clip.video)
+            videos[clip.label].add(video[clip.name])
     for label in sorted(videos, key=lambda x: (len(videos[x]), x)):
         rng = random.Random(f"{seed}/{label}")
         split_of |= _divide(videos[label], split_of, val_ratio, test_ratio, rng)
     # A label that shares all its videos with others may have none in train: its first goes there
     for label in sorted(videos):
         free = sorted(videos[label] - given)
-        if len(free) >= 2 and not any(split_of[video] == "train" for video in free):
+        if len(free) >= 2 and not any(split_of[key] == "train" for key in free):
             split_of[free[0]] = "train"
-    train, val, test = ([c for c in clips if split_of[c.video] == name] for name in SPLITS)
+    train, val, test = ([c for c in clips if split_of[video[c.name]] == name] for name in SPLITS)
     return train, val, test
+
+
+def _videos(clips: list[Clip], copies: Groups[str]) -> dict[str, str]:
+    """Clip's name -> what its video is called in `split`; one name for a video and its copies."""
+    group = {c.name: copies.of(c.name) for c in clips}
+    shared = {first for name, first in group.items() if first != name}
+    # a group's name has a `/` in it, as a clip's, and no video's has
+    alike = Groups((group[c.name], c.video) for c in clips if group[c.name] in shared)
+    return {c.name: alike.of(c.video) for c in clips}
 
 
 def _divide(
@@ -139,7 +153,8 @@ def build_index(
 ) -> dict[str, Path]:
     """Index a data folder: write `train.csv`, `val.csv`, `test.csv` and `all.csv`.
 
-    Composed clips keep the split that `composed.csv` notes.
+    Composed clips keep the split that `composed.csv` notes. Those that `copies.csv` names as copies
+    of one another are in one split.
 
     Args:
         out: where to; None: `data` itself.
@@ -170,7 +185,7 @@ def build_index(
     own = read_splits(splits) if splits else {}
     # Find the clips
     entries = candidates(data)
-    known, composed = read_sections(data), read_composed(data)
+    known, composed, copies = read_sections(data), read_composed(data), read_copies(data)
     known |= _sections(complete(entries, {}, {}), splits, sections)
     usable = complete(entries, known, composed)
     clips = [c for c in usable if c.n_frames >= min_frames]
@@ -181,12 +196,13 @@ def build_index(
         raise SopError(f"{splits}: names none of the {len(clips)} clips; {expected}")
     check_composed(data, {c.name: composed[c.name] for c in clips if c.name in composed})
     # Split them, say what looks wrong, write
-    train, val, test = split(clips, val_ratio, test_ratio, seed, duet, own, composed)
+    train, val, test = split(clips, val_ratio, test_ratio, seed, duet, own, composed, copies)
     placed = {*train, *val, *test}
     everything = [c for c in clips if c in placed]
-    notes = [*_left_out(entries, usable, clips, placed, min_frames), *_like_sections(clips)]
+    notes = passed_over(data, entries) + left_out(usable, clips, placed, min_frames)
+    notes += like_sections(clips)
     if duet != "train":
-        notes += _like_duets(clips, known_labels(data) | {c.label for c in usable})
+        notes += like_duets(clips, known_labels(data) | {c.label for c in usable})
     tested = {c.video for c in test if not c.is_duet}
     if test_ratio and len(tested) < 2 <= len(train):
         notes.append(
@@ -219,47 +235,32 @@ def _sections(clips: list[Clip], splits: AnyPath | None, by_layout: bool) -> dic
     return {c.name: listed[c.id] for c in clips if c.id in listed}
 
 
-def _left_out(
-    entries: list[Candidate], usable: list[Clip], clips: list[Clip], placed: set[Clip], least: int
-) -> list[str]:
-    """Warnings of clips that are in no index, by reason."""
-    rest = [c for c in clips if c not in placed]
-    reasons = {
-        f"fewer than {least} frames (--min-frames)": [c.name for c in usable if c.n_frames < least],
-        "sound without frames": [c.name for c in entries if c.sound and not c.n_frames],
-        "frames without sound": [c.name for c in entries if not c.sound],
-        "duets (--duets drop)": [c.name for c in rest if c.is_duet],
-        "of a video that the list has in val or test, too": [c.name for c in rest if not c.is_duet],
-    }
-    left_out = {reason: names for reason, names in reasons.items() if names}
-    return [f"{len(n)} clip(s) left out, {why}: {_some(n)}" for why, n in left_out.items()]
+def drop_copies(paths: Sequence[AnyPath], progress: bool = True) -> dict[Path, list[str]]:
+    """Leave out of each index the clips that a later one of them has, or has a copy of.
 
-
-def _like_sections(clips: list[Clip]) -> list[str]:
-    """A warning of ids that look like sections of one video, but aren't known to be."""
-    videos = Counter(m[1] for c in clips if not c.section_of and (m := SECTION.fullmatch(c.id)))
-    several = [video for video, count in videos.items() if count > 1]
-    if not several:
-        return []
-    return [
-        f"{sum(videos[v] for v in several)} clip(s) are named like VGGSound's sections "
-        f"(<YouTube id>_<start>) of {len(several)} video(s), {_some(several)}, and are taken for "
-        "videos of their own; if they are sections, index with --sections"
-    ]
-
-
-def _like_duets(clips: list[Clip], labels: set[str]) -> list[str]:
-    """Warnings of labels of two words that may be one instrument: one word is no other label."""
-    return [
-        f"{label!r} ({count} clip(s)) is taken for a duet, since it is two words; if it is one "
-        f"instrument, call it {label.replace(' ', '_')}, or index with --duets train"
-        for label, count in sorted(Counter(c.label for c in clips if c.is_duet).items())
-        if not labels.issuperset(label.split(" "))
-    ]
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+    Args: `paths`: train, val, test: what is tested stays. Where nothing is left out, the file does.
+    Returns: the names of the clips that were left out, by index.
+    Raises: SopError if an index would have no clips left; then all of them are as they were.
+    """
+    lists = {Path(path): read_index(path) for path in paths}
+    clips = [clip for part in lists.values() for clip in part]
+    copies = search([Candidate(c.name, *astuple(c)[:3]) for c in clips], progress=progress)
+    groups = Groups((copy.copy_of, copy.clip) for copy in copies)
+    numbers = iter(range(len(clips)))
+    group = {path: [groups.of(next(numbers)) for _ in part] for path, part in lists.items()}
+    later: set[int] = set()
+    kept, dropped = {}, {}
+    for path, part in reversed(lists.items()):
+        pairs = list(zip(part, group[path], strict=True))
+        kept[path] = [clip for clip, number in pairs if number not in later]
+        dropped[path] = [clip.name for clip, number in pairs if number in later]
+        later |= {*group[path]}
+        if not kept[path]:
+            raise SopError(f"{path}: it has nothing but copies of what the later ones have")
+    for path in lists:
+        if dropped[path]:
+            write_index(path, kept[path])
+    return {path: dropped[path] for path in lists}
 
 
 def known_labels(data: AnyPath) -> set[str]:
@@ -271,21 +272,3 @@ def known_labels(data: AnyPath) -> set[str]:
         return set(read_table(report).label) - {""}
     except (OSError, ValueError, AttributeError):
         return set()  # it only serves a hint
-
-
-def nothing_found(data: AnyPath, usable: list[Clip], min_frames: int) -> str:
-    """Why a data folder gives no clips: the message of an error."""
-    data = Path(data)
-    command = f"`python -m sop_core preprocess VIDEOS --out {data}`"
-    if not data.is_dir():
-        return f"{data}: no such folder; {command} makes one"
-    if usable:
-        most = max(c.n_frames for c in usable)
-        none = f"none of its {len(usable)} clips has {min_frames} frames"
-        return f"{data}: {none} (at most {most}); ask for fewer"
-    sounds = sum(p.suffix in SOUNDS for p in data.glob("audio/*/*"))
-    frames = sum(p.suffix == ".mp4" and p.is_dir() for p in data.glob("frames/*/*"))
-    return (
-        f"{data}: no clips: {sounds} sounds in audio/<label>/ and {frames} folders in "
-        f"frames/<label>/, none of them a pair <id>.mp3 and <id>.mp4/*.jpg; run {command} first"
-    )

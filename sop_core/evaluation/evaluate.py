@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from .. import __version__
 from ..config import AnyPath
 from ..data.clips import Clip
+from ..data.copies import data_of, read_copies
 from ..errors import SopError
 from ..media.atomic import atomic_path, sha256
 from ..media.csvs import write_table
@@ -189,6 +190,8 @@ def leaks(
 ) -> Leaks | None:
     """The mixtures and duets with a video, photo or recording of a split of the run in `folder`.
 
+    A copy of a video, by `copies.csv` of the data, is that video.
+
     Returns None if the folder doesn't say which videos the split had.
     """
     learned = (checkpoint.read_learned(folder) or {}).get(split)
@@ -197,14 +200,19 @@ def leaks(
     videos = {clip.video for clip in learned}
     filmed = {clip.video for clip in learned if not clip.photos}
     material = {digest for clip in learned for digest in clip.photos + clip.recordings}
+    measured = [(f"row {n}", part.clip) for n, pair in enumerate(pairs, 1) for part in pair]
+    measured += [(f"duet {n}", clip) for n, clip in enumerate(duets, 1)]
+    notes = {data: read_copies(data) for data in {data_of(c.sound_path) for _, c in measured}}
+    names = [clip.name for clip in learned if not clip.photos]
+    groups = {data: {*map(copies.of, names)} for data, copies in notes.items()}
 
     def known(clip: Clip) -> bool:
         # The id of a composed clip is a number in its set: its content says whether it is known.
         same = clip.video in (filmed if clip.photos else videos)
-        return same or not material.isdisjoint(clip.photos + clip.recordings)
+        data = data_of(clip.sound_path)
+        copied = notes[data].of(clip.name) in groups[data]
+        return same or copied or not material.isdisjoint(clip.photos + clip.recordings)
 
-    measured = [(f"row {n}", part.clip) for n, pair in enumerate(pairs, 1) for part in pair]
-    measured += [(f"duet {n}", clip) for n, clip in enumerate(duets, 1)]
     return [(where, clip.name) for where, clip in measured if known(clip)]
 
 

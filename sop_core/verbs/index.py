@@ -12,9 +12,8 @@ from .options import Folder, Seconds, Whole
 
 def index(
     data: Path,
-    name: Annotated[str, Parameter(show_default=False)] = "",
     /,
-    *,
+    *name: str,
     min_frames: Whole = 0,
     val_ratio: float = RATIO,
     test_ratio: float | None = None,
@@ -22,6 +21,7 @@ def index(
     duets: Literal["test", "train", "drop"] = "test",
     splits: Annotated[Path | None, Parameter(metavar="vggsound.csv")] = None,
     sections: bool = False,
+    copies: Literal["together", "drop"] | None = None,
     check: bool = False,
     fps: float | None = None,
     window: Seconds = MUSIC.seconds,
@@ -30,7 +30,7 @@ def index(
     """DATA -> train.csv, val.csv, test.csv, all.csv; or a check of them.
 
     Args:
-        data: Folder that preprocess made. With --check: also an index file.
+        data: Folder that preprocess made. With --check or --copies drop: also index files.
         name: A name for this index. It is written to DATA/NAME.
         min_frames: Leave out clips with fewer frames.
         val_ratio: Share of each label's videos for validation, which chooses the best epoch.
@@ -39,22 +39,42 @@ def index(
         duets: Where clips with two labels go.
         splits: The data set's own list of training and test.
         sections: Ids are <YouTube id>_<start>, as VGGSound's. Clips of one video stay together.
-        check: Change nothing. Read all clips, and list what is missing or can't be used.
+        copies: together: find copies first, which reads all clips, and keep them in one list. drop:
+            leave out of each given list (train.csv val.csv test.csv) what a later one has.
+        check: Change no list. Read all clips, and tell what is missing or can't be used, still
+            pictures, and copies.
         fps: With --check: frames a second, if preprocess did not note it.
         window: With --check: length that each clip must have.
         out: Folder for the csv files. Default: DATA/NAME.
     """
-    if data.is_file() and not check:
-        raise SopError(f"{data}: a file; expected a data folder, or --check with an index to check")
-    out = out or (data.parent if data.is_file() else data / name)
+    lists = [data, *map(Path, name)] if data.is_file() else []
+    if lists and not check and copies != "drop":
+        hint = "or --check with an index to check, or --copies drop with several"
+        raise SopError(f"{data}: a file; expected a data folder, {hint}")
+    if copies == "drop" and not lists:
+        raise SopError(
+            f"--copies drop with {data}: expected index files, train.csv val.csv test.csv"
+        )
+    if len(name) > 1 and not lists:
+        raise SopError(f"{' '.join(name)}: expected one name for the index in {data}")
+    out = out or (data.parent if lists else Path(data, *name))
     if check:
-        _check(data, window, fps, out)
+        _check(lists or [data], window, fps, out)
         return
 
-    from ..data.clips import read_index
-    from ..data.splits import build_index
+    from ..data.clips import candidates, read_index
+    from ..data.matching import search
+    from ..data.splits import build_index, drop_copies
     from ..untrusted import printable
 
+    if copies == "drop":
+        for path, names in drop_copies(lists).items():
+            print(f"{printable(path)}: {len(names)} clip(s) left out")
+            for clip in names[:20]:
+                print(f"  {printable(clip)}")
+        return
+    if copies == "together" and (whole := [c for c in candidates(data) if c.sound and c.n_frames]):
+        print(f"copies: {len(search(whole))} clip(s), put with what they copy")
     ratios = (val_ratio, test_ratio)
     paths = build_index(data, out, min_frames, *ratios, seed, duets, splits, sections)
     for split, path in paths.items():
@@ -62,16 +82,16 @@ def index(
         print(f"{split:<5} {len(clips):>6} clips  {printable(path)}")
 
 
-def _check(data: Path, window: float, fps: float | None, out: Path) -> None:
-    """Print what is missing or invalid, and write all of it to index_check.csv."""
+def _check(places: list[Path], window: float, fps: float | None, out: Path) -> None:
+    """Print what is wrong, and write all of it to index_check.csv."""
     from ..__main__ import note
-    from ..data.check import check
+    from ..data.check import KINDS, check
     from ..media.atomic import atomic_path
     from ..media.csvs import write_table
     from ..untrusted import printable
 
-    problems = check(data, window, fps)
-    for kind in ("missing", "invalid"):
+    problems = check(places, window, fps)
+    for kind in KINDS:
         rows = problems.loc[problems.problem == kind]
         print(f"{kind}: {rows['clip'].nunique()} clip(s)")
         for _, clip, reason in rows.head(20).itertuples(index=False):

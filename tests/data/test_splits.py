@@ -8,6 +8,7 @@ import pytest
 from test_clips import imagined, make_data
 
 from sop_core.data.clips import Clip, read_index, summary
+from sop_core.data.copies import Groups
 from sop_core.data.splits import build_index, read_splits, split
 from sop_core.errors import SopError
 
@@ -144,7 +145,7 @@ def test_what_is_left_out_is_told_by_reason(tmp_path):
     assert told == [
         "'erhu pipa' (1 clip(s)) is taken for a duet, since it is two words; if it is one "
         "instrument, call it erhu_pipa, or index with --duets train",
-        "2 clip(s) left out, sound without frames: cello/c9, flute/f4",
+        f"{data}: passed over 2 sound(s) without frames (cello/c9, flute/f4)",
         "4 clip(s) left out, fewer than 4 frames (--min-frames): flute/f0, flute/f1, flute/f2, ...",
     ]
     assert [c.label for c in read_index(paths["test"])] == [
@@ -154,6 +155,53 @@ def test_what_is_left_out_is_told_by_reason(tmp_path):
         UserWarning, match=r"1 clip\(s\) left out, duets \(--duets drop\): erhu pipa/d0"
     ):
         build_index(data, duet="drop")
+
+
+def test_one_line_says_what_was_passed_over_and_why(tmp_path):
+    data = make_data(tmp_path / "data", [("cello", f"c{i}", 9) for i in range(5)])
+    audio, frames = data / "audio", data / "frames"
+    for place in ("cello/x.m4a", "cello/y.ogg", "cello/c0.mp3", "cello/deep/z.wav", "loose.wav"):
+        (audio / place).parent.mkdir(exist_ok=True)
+        (audio / place).write_bytes(b"x")
+    (audio / "cello" / "blind.wav").write_bytes(b"x")
+    for place in ("cello/deaf.mp4/000001.jpg", "cello/png.mp4/000001.png", "cello/d/000001.jpg"):
+        (frames / place).parent.mkdir()
+        (frames / place).write_bytes(b"x")
+    (audio / "cello" / ".part-x-1-00000000.mp3").write_bytes(b"x")  # of a process that still runs
+    with pytest.warns(UserWarning) as told:
+        build_index(data)
+    (line,) = (str(w.message) for w in told if "passed over" in str(w.message))
+    assert line == (
+        f"{data}: passed over 1 sound(s) without frames (cello/blind); 1 folder(s) of frames "
+        "without sound (cello/deaf); 1 folder(s) without a jpg (cello/png); 1 sound(s) beside "
+        "another of the same name (audio/cello/c0.mp3); 4 in audio/ that are no <label>/<id>.flac|"
+        ".wav|.mp3 (audio/cello/deep, audio/cello/x.m4a, audio/cello/y.ogg, ...); 1 in frames/ "
+        "that are no <label>/<id>.mp4/ (frames/cello/d)"
+    )
+
+
+def test_copies_are_in_one_split_at_any_seed_and_through_others():
+    rng = random.Random(1)
+    for seed in range(30):
+        clips = [c for n in ("cello", "flute") for c in imagined(n, map("v{}".format, range(12)))]
+        names = [c.name for c in clips]
+        pairs = [tuple(rng.sample(names, 2)) for _ in range(6)]
+        parts = split(clips, 0.3, 0.2, seed, copies=Groups(pairs))
+        assert all(parts) and sum(map(len, parts)) == len(clips)
+        where = {c.name: n for n, part in enumerate(parts) for c in part}
+        assert all(where[a] == where[b] for a, b in pairs)
+        assert all(where[f"cello/v{n}"] == where[f"flute/v{n}"] for n in range(12))  # one video
+    shuffled = rng.sample(clips, len(clips))
+    assert split(shuffled, 0.3, 0.2, seed, copies=Groups(pairs)) == parts
+    assert split(clips, 0.3, 0.2, seed, copies=Groups()) == split(clips, 0.3, 0.2, seed)
+
+
+def test_a_copy_of_what_the_list_tests_does_not_train():
+    clips = imagined("cello", range(8))
+    own = {c.id: "train" for c in clips} | {"7": "test"}
+    train, val, test = split(clips, 0.2, 0.0, 0, own=own, copies=Groups([("cello/7", "cello/2")]))
+    assert {c.id for c in train + val} == {"0", "1", "3", "4", "5", "6"}
+    assert [c.id for c in test] == ["7"]
 
 
 def test_the_data_sets_own_split_is_honoured(tmp_path):

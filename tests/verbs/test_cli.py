@@ -550,7 +550,9 @@ def test_the_command_line_checks_an_index(tmp_path, capsys):
     clips[2].sound.unlink()
     assert main(["index", str(data / "all.csv"), "--check", "--window", "1"]) == 0
     assert "missing: 1 clip(s)\n  red/red_1: no sound" in capsys.readouterr().out
-    rows = list(csv.DictReader((data / "index_check.csv").open()))
+    # its pictures all stand still
+    table = csv.DictReader((data / "index_check.csv").open())
+    rows = [r for r in table if r["problem"] != "still"]
     assert [(r["problem"], r["clip"]) for r in rows] == [
         ("missing", "red/red_1"),
         ("invalid", "blue/blue_0"),
