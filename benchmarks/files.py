@@ -33,7 +33,7 @@ from films import (  # noqa: E402
     many_streams,
     no_table,
 )
-from test_clocks import FPS, film, gappy, moments, remuxed, with_times  # noqa: E402
+from test_clocks import FPS, film, gappy, moments, with_times  # noqa: E402
 
 DEFAULT, NONE = Disposition.default, Disposition(0)
 FLASHES = [1.0, 4.0, 7.0]
@@ -53,10 +53,9 @@ def joined(path: Path, parts: Path) -> None:
     path.write_bytes(one.read_bytes() + two.read_bytes())
 
 
-def clock(path: Path, parts: Path, change: Callable[[int], int]) -> None:
-    """`change`: ticks of 1 / 90,000 s -> ticks."""
-    remuxed(film(parts / "clock.mp4", 8.0, FLASHES), path)
-    with_times(path, lambda ticks, _: change(ticks))
+def clock(path: Path, change: Callable[[int, float], int]) -> None:
+    """`change`: ticks of 1 / 90,000 s, the place in the file from 0 to 1 -> ticks."""
+    with_times(film(path, 8.0, FLASHES), lambda ticks, _, place: change(ticks, place))
 
 
 def no_numbers(path: Path, parts: Path) -> None:
@@ -90,9 +89,9 @@ def rows() -> list[Row]:
          streams([(big, DEFAULT)], [(silent, NONE), (loud, DEFAULT)])),
         ("joined.ts", "two recordings, each from 1.4 s, the second at 22,050 Hz", 5.0, joined),
         ("wrap.ts", "its 33-bit clock wraps after 4 s", 8.0,
-         lambda path, parts: clock(path, parts, lambda ticks: ticks - wrap)),
-        ("set back.ts", "its clock is set back by 1,000 s after 4 s", 8.0,
-         lambda path, parts: clock(path, parts, lambda t: t + back * (t < wrap))),
+         lambda path, _: clock(path, lambda ticks, _: ticks - wrap)),
+        ("set back.ts", "its clock is set back by 1,000 s half way", 8.0,
+         lambda path, _: clock(path, lambda ticks, place: ticks + back * (place < 0.5))),
         *(
             (f"{name}.{ending}", f"picture {start[0]:g} to {ends[0]:g} s, sound {start[1]:g} to "
              f"{ends[1]:g} s", share(start, ends),
