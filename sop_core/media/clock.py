@@ -5,6 +5,7 @@ and the sound that belong together, by their timestamps and by where they lie in
 offset, so they stay together; it puts them right after what came before, so nothing is lost.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -31,7 +32,10 @@ class Run:
     places: list[int]  # index of its first and last packet among all packets
     begin: float = float("inf")
     end: float = float("-inf")
+    start: float = math.nan  # the first time of decoding
     last: float = float("-inf")  # the last time of decoding
+    step: float = 0.0  # between the last two times of decoding
+    alone: bool = True  # whether its first packet needs none before it
     offset: float = 0.0  # seconds to add
 
 
@@ -57,11 +61,14 @@ class Runs:
             if len(self.all) == MOST_RUNS:
                 reason = f"its clock jumps more than {MOST_RUNS:,} times; convert it again"
                 raise SopError(f"{self.path}: {reason}")
-            run = Run(self.kind, self.count, [place, place])
+            run = Run(self.kind, self.count, [place, place], alone=packet.is_keyframe)
+            run.start = math.nan if at is None else at
             self.all.append(run)
         self.count += 1
         run.places[1] = place
-        run.last = run.last if at is None else at
+        if at is not None:
+            run.step = at - run.last if math.isfinite(run.last) else 0.0
+            run.last = at
         return run
 
     def span(self) -> tuple[float, float]:
@@ -139,14 +146,22 @@ def _behind(run: Run, before: Run, twin: Run | None, other: Run | None) -> float
 
     Args: `before`: the run before it; `other`: the other stream's, before its twin.
     """
-    least = _end(before) - run.begin
+    least = _after(run, before)
     if other is None:
         return least
     if twin:
-        return max(least, _end(other) - twin.begin)
+        return max(least, _after(twin, other))
     # Where the other stream goes on without a jump, only this one's clock is wrong.
     goes_on = other.places[1] > run.places[0] + LAG and _end(other) > _end(before) + 2 * NEAR
     return least if goes_on else max(least, _end(other) - run.begin)
+
+
+def _after(run: Run, before: Run) -> float:
+    """The offset at which a run follows on the one before it."""
+    if run.alone or math.isnan(run.start):
+        return _end(before) - run.begin
+    # The clock was set within a group of pictures, which are stored in another order than shown.
+    return before.last + before.step + before.offset - run.start
 
 
 def _end(run: Run) -> float:

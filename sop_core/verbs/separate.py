@@ -65,7 +65,7 @@ def separate(
 
     Args:
         ckpt: The run's folder.
-        video: Videos of any length, in any format that FFmpeg reads.
+        video: Videos of any length, in any self-contained format that FFmpeg reads.
         pixel: A cell of the grid. 0,0 is at the top left.
         box: A box in pixels of the video.
         all_sources: The N most different instruments, and the rest. auto: as many as differ.

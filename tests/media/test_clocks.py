@@ -137,6 +137,14 @@ def test_a_clock_may_be_set_midway(tmp_path, jump, kinds):
     assert_together(with_times(path, change), [1.0, 4.0, 8.0])
 
 
+@pytest.mark.parametrize("place", [0.43, 0.47, 0.5, 0.53])
+def test_a_clock_may_be_set_within_a_group_of_pictures(tmp_path, place):
+    """Pictures are stored in another order than shown: none is covered, none comes late."""
+    path = film(tmp_path / "a.ts", 6.0, [1.0, 5.0])
+    with_times(path, lambda ticks, _, part: ticks + 90_000_000 * (part < place))
+    assert_together(path, [1.0, 5.0])
+
+
 def test_one_wrong_timestamp_costs_no_more_than_itself(tmp_path):
     path, count = film(tmp_path / "a.ts", 6.0, [1.0, 4.0]), [0]
 

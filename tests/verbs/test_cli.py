@@ -240,7 +240,7 @@ def test_several_videos_get_a_folder_each_and_the_broken_ones_are_named_at_the_e
     words = ["separate", "any", *map(str, videos), "--format", "flac", "--out", str(tmp_path / "o")]
     assert main([*words, "--all-sources", "2"]) == 2
     assert capsys.readouterr().err.splitlines()[-2:] == [
-        f"{videos[1]}: not a video file",
+        f"{videos[1]}: not a video file that FFmpeg knows",
         f"sop separate: 1 of 3 videos are not in {tmp_path / 'o'}: see above",
     ]
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["film", "film_2"]
