@@ -9,6 +9,7 @@ import bz2
 import gzip
 import importlib
 import lzma
+import math
 import re
 import stat
 import tarfile
@@ -99,7 +100,7 @@ def _tar(raw: IO[bytes], start: bytes) -> Iterator[Entry]:
     stream: Any = _Forward(_unpacked(raw, start), SMALL + SHRINKS * size)
     with tarfile.open(fileobj=stream, mode="r:") as archive:
         known: Any = archive
-        while member := archive.next():
+        while member := stream.header_of(archive):
             known.members.clear()  # or 200,000 of them would stay in memory
             if member.isdir():
                 continue
@@ -133,7 +134,16 @@ class _Forward:
         self.file = file
         self.most = most  # bytes
         self.last = b""  # what was read last
+        self.headers = math.inf  # bytes that may be read, until the header of an entry is complete
         self.tell = file.tell
+
+    def header_of(self, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+        """The next entry. Its headers, which `tarfile` keeps, have at most SMALL bytes."""
+        self.headers = SMALL
+        try:
+            return archive.next()
+        finally:
+            self.headers = math.inf
 
     def seek(self, to: int) -> int:
         if to < self.tell():  # a size below 0
@@ -142,8 +152,9 @@ class _Forward:
         return self.file.seek(to)
 
     def read(self, n: int) -> bytes:
-        if n > SMALL:  # `tarfile` reads long names into memory
-            raise tarfile.ReadError(f"a header of {n:,} bytes")
+        self.headers -= n
+        if n > SMALL or self.headers < 0:  # `tarfile` reads long names into memory
+            raise tarfile.ReadError(f"a header of more than {SMALL:,} bytes")
         self._check(self.tell() + n)
         self.last = self.file.read(n)
         return self.last

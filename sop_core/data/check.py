@@ -17,7 +17,7 @@ from ..media.jpgs import frame_path, read_frames
 from ..media.sound import CODEC_FRAMES, read_sound, sound_length
 from . import fingerprints
 from .clips import Candidate, candidates, clip_name, finder, frame_count, jpgs
-from .copies import data_of, note_copies
+from .copies import Copy, data_of, note_copies
 from .leftout import nothing_found
 from .matching import find_copies
 
@@ -73,13 +73,13 @@ def check(
     )
     results = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
     bar = tqdm(results, "check", len(clips), disable=not progress, unit="clip")
-    for clip, key, result in zip(clips, keys, bar, strict=True):
-        assert result is not None  # joblib's annotations allow it
-        found, made = result
-        rows += [(kind, clip.name, reason) for kind, reason in found]
-        known |= {key: made} if made else {}
-    if any(new):
-        fingerprints.save(data, known)
+    with fingerprints.kept(data, known) as keep:
+        for clip, key, result in zip(clips, keys, bar, strict=True):
+            assert result is not None  # joblib's annotations allow it
+            found, made = result
+            rows += [(kind, clip.name, reason) for kind, reason in found]
+            known.update({key: made} if made else {})
+            keep()
     # What shows in the fingerprints
     whole = [n for n, clip in enumerate(clips) if clip.sound and clip.n_frames]
     rows += _copies(
@@ -118,6 +118,12 @@ def _copies(
     with suppress(OSError):  # a disk that can only be read
         note_copies(clips, copies)
     rows = []
+    first: dict[str, int] = {}
+    known = {copy[:2] for copy in copies}
+    for n, clip in enumerate(clips):  # one file in two lists, also where it is only a tone
+        other = first.setdefault(os.path.realpath(clip.sound), n)
+        if source[other] != source[n] and (n, other) not in known:
+            copies.append(Copy(n, other, "the same file"))
     for clip, other, how in copies:
         apart = source[clip] != source[other]
         where = f", which is in {source[other].name}" if apart else ""

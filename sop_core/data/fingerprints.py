@@ -14,8 +14,10 @@ Source: Wang. An Industrial-Strength Audio Search Algorithm. ISMIR 2003 (with pa
 import hashlib
 import os
 import stat
+import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +35,7 @@ from ..media.sound import read_sound, sound_length
 from .clips import Candidate
 
 FINGERPRINTS = "fingerprints.npz"
+EVERY = 600  # seconds: so often they are saved while they are made
 VERSION = 1  # of what is in it
 # The spectrogram, and its peaks
 RATE = 11_025  # Hz
@@ -100,12 +103,33 @@ def fingerprints(
     work = (joblib.delayed(fingerprint)(clip) for clip in new.values())
     made = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
     bar = tqdm(made, "fingerprints", len(new), disable=not progress, unit="clip")
-    for k, one in zip(new, bar, strict=True):
-        assert one is not None  # joblib's annotations allow it
-        known[k] = one
-    if new:
-        save(data, known)
+    with kept(data, known) as keep:
+        for k, one in zip(new, bar, strict=True):
+            assert one is not None  # joblib's annotations allow it
+            known[k] = one
+            keep()
     return [known[k] for k in keys]
+
+
+@contextmanager
+def kept(data: AnyPath, known: dict[bytes, Fingerprint]) -> Iterator[Callable[[], None]]:
+    """Keep what is added to `known` inside the block, however it ends.
+
+    Yields: to be called after each addition; it saves every ten minutes.
+    """
+    count, saved = len(known), time.monotonic()
+
+    def keep() -> None:
+        nonlocal count, saved
+        if time.monotonic() > saved + EVERY and len(known) > count:
+            save(data, known)
+            count, saved = len(known), time.monotonic()
+
+    try:
+        yield keep
+    finally:
+        if len(known) > count:
+            save(data, known)
 
 
 # ---- sound
@@ -114,6 +138,8 @@ def fingerprints(
 def _landmarks(path: AnyPath) -> tuple[np.ndarray, np.ndarray]:
     """uint32 (n,), uint32 (n,): the landmarks of a sound file, and their times."""
     samples, rate = sound_length(path)
+    if not samples:
+        return np.zeros(0, np.uint32), np.zeros(0, np.uint32)
     times, bins = [], []
     for start in range(0, samples, PIECE * rate):
         count = min(PIECE * rate, samples - start)

@@ -117,10 +117,14 @@ def _take(search: Search, folder: Path, repo: str, file, tick: Tick) -> None:
         search.problems.append(f"{origin}: not downloaded ({reason}); run again")
         return
     seen: list[tuple[str, str]] = []
+    whole = False
     if not search.stopped.is_set():
-        search.go_through(part, origin, lambda _: None, seen)
+        whole = search.go_through(part, origin, lambda _: None, seen)
     if not search.stopped.is_set():  # it was gone through to its end
-        if ARCHIVE.search(file.path) or any(reason for _, reason in seen):
+        reasons = [reason for _, reason in seen if reason]
+        # What this machine lacks is not noted: it may be there the next time.
+        mended = not whole or any("is not installed" in reason for reason in reasons)
+        if not mended and (ARCHIVE.search(file.path) or reasons):
             rows = (tuple(map(printable, pair)) for pair in seen)
             write_rows(_place(folder, repo, file, ".csv"), rows)
         part.unlink()

@@ -17,7 +17,7 @@ NAMED = 3  # of what is left out, at most so many are named
 def passed_over(data: AnyPath, entries: list[Candidate]) -> list[str]:
     """One warning of what in a data folder is no clip: how many of each kind."""
     sounds, strange = _entries(data, "audio", SOUNDS)
-    taken = {f"audio/{c.name}{os.path.splitext(c.sound)[1]}" for c in entries}  # noqa: PTH122
+    taken = {os.path.relpath(c.sound, data).replace(os.sep, "/") for c in entries if c.sound}
     kinds = "|".join(SOUNDS)
     reasons = {
         "sound(s) without frames": [c.name for c in entries if c.sound and not c.n_frames],

@@ -17,7 +17,7 @@ from ..config import AnyPath
 from ..errors import SopError
 from ..media.sound import read_sound, sound_length
 from .clips import Candidate
-from .copies import Copy, Groups, data_of, note_copies
+from .copies import Copy, Groups, data_of
 from .fingerprints import BITS, CHANGE, HOP, PLAIN, RATE, Fingerprint, fingerprints, looks
 
 # Proposing: numbers of 64 bits are sorted, of landmark, clip and time
@@ -28,6 +28,7 @@ VOTES = 5  # so many equal landmarks at one shift propose a pair
 SPAN = 65  # steps of `HOP`, 1.5 s: and they are so far apart
 ROUND = 10_000  # clips: votes for so many are in memory at a time
 SHIFTS = 3  # of a pair: music repeats, so the shift with most votes may be a wrong one
+LOOPS = 32  # equal landmarks of a clip that vote, at most: music repeats
 # Deciding
 OVERLAP = 3  # seconds that two sounds have in common, at least
 LONGEST = 60  # seconds that are compared, at most
@@ -42,14 +43,9 @@ LOBE = 40  # samples around a maximum that belong to it
 def search(
     clips: Sequence[Candidate], jobs: int | None = None, progress: bool = True
 ) -> list[Copy]:
-    """Find copies among clips, and note them in `copies.csv` of their data folders.
-
-    Their fingerprints are kept in the folder of the first one.
-    """
+    """Find copies among clips. Their fingerprints are kept in the folder of the first one."""
     prints = fingerprints(clips, data_of(clips[0].sound), jobs, progress)
-    copies = find_copies(clips, prints, jobs, progress)
-    note_copies(clips, copies)
-    return copies
+    return find_copies(clips, prints, jobs, progress)
 
 
 def find_copies(
@@ -94,6 +90,7 @@ def propose(prints: Sequence[Fingerprint]) -> set[tuple[int, int]]:
         order = (order | clip[mine]) << np.uint64(TIME_BITS) | times[mine]
         order.sort()
         orders.append(order)
+    del clip, landmarks, times, mine, order  # twice as much as the sorted ones
     steps = [(order, step) for order in orders for step in range(1, NEXT + 1)]
     pairs = set()
     for start in range(0, len(prints), ROUND):
@@ -126,7 +123,7 @@ def likely_shifts(a: Fingerprint, b: Fingerprint) -> list[int]:
     order = np.argsort(a.landmarks, kind="stable")
     known = a.landmarks[order]
     first, last = (np.searchsorted(known, b.landmarks, side) for side in ("left", "right"))
-    counts = last - first
+    counts = np.minimum(last - first, LOOPS)
     # each landmark of b with each equal one of a
     n = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
     times = np.repeat(b.times.astype(int), counts)

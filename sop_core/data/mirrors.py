@@ -87,13 +87,15 @@ class Search:
         self.out = Path(out)
         self.problems = problems
         self.account = account.Account(videos, out)
-        self.lock = threading.Lock()
+        self.lock = threading.Condition()
+        self.taking: set[tuple[str, str]] = set()  # by another thread, perhaps in vain
         self.stopped = threading.Event()
         self.sought: dict[tuple[str, str], ListedVideo] = {}  # by id and label
         self.failures: dict[tuple[str, str], str] = {}
         # what a file may be: a whole video, or the section of it that starts at a second
         self.names: dict[tuple[str, int | None], list[tuple[str, str]]] = defaultdict(list)
-        self.sections = Counter(v.key for v in self.account.wanted.values() if v.start is not None)
+        starts = {(v.key, v.start) for v in self.account.wanted.values() if v.start is not None}
+        self.sections = Counter(key for key, _ in starts)
         there = {(f.parent.name, f.stem): f for f in self.out.glob("*/*") if _is_video(f.name)}
         for key, video in self.account.wanted.items():
             if wrong := account.unsafe(video):
@@ -142,20 +144,23 @@ class Search:
 
     def go_through(
         self, path: AnyPath, origin: str, tick: Tick, seen: list[tuple[str, str]] | None = None
-    ) -> None:
+    ) -> bool:
         """Take what is wanted from an archive, or the file itself where it is a video.
 
         Args: `origin`: what to call it in messages. `seen`: gets the name of each video in it, and
             why it could not be used; the archive is gone through to its end then.
+        Returns: whether it could be read.
         """
-        if seen is None and not self.sought:
-            return
+        if seen is None and not (self.sought or self.taking):
+            return True
+        whole = True
         at, refused = 0, []
         size = Path(path).stat().st_size
         alone = Entry(origin, size, 0, "", partial(Path(path).open, "rb"))
         try:
             for entry in [alone] if _is_video(origin) else entries(path):
-                if self.stopped.is_set() or (seen is None and not self.sought):
+                idle = seen is None and not (self.sought or self.taking)
+                if self.stopped.is_set() or idle:
                     break
                 tick(entry.at - at)
                 at = entry.at
@@ -166,11 +171,13 @@ class Search:
                     if seen is not None:
                         seen.append((PurePosixPath(entry.name).name, reason))
         except SopError as e:
+            whole = False
             self.problems.append(str(e).replace(str(path), origin, 1))
         if refused:
             many = f"{len(refused)} of its entries refused; the first, {refused[0]}"
             self.problems.append(f"{origin}: {many}")
         tick(size - at)
+        return whole
 
     def _take(self, entry: Entry, origin: str) -> str:
         """Take an entry if it is wanted. Returns why it can't be used, "" otherwise."""
@@ -179,9 +186,9 @@ class Search:
             return ""
         suffix = PurePosixPath(entry.name).suffix.lower()
         part = unfinished(self.out / account.WORK / f"video{suffix}", secrets.token_hex(4))
-        part.parent.mkdir(parents=True, exist_ok=True)
         reason = ""
         try:
+            part.parent.mkdir(parents=True, exist_ok=True)
             broken = entry.refused or _reason(partial(entry.unpack, part))
             for left, video in reversed(list(enumerate(videos))):
                 place = partial(self._place, video, part, is_section, last=not left)
@@ -193,14 +200,20 @@ class Search:
                         self.sought[video.id, video.label] = video
         finally:
             part.unlink(missing_ok=True)
+            with self.lock:
+                self.taking -= {(video.id, video.label) for video in videos}
+                self.lock.notify_all()
         return reason
 
     def _claim(self, name: str) -> tuple[list[ListedVideo], bool]:
         """The videos that a file holds, for this thread alone; whether it is a section of one."""
         for may in _names(name):
             with self.lock:
-                keys = [key for key in self.names.get(may, ()) if key in self.sought]
-                if keys:
+                mine = self.names.get(may, ())
+                while any(key in self.taking for key in mine):
+                    self.lock.wait()
+                if keys := [key for key in mine if key in self.sought]:
+                    self.taking.update(keys)
                     return [self.sought.pop(key) for key in keys], may[1] is not None
         return [], False
 

@@ -22,7 +22,7 @@ from ..config import AnyPath
 from ..errors import SopError, mend
 from ..media.atomic import atomic_path, sweep
 from ..media.choose import Choice
-from ..media.csvs import read_table, write_table
+from ..media.csvs import write_table
 from ..media.jpgs import frame_path
 from ..media.sound import MP3_BIT_RATES, SOUND_KINDS, sound_length, sound_writer
 from ..media.stream import frames_within, stream
@@ -125,7 +125,6 @@ def preprocess(
         _sweep(out)
     # Report
     table = pd.DataFrame(done).sort_values(["label", "id"], ignore_index=True)
-    _keep_notes(table, out)
     report = table.drop(columns="mend")
     by_machine = table[table.mend != ""]
     try:
@@ -154,19 +153,6 @@ def preprocess(
             sep="\n",
         )
     return report
-
-
-def _keep_notes(table: pd.DataFrame, out: Path) -> None:
-    """What was there already keeps the notes of the report before."""
-    try:
-        before = read_table(out / REPORT)
-        made = before[before.status != "failed"]
-        notes = dict(zip(zip(made.label, made.id, strict=True), made.note, strict=True))
-    except (OSError, ValueError, AttributeError):  # no report, none that can be read, or an old one
-        return
-    present = table.status == "present"
-    kept = zip(table.label[present], table.id[present], strict=True)
-    table.loc[present, "note"] = [notes.get(key, "") for key in kept]
 
 
 def _sweep(out: Path) -> None:
@@ -251,11 +237,14 @@ def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
         return row
     sound = out / "audio" / video.parent.name / f"{video.stem}.{options.audio_format}"
     frames = out / "frames" / video.parent.name / f"{video.stem}.mp4"
-    notes: list[str] = []
+    # The note lies beside the frames: a run that is killed writes no report.
+    notes, note = [], frames.with_name(f".{frames.name}.note")
     try:
         present = sound.is_file() and frame_path(frames, 0).is_file()
         if not present:
-            _clip(video, sound, frames, options, notes)
+            _clip(video, sound, frames, options, notes, note)
+        elif note.is_file():
+            notes = note.read_text(encoding="utf-8").splitlines()
         samples, own_rate = sound_length(sound)
         count = sum(p.suffix == ".jpg" for p in frames.iterdir())
     except SopError as e:
@@ -267,8 +256,10 @@ def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
     return row | {"status": status, "note": "; ".join(notes)} | about
 
 
-def _clip(video: Path, sound: Path, frames: Path, options: Options, notes: list[str]) -> None:
-    """Write one video's sound and its folder of frames, in one pass."""
+def _clip(
+    video: Path, sound: Path, frames: Path, options: Options, notes: list[str], note: Path
+) -> None:
+    """Write one video's sound, its folder of frames and its `note`, in one pass."""
     fps, rate = options.fps, options.rate
     span = (options.start, options.duration, options.short_side or None)
     choice = Choice(options.video_stream, options.audio_stream)
@@ -293,3 +284,6 @@ def _clip(video: Path, sound: Path, frames: Path, options: Options, notes: list[
             raise SopError(f"{video}: no picture while there is sound ({seconds:.2f} s)")
         for k in range(keep, count):
             frame_path(folder, k).unlink()
+        note.unlink(missing_ok=True)
+        if notes:
+            note.write_text("\n".join(notes), encoding="utf-8")

@@ -1,9 +1,11 @@
 """Which clips train, validate and test: seeded, by label, and no video in two of the splits."""
 
+import os
 import random
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from .clips import (
     read_index,
     write_index,
 )
-from .copies import Groups, read_copies
+from .copies import Groups, note_copies, read_copies
 from .leftout import SECTION, left_out, like_duets, like_sections, nothing_found, passed_over
 from .lists import (
     SPLITS,
@@ -89,7 +91,7 @@ def split(
     split_of |= {video[c.name]: "train" for c in clips if c.label == SILENCE_LABEL}
     for name in ("val", "test"):
         split_of |= {video[c.name]: name for c in clips if own.get(c.id) == name}
-    split_of |= {video[c.name]: composed[c.name].split for c in clips if c.name in composed}
+    split_of |= _composed_splits(clips, video, composed)
     given = set(split_of)
     held_out = {key for key, name in split_of.items() if name != "train"}
     clips = [c for c in clips if own.get(c.id) != "train" or video[c.name] not in held_out]
@@ -108,6 +110,21 @@ def split(
             split_of[free[0]] = "train"
     train, val, test = ([c for c in clips if split_of[video[c.name]] == name] for name in SPLITS)
     return train, val, test
+
+
+def _composed_splits(
+    clips: list[Clip], video: dict[str, str], composed: dict[str, Made]
+) -> dict[str, str]:
+    """Video -> split of composed clips. Raises SopError where copies have different ones."""
+    first: dict[str, str] = {}
+    for clip in clips:
+        if clip.name in composed:
+            other = first.setdefault(video[clip.name], clip.name)
+            splits = composed[other].split, composed[clip.name].split
+            if splits[0] != splits[1]:
+                what = f"{other} ({splits[0]}) and {clip.name} ({splits[1]}) are copies"
+                raise SopError(f"{what} (copies.csv): compose again, or remove one of them")
+    return {key: composed[name].split for key, name in first.items()}
 
 
 def _videos(clips: list[Clip], copies: Groups[str]) -> dict[str, str]:
@@ -244,8 +261,14 @@ def drop_copies(paths: Sequence[AnyPath], progress: bool = True) -> dict[Path, l
     """
     lists = {Path(path): read_index(path) for path in paths}
     clips = [clip for part in lists.values() for clip in part]
-    copies = search([Candidate(c.name, *astuple(c)[:3]) for c in clips], progress=progress)
+    entries = [Candidate(c.name, *astuple(c)[:3]) for c in clips]
+    copies = search(entries, progress=progress)
+    with suppress(OSError):  # data that can only be read; the lists lie elsewhere
+        note_copies(entries, copies)
     groups = Groups((copy.copy_of, copy.clip) for copy in copies)
+    first: dict[str, int] = {}
+    for number, clip in enumerate(clips):  # one file in two lists, also where it is only a tone
+        groups.join(first.setdefault(os.path.realpath(clip.sound_path), number), number)
     numbers = iter(range(len(clips)))
     group = {path: [groups.of(next(numbers)) for _ in part] for path, part in lists.items()}
     later: set[int] = set()

@@ -15,7 +15,7 @@ from ..media.formats import SUFFIXES, holds
 from ..untrusted import printable
 
 # Of downloads that go on, or were stopped: what is there of them may look like a video.
-UNFINISHED = (".part", ".ytdl", ".crdownload", ".download", ".tmp")
+UNFINISHED = (".part", ".ytdl", ".crdownload", ".download", ".aria2", ".tmp")
 DEEPER = "in deeper folders (put them right into a label's folder)"
 LOOSE = "right in VIDEOS (put each into a folder named by its label)"
 
@@ -75,8 +75,8 @@ def _candidates(videos: Path, passed: Counter[str]) -> Iterator[Path]:
             passed[DEEPER] += sum(_named_so(p) for p in path.rglob("*") if p.is_file())
         elif path.parent.name == "truth":  # ours: stems and boxes
             continue
-        elif suffix in UNFINISHED:
-            passed[f"{suffix} (unfinished downloads)"] += 1
+        elif suffix in UNFINISHED or suffix.startswith(".part-"):  # x.mp4.part-Frag12
+            passed["unfinished downloads"] += 1
         else:
             lacks = _lacks(path)
             if lacks:

@@ -33,6 +33,7 @@ from ..training.windows import frame_indices
 from .film import Film
 
 MEMORY = 2**29  # bytes of feature maps that stay in memory: 5 minutes at the paper's sizes
+CLIPS = 2  # of the rules by which a file's clip is found (`media/stream`): for the key
 PROGRESS_FROM = 20  # windows from which on a progress bar is shown
 
 
@@ -182,7 +183,7 @@ def folder(video: AnyPath) -> Path:
 def key(model: SoundOfPixels, video: AnyPath) -> str:
     """A digest of what features depend on: weights, config, the video's size and time, version."""
     digest, state = hashlib.sha256(), Path(video).stat()
-    digest.update(f"{__version__} {state.st_size} {state.st_mtime_ns} ".encode())
+    digest.update(f"{__version__} {CLIPS} {state.st_size} {state.st_mtime_ns} ".encode())
     digest.update(model.config.to_json().encode())
     for name, values in model.state_dict().items():
         digest.update(name.encode() + values.detach().cpu().contiguous().numpy().tobytes())

@@ -98,7 +98,9 @@ class FullBandAudio:
         """Pass the sound on, and keep what is of the scene for `take`."""
         at = 0
         for part in parts:
-            self.source.append(part[:, max(0, self.begin - at) :])
+            mine = part[:, max(0, self.begin - at) :]
+            if mine.shape[1] or not self.source:
+                self.source.append(mine.copy())  # a view would keep all of `part`
             at += part.shape[1]
             yield part
 

@@ -75,13 +75,15 @@ def _turn(picture: av.VideoFrame) -> tuple[int, int, bool]:
     return -1 if a < 0 else 1, -1 if d < 0 else 1, swapped
 
 
-def decode(packet: av.Packet) -> list:
-    """The frames of a packet; none where it is damaged."""
+def decode(packet: av.Packet, damaged: list[av.Packet] | None = None) -> list:
+    """The frames of a packet; none where it is damaged, and then it is added to `damaged`."""
     try:
         return packet.decode()
     except FFmpegError as e:
         if isinstance(e, MemoryError):
             raise
+        if damaged is not None:
+            damaged.append(packet)
         return []
 
 

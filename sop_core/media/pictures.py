@@ -38,21 +38,20 @@ class Pictures:
         video: av.VideoStream,
         fps: float,
         length: float,
-        still: float,
         max_side: int | None,
     ):
-        """`length`: seconds of the clip. `still`: how long, at most, the last picture may stay."""
+        """`length`: seconds of the clip; the last picture stays until then."""
         self.path = path
         self.video = video
         self.fps = fps
-        self.still = still
         self.pixel = video.sample_aspect_ratio or Fraction(1)  # a pixel's width over its height
         self.max_side = max_side
         self.count = frames_within(length, fps)  # frames to yield
         self.next = 0  # index of the next frame to yield
         self.shown: av.VideoFrame | None = None  # the picture on the screen
         self.at = 0.0  # when it came there, in seconds
-        self.end = 0.0  # when it leaves it
+        self.end = 0.0  # when one without a time of its own follows it
+        self.damaged: list[av.Packet] = []
         self.size: tuple[int, int] | None = None  # of all frames
         self.resized = False  # whether a picture had another one
         # An avi counts pictures in the order of decoding: times that wait for their picture
@@ -63,6 +62,8 @@ class Pictures:
         if self.resized:
             height, width = self.size or (0, 0)
             yield f"its picture changes its size: made {width} x {height} pixels throughout"
+        if self.damaged:
+            yield f"{len(self.damaged)} of its pictures are damaged: the one before stands"
 
     @property
     def done(self) -> bool:
@@ -71,14 +72,14 @@ class Pictures:
     def decode(self, packet: av.Packet) -> list:
         """The pictures of a packet, with the times at which they are shown."""
         if self.waiting is None:
-            return decode(packet)
+            return decode(packet, self.damaged)
         if packet.dts is not None:
             heapq.heappush(self.waiting, packet.dts)
-        pictures = decode(packet)
+        pictures = decode(packet, self.damaged)
         for picture in pictures:  # they come in the order in which they are shown
-            picture.pts = heapq.heappop(self.waiting) if self.waiting else None
-            while len(self.waiting) > self.depth:  # of pictures that were damaged
+            while len(self.waiting) > self.depth + 1:  # of damaged pictures before this one
                 heapq.heappop(self.waiting)
+            picture.pts = heapq.heappop(self.waiting) if self.waiting else None
         return pictures
 
     def push(self, picture: av.VideoFrame, at: float | None) -> Iterator[np.ndarray]:
@@ -90,12 +91,12 @@ class Pictures:
         own = float(ticks * picture.time_base) if ticks and picture.time_base else 0.0
         before = at - self.at if self.shown else 0.0
         self.shown, self.at = picture, at
-        self.end = at + (max(own, before) or 1 / self.fps)
+        self.end = at + (own or before or 1 / self.fps)
 
     def finish(self) -> Iterator[np.ndarray]:
         if self.shown is None:
             raise SopError(f"{self.path}: its picture stream holds no picture that can be decoded")
-        yield from self._until(self.end + self.still, self.shown)
+        yield from self._until(math.inf, self.shown)
 
     def _until(self, at: float, picture: av.VideoFrame) -> Iterator[np.ndarray]:
         frame = None
@@ -126,8 +127,12 @@ class Pictures:
 
         def next_packet() -> av.Packet:
             packet = waiting.popleft()
-            at = seconds_of(packet, zero) if packet.stream is self.video else None
-            if at is not None:
+            if packet.stream is not self.video:
+                return packet
+            at = seconds_of(packet, zero)
+            if at is None or self.waiting is not None:  # it can't be known
+                self.video.codec_context.skip_frame = "DEFAULT"
+            else:
                 later = bisect.bisect_right(times, at)
                 until = times[later] if later < len(times) else math.inf
                 frame = max(0, math.ceil(at * self.fps - 0.5 - 1e-6))  # the first to show it

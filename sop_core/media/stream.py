@@ -23,7 +23,7 @@ from .clock import mended
 from .container import decode, open_video, seconds_of
 from .pictures import Pictures, frames_within
 from .samples import Samples
-from .survey import LATE, Survey, check_end, survey
+from .survey import Survey, check_end, survey
 
 
 def read_video(
@@ -80,8 +80,7 @@ def stream(
     """
     plan, zero, length = _clip(path, choice, start, duration)
     with open_video(path, choice, notes) as (container, video, audio):
-        still = length if plan.still else LATE
-        pictures = Pictures(path, video, fps, length, still, max_side)
+        pictures = Pictures(path, video, fps, length, max_side)
         sounds = Samples(plan, rate, length, 1)
         if start > 0 and plan.seeks:  # a second early: a decoder needs a run-up
             container.seek(max(0, int((zero - 1) * av.time_base)))

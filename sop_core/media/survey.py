@@ -24,6 +24,9 @@ LATE = 0.1  # seconds: streams that begin or end apart by less count as together
 MOST_SILENCE = 10.0  # seconds of gaps that any sound may have; a longer one, as much as its sound
 # Whether channels cancel is judged by the first seconds, then by one second of every few.
 ALL, EVERY = 10, 4
+# A gap of sound is no wrong clock where so many pictures a second go on
+SLOWEST = 5
+FEWEST_BYTES = 10  # of a file, for a second of sound: silence in FLAC or Opus takes more
 RATES = range(1_000, 384_001)  # Hz: others are a broken header
 TS_DISCONT = 0x200  # libav's flag: the clock of this kind of file may jump
 
@@ -41,7 +44,6 @@ class Survey:
         claims: where its header says so; 0 where it doesn't
         notes: what was left out of the clip, or mended, as sentences
         of_channels: the same of its mono sound
-        still: whether it has a single picture
         seeks: whether libav finds a second of it
     """
 
@@ -54,7 +56,6 @@ class Survey:
     claims: float
     notes: tuple[str, ...]
     of_channels: tuple[str, ...]
-    still: bool
     seeks: bool
 
 
@@ -79,7 +80,8 @@ def _survey(path: Path, choice: Choice, version: tuple[int, ...]) -> Survey:
         may_jump = bool(container.format.flags & TS_DISCONT) or "flv" in container.format.name
         ticks = [float(stream.time_base or 0) for stream in (video, audio)]
         runs = Runs(path, "video", ticks[0], may_jump)
-        pictures = _Pictures(runs, "avi" in container.format.name)
+        rate = float(video.average_rate or 25)
+        pictures = _Pictures(runs, rate, "avi" in container.format.name)
         sounds = _Sounds(path, Runs(path, "audio", ticks[1], may_jump))
         for place, packet in enumerate(container.demux(video, audio)):
             (pictures if packet.stream is video else sounds).take(packet, place)
@@ -102,38 +104,45 @@ def _survey(path: Path, choice: Choice, version: tuple[int, ...]) -> Survey:
 class _Pictures:
     """When the pictures are shown, by their packets."""
 
-    def __init__(self, runs: Runs, decoding: bool):
-        """`decoding`: the file has times of decoding only."""
+    def __init__(self, runs: Runs, rate: float, decoding: bool):
+        """`rate`: pictures a second, as claimed. `decoding`: it has times of decoding only."""
         self.runs = runs
+        self.rate = rate
         self.decoding = decoding
         self.count = 0
         self.keyed = False  # whether a picture came that needs no other; none is shown before
         self.shown = False
-        self.latest: list[list[float]] = []  # of a run: its last two times, the last one's length
+        # Of a run: its last two times, the last one's length, and pictures since without a time
+        self.latest: list[list[float]] = []
 
     def take(self, packet: av.Packet, place: int) -> None:
         run = self.runs.take(packet, place)
         self.keyed = self.keyed or packet.is_keyframe
         at = packet.dts if self.decoding else packet.pts
-        if at is None or packet.is_discard:
+        if packet.is_discard or not packet.size:
+            return
+        self.count += 1
+        if at is None:
+            if len(self.latest) == len(self.runs.all):
+                self.latest[-1][3] += 1
             return
         at, own = at * self.runs.tick, (packet.duration or 0) * self.runs.tick
         if len(self.latest) < len(self.runs.all):
-            self.latest.append([-math.inf, -math.inf, 0.0])
-        self.count += 1
+            self.latest.append([-math.inf, -math.inf, 0.0, 0])
         run.begin = min(run.begin, at) if self.shown or not self.keyed else at
         self.shown = self.keyed
-        last, before, _ = latest = self.latest[-1]
+        last, before, _, _ = latest = self.latest[-1]
         if at > last:
-            latest[:] = at, last, own
+            latest[:] = at, last, own, 0
         elif at > before:
             latest[1] = at
 
     def finish(self) -> None:
         """A picture is shown as long as it says, or as long as the one before it."""
         shown = [run for run in self.runs.all if run.begin < math.inf]
-        for run, (last, before, own) in zip(shown, self.latest, strict=True):
+        for run, (last, before, own, untimed) in zip(shown, self.latest, strict=True):
             run.end = last + max(own, last - before if before > -math.inf else 0)
+            run.end += untimed * (own or 1 / self.rate)
 
     def last(self) -> float:
         """When the last picture comes."""
@@ -196,9 +205,12 @@ class _Sounds:
 def _plan(path: Path, pictures: _Pictures, sounds: _Sounds, claims: float, seeks: bool) -> Survey:
     seen, heard = pictures.runs.span(), sounds.runs.span()
     silent = heard[1] - heard[0] - sounds.held
-    if silent > max(MOST_SILENCE, sounds.held):
+    if silent > max(MOST_SILENCE, sounds.held, pictures.count / SLOWEST):
         holds = f"holds {sounds.held:.1f} s of sound in {heard[1] - heard[0]:,.1f} s"
         raise SopError(f"{path}: it {holds}: its timestamps are wrong; convert it again")
+    if sounds.held > 600 and path.stat().st_size < FEWEST_BYTES * sounds.held:
+        holds = f"{sounds.held:,.0f} s of sound in {path.stat().st_size:,} bytes"
+        raise SopError(f"{path}: it claims {holds}: too few; convert it again")
     reaches = max(seen[1], heard[1])
     if pictures.count == 1:  # a still picture: shown as long as there is sound
         seen = (seen[0], max(seen[1], heard[1]))
@@ -228,7 +240,6 @@ def _plan(path: Path, pictures: _Pictures, sounds: _Sounds, claims: float, seeks
         claims=claims,
         notes=tuple(notes),
         of_channels=tuple(of_channels),
-        still=pictures.count == 1,
         seeks=seeks,
     )
 

@@ -60,6 +60,11 @@ def collect(
     from ..data.lists import read_music, read_vggsound
     from ..untrusted import lines
 
+    if (archive or hub) and (kind == "silence" or address or cookies or rate_limit or again):
+        what = (
+            "--address, --cookies, --rate-limit and --again go with downloads, and photos with both"
+        )
+        raise SopError(f"--archive and --hub take videos from copies; {what}")
     if kind == "silence":
         reports = [c.silence(photos, out, seconds, jobs) for photos in lists]
         print(lines("\n".join(map(account.summary, reports))))

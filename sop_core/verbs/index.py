@@ -57,12 +57,17 @@ def index(
         )
     if len(name) > 1 and not lists:
         raise SopError(f"{' '.join(name)}: expected one name for the index in {data}")
+    if check and copies:
+        raise SopError("--check changes no list: leave --copies out, or --check")
+    if copies == "drop" and out:
+        raise SopError("--copies drop changes the given lists themselves: leave --out out")
     out = out or (data.parent if lists else Path(data, *name))
     if check:
         _check(lists or [data], window, fps, out)
         return
 
     from ..data.clips import candidates, read_index
+    from ..data.copies import note_copies
     from ..data.matching import search
     from ..data.splits import build_index, drop_copies
     from ..untrusted import printable
@@ -74,7 +79,8 @@ def index(
                 print(f"  {printable(clip)}")
         return
     if copies == "together" and (whole := [c for c in candidates(data) if c.sound and c.n_frames]):
-        print(f"copies: {len(search(whole))} clip(s), put with what they copy")
+        note_copies(whole, found := search(whole))
+        print(f"copies: {len(found)} clip(s), put with what they copy")
     ratios = (val_ratio, test_ratio)
     paths = build_index(data, out, min_frames, *ratios, seed, duets, splits, sections)
     for split, path in paths.items():

@@ -108,16 +108,18 @@ def separate(
     if whole:
         how |= {"kind": kind, "partition": partition, "count": all_sources or None}
     choice, broken = Choice(video_stream, audio_stream), []
-    for one, place in zip(video, places, strict=True):
-        try:
-            region = [pixel] if pixel else box and _cells(box, one, choice, model.config.grid)
-            _write(model, one, choice, place, region, span, cache, learned, how)
-        except (SopError, PermissionError) as e:
-            if len(video) == 1:
-                raise
-            broken.append(f"{one}: {str(e).removeprefix(f'{one}: ')}")
-    for line in broken:
-        note(line)
+    try:
+        for one, place in zip(video, places, strict=True):
+            try:
+                region = [pixel] if pixel else box and _cells(box, one, choice, model.config.grid)
+                _write(model, one, choice, place, region, span, cache, learned, how)
+            except (SopError, PermissionError) as e:
+                if len(video) == 1:
+                    raise
+                broken.append(f"{one}: {str(e).removeprefix(f'{one}: ')}")
+    finally:  # also where the disk is full midway
+        for line in broken:
+            note(line)
     if broken:
         raise SopError(f"{len(broken)} of {len(video)} videos are not in {out}: see above")
 
@@ -164,13 +166,16 @@ def _write(
     from ..listening.clusters import SILENT_SHARE
     from ..listening.scene import Scene
     from ..media.container import open_video
+    from ..media.survey import survey
     from ..untrusted import printable
 
     export.check_out(out, folder=region is None)
     streams: list[str] = []
     with open_video(video, choice, streams):
-        for line in streams:
-            note(f"note: {video}: {line}")
+        pass
+    known = survey(video, choice)
+    for line in (*streams, *known.notes, *known.of_channels):
+        note(f"note: {video}: {line}")
     scene = Scene.from_video(model, video, cache, choice)
     if span != (0, math.inf):
         scene = scene.part(*span)

@@ -15,11 +15,12 @@ from PIL import Image
 from sop_core.__main__ import main
 from sop_core.data import fingerprints
 from sop_core.data.check import check
-from sop_core.data.clips import candidates, read_index, write_index
+from sop_core.data.clips import Clip, candidates, read_index, write_index
 from sop_core.data.copies import COPIES, Copy, Groups, note_copies, read_copies
 from sop_core.data.fingerprints import RATE, Fingerprint, fingerprint, hashes
+from sop_core.data.lists import Made
 from sop_core.data.matching import NEXT, likely_shifts, propose, same_pictures, same_sound, search
-from sop_core.data.splits import build_index, drop_copies
+from sop_core.data.splits import build_index, drop_copies, split
 from sop_core.errors import SopError
 from sop_core.evaluation import evaluate
 from sop_core.media.sound import audio_frame
@@ -97,6 +98,7 @@ def found(data):
     """Name of a copy -> name of what it copies, and how."""
     clips = [c for c in candidates(data) if c.sound]
     copies = search(clips, 1, False)
+    note_copies(clips, copies)
     return {clips[c.clip].name: (clips[c.copy_of].name, c.how) for c in copies}
 
 
@@ -306,7 +308,8 @@ def test_a_copy_of_what_was_trained_on_is_a_leak(world, tmp_path):
     clips = {c.id: c for c in read_index(build_index(world)["all"])}
     mixtures = [(Part(clips["0"], 0), Part(clips["2"], 0)), (Part(clips["3"], 0),)]
     assert evaluate.leaks(run, mixtures) == []
-    search(candidates(world), 1, False)
+    whole = candidates(world)
+    note_copies(whole, search(whole, 1, False))
     assert evaluate.leaks(run, mixtures) == [("row 2", "cello/3")]
     assert evaluate.leaks(run, [], [clips["3"]]) == [("duet 1", "cello/3")]
     assert evaluate.leaks(run, mixtures, split="val") == []
@@ -350,3 +353,60 @@ def test_a_note_of_copies_survives_hostile_names(tmp_path):
     (tmp_path / COPIES).write_text("a/b,a/c\ntorn\n")
     with pytest.raises(SopError, match=r"copies.csv row 2: 'torn', expected label/id,label/id"):
         read_copies(tmp_path)
+
+
+def test_one_file_in_two_lists_is_found_though_a_tone_has_no_landmarks(tmp_path):
+    for name in ("tone", "other"):
+        write(tmp_path, f"cello/{name}", 0.5 * np.sin(2 * np.pi * 440 * np.arange(66_150) / RATE))
+    clips = read_index(build_index(tmp_path)["all"])
+    same = next(clip for clip in clips if clip.id == "tone")
+    write_index(tmp_path / "train.csv", clips)
+    write_index(tmp_path / "test.csv", [same])
+    lists = [tmp_path / "train.csv", tmp_path / "test.csv"]
+    problems = check(lists, 1, jobs=1, progress=False)
+    leaks = problems[problems.problem == "leak"]
+    assert leaks.clip.tolist() == ["cello/tone"] and "the same file" in leaks.reason.iloc[0]
+    assert drop_copies(lists, progress=False)[lists[0]] == ["cello/tone"]
+    assert [clip.id for clip in read_index(lists[0])] == ["other"]
+
+
+def test_a_sound_without_a_sample_has_no_landmarks(tmp_path):
+    write(tmp_path, "cello/empty", np.zeros(0))
+    (clip,) = candidates(tmp_path)
+    assert len(fingerprint(clip).landmarks) == 0
+
+
+def test_what_was_made_before_a_stop_is_kept(world, monkeypatch):
+    calls = []
+
+    def stopped(clip):
+        calls.append(clip.name)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return fingerprint(clip)
+
+    (world / "fingerprints.npz").unlink(missing_ok=True)
+    monkeypatch.setattr(fingerprints, "fingerprint", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        check(world, 1, jobs=1, progress=False)
+    assert len(fingerprints.load(world)) == 3
+    check(world, 1, jobs=1, progress=False)
+    assert len(calls) == 4 + 5
+
+
+def test_composed_clips_of_two_splits_are_no_copies_in_silence(tmp_path):
+    clips = [Clip(f"audio/x/{k}.wav", f"frames/x/{k}.mp4", 9) for k in range(3)]
+    composed = {"x/0": Made("train"), "x/1": Made("test"), "x/2": Made("train")}
+    with pytest.raises(SopError, match=r"x/0 \(train\) and x/1 \(test\) are copies"):
+        split(clips, composed=composed, copies=Groups([("x/0", "x/1")]))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [(["--check"], "--check changes no list"), (["--out", "new"], "leave --out out")],
+)
+def test_options_that_contradict_dropping_are_refused(tmp_path, capsys, more, message):
+    (tmp_path / "train.csv").write_text("a,b,1\n")
+    words = ["index", str(tmp_path / "train.csv"), "--copies", "drop"]
+    assert main([*words, *more]) == 2
+    assert message in capsys.readouterr().err

@@ -95,7 +95,7 @@ def test_what_is_passed_over_is_counted_by_kind_and_reason(tmp_path):
         "in deeper folders (put them right into a label's folder)": 2,
         "right in VIDEOS (put each into a folder named by its label)": 1,
         ".gif without sound": 1,
-        ".part (unfinished downloads)": 1,
+        "unfinished downloads": 1,
         **{f"{kind} {no}": 1 for kind in (".jpg", ".json", ".m3u8", ".ffconcat", ".bin", ".pipe")},
         f"without a suffix {no}": 1,
     }

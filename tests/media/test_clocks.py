@@ -1,6 +1,9 @@
 """Clocks that jump, streams that are late, and files that claim what they don't hold."""
 
+import re
+import struct
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -342,3 +345,110 @@ def test_rates_that_no_sound_has_are_refused(tmp_path, rate):
     for use in (lambda: read_video(path, 8, RATE), lambda: list(stream_sound(path, RATE))):
         with pytest.raises(SopError, match=expected):
             use()
+
+
+# ---- pictures that can't be told by their timestamps alone
+
+
+def greys_of(path, fps, **span):
+    """Which picture each frame shows, of pictures whose grey is twice their number."""
+    frames, _ = read_video(path, fps, RATE, **span)
+    return frames.mean((1, 2, 3)) / 2
+
+
+def numbered_avi(path, codec, **options):
+    """100 pictures at 25 a second; picture n has the grey 2 n. Sound: a tone."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(codec, rate=25, options=options)
+        video.bit_rate = 4_000_000
+        video.width, video.height = 64, 48
+        video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        audio = container.add_stream("pcm_s16le", rate=8_000, layout="mono")
+        packets = []
+        for n in range(100):
+            picture = np.full((48, 64, 3), 2 * n, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = n, Fraction(1, 25)
+            packets += video.encode(frame)
+        packets += video.encode(None)
+        sound = np.round(9_000 * tone(440, 4, 8_000)).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(sound, format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 8_000, 0
+        packets += audio.encode(frame) + audio.encode(None)
+        for packet in packets:
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("fps", [5, 8, 12])
+def test_b_pictures_of_mpeg4_in_avi_are_in_their_place_at_any_rate(tmp_path, fps):
+    path = numbered_avi(tmp_path / "a.avi", "mpeg4", bf="2", g="50")
+    shown = greys_of(path, fps)
+    expected = np.floor((np.arange(len(shown)) + 0.5) / fps * 25)
+    assert len(shown) >= 4 * fps - 1 and np.abs(shown - expected).max() < 1.6
+
+
+def test_a_damaged_picture_leaves_the_one_before_and_is_counted(tmp_path):
+    path = numbered_avi(tmp_path / "a.avi", "mjpeg")
+    data = bytearray(path.read_bytes())
+    starts = [match.start() for match in re.finditer(rb"\xff\xd8\xff", data)]
+    for start, end in pairwise(starts[30:61]):
+        data[start : end - 8] = bytes(end - 8 - start)
+    path.write_bytes(data)
+    notes = []
+    frames, _ = read_video(path, 25, RATE, notes=notes)
+    shown = frames.mean((1, 2, 3)) / 2
+    np.testing.assert_allclose(shown[31:59], 29, atol=1.5)
+    np.testing.assert_allclose(shown[61:99], np.arange(61, 99), atol=1.5)
+    assert notes == ["30 of its pictures are damaged: the one before stands"]
+
+
+def test_the_last_picture_stands_from_any_start(tmp_path):
+    """A cover with 12 s of sound, and the last of three slides."""
+    sound = tone(440, 30, 44_100)[None]
+    grey = [np.full((48, 64, 3), value, np.uint8) for value in (40, 120, 200)]
+    cover = make_video(tmp_path / "a.mkv", [0.0], grey[:1], sound[:, : 12 * 44_100])
+    np.testing.assert_allclose(2 * greys_of(cover, 8, start=7.0, duration=4.0), [40] * 32, atol=3)
+    slides = make_video(tmp_path / "b.mkv", [0.0, 10.0, 20.0], grey, sound)
+    shown = 2 * greys_of(slides, 8, start=25.0, duration=4.0)
+    np.testing.assert_allclose(shown, [200] * 32, atol=3)
+
+
+def flac_of_nothing(number):
+    """A FLAC frame of 65,535 equal samples at 1,000 Hz: 17 bytes, for 66 s."""
+
+    def crc(data, polynomial, bits):
+        value = 0
+        for byte in data:
+            value ^= byte << (bits - 8)
+            for _ in range(8):
+                value = (value << 1) ^ (polynomial if value >> (bits - 1) else 0)
+                value &= (1 << bits) - 1
+        return value
+
+    coded = bytes([number]) if number < 128 else bytes([0xC0 | number >> 6, 0x80 | number & 63])
+    head = b"\xff\xf8\x7c\x08" + coded + struct.pack(">HB", 65_534, 1)
+    data = head + bytes([crc(head, 7, 8), 0, 0, 0])
+    return data + struct.pack(">H", crc(data, 0x8005, 16))
+
+
+def test_seconds_of_sound_cost_bytes(tmp_path):
+    """Hours of sound in a few kB would be as many jpgs."""
+    path, info = tmp_path / "a.mkv", struct.pack(">HH", 65_535, 65_535) + bytes(6)
+    info += bytes([0, 0x3E, 0x80, 0xF0]) + bytes(20)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=1)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = container.add_stream("flac", rate=44_100, layout="mono")
+        for packet in video.encode(av.VideoFrame(64, 48, "yuv420p")) + video.encode(None):
+            container.mux(packet)
+        for number in range(200):
+            packet = av.Packet(flac_of_nothing(number))
+            packet.pts = packet.dts = number * 65_535
+            packet.time_base, packet.stream = Fraction(1, 1_000), audio
+            container.mux(packet)
+    data = path.read_bytes()
+    at = data.index(b"fLaC") + 8
+    path.write_bytes(data[:at] + info + data[at + len(info) :])
+    with pytest.raises(SopError, match=r"a.mkv: it claims 13,107 s of sound in .* bytes: too few"):
+        read_video(path, 1, 1_000)
