@@ -365,7 +365,7 @@ def test_one_file_in_two_lists_is_found_though_a_tone_has_no_landmarks(tmp_path)
     lists = [tmp_path / "train.csv", tmp_path / "test.csv"]
     problems = check(lists, 1, jobs=1, progress=False)
     leaks = problems[problems.problem == "leak"]
-    assert leaks.clip.tolist() == ["cello/tone"] and "the same file" in leaks.reason.iloc[0]
+    assert leaks["clip"].tolist() == ["cello/tone"] and "the same file" in leaks.reason.iloc[0]
     assert drop_copies(lists, progress=False)[lists[0]] == ["cello/tone"]
     assert [clip.id for clip in read_index(lists[0])] == ["other"]
 
