@@ -21,8 +21,8 @@
     model/       the nets, with the spectrogram and the masks around them
                  spectrogram masks resnet eyes unet synthesizer model
     training/    mix and separate: mixtures, loss, loop, a run's folder
-                 published windows mixtures pairs engine looks objective optimizer validation
-                 checkpoint released loop
+                 published windows mixtures pairs engine looks resident objective optimizer
+                 validation checkpoint released loop
     listening/   a Scene: a video in which every pixel can be heard; the player; tracks as files
                  film features regions clusters fullband separated scene soundfiles export tracks
                  player

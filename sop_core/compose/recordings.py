@@ -140,6 +140,10 @@ def _heard(
         hint = "run pip install -e '.[compose]', or name the files by their pitches (A4.wav)"
         raise SopError(f"the pitches of recordings are found by the package librosa; {hint}")
     jobs = min(joblib.cpu_count(), 1 + len(todo) // 8)  # few files aren't worth a process
+    if jobs > 1 and not all(named for *_, named in todo):
+        # Several processes that compile at once leave a cache in librosa's folder that crashes
+        # each later process (numba issue 10128). So this one compiles, before there are others.
+        steady_pitch(np.sin(np.linspace(0, 2_000, RATE // 4, dtype=np.float32)))
     work = joblib.Parallel(jobs, return_as="generator")(
         joblib.delayed(listen)(path, named) for _, path, named in todo
     )

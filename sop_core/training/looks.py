@@ -14,7 +14,6 @@ import os
 import shutil
 import time
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -40,29 +39,25 @@ DRAWN_BY += ("sources", "crop", "looks", "together")
 
 
 class Looks:
-    """The features, read from the disk: float16 (clips, looks + looks side by side, C, H, W)."""
+    """The features of each clip's pictures, read from the disk.
+
+    `table`: float16 (clips, pictures, C, H, W), NaN where a picture could not be read. The first
+    `looks` pictures show the clip alone. In the others it is the first of several side by side.
+    """
 
     def __init__(self, path: AnyPath, looks: int):
         self.path = Path(path)
         self.looks = looks
+        self._table: np.ndarray | None = None
 
-    @cached_property
+    @property
     def table(self) -> np.ndarray:
-        return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        if self._table is None:
+            self._table = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        return self._table
 
     def __reduce__(self):
         return Looks, (self.path, self.looks)  # a loader's process maps the file for itself
-
-    def alone(self, clip: int, look: int) -> np.ndarray:
-        """Features of a picture of one clip.
-
-        Shape: float16 (C, H, W), NaN where the picture could not be read
-        """
-        return self.table[clip, look]
-
-    def side_by_side(self, clip: int, look: int) -> np.ndarray:
-        """Features of a picture with several clips; `clip` is the first. Shape: as above"""
-        return self.table[clip, self.looks + look]
 
 
 def look_once(data: Training, eyes: Eyes, engine: Accelerator) -> Looks:

@@ -42,6 +42,7 @@ from .mixtures import Training
 from .objective import heard_elsewhere
 from .optimizer import lr_share, trainable
 from .pairs import draw_pairs
+from .resident import Resident, fits
 from .validation import validate
 
 SAVE_EVERY = 600.0  # seconds: how much of a long epoch a power cut may cost
@@ -188,6 +189,10 @@ class _Run:
         if config.looks_once:
             assert isinstance(model.frame, Eyes)  # the published frame net has no backbone
             data.looked = look_once(data, model.frame, engine)
+        self.resident = None
+        if fits(data, engine.device):
+            self.resident = Resident(data, engine.device, engine.is_main_process)
+            data.resident = self.resident.unread
         self.model = model
         self.objective, self.optimizer = trainable(model, engine)
         if state:
@@ -252,6 +257,8 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * lr_share(self.config, self.number, self.at.step, steps)
         with enough_memory(where), self.engine.accumulate(self.objective):
+            if self.resident:
+                batch = self.resident.fill(batch)
             if self.config.acoustics:
                 number = (self.number - 1) * steps + self.at.step
                 among = (self.engine.process_index, self.engine.num_processes)

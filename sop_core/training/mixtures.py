@@ -16,7 +16,15 @@ from ..config import SILENCE_LABEL, Config
 from ..data.clips import Clip
 from ..errors import SopError
 from ..media.jpgs import resize
-from .windows import Mixture, Part, check_clips, draw_window, window_frames, window_sound
+from .windows import (
+    Mixture,
+    Part,
+    check_clips,
+    draw_gain,
+    draw_window,
+    window_frames,
+    window_sound,
+)
 
 ATTEMPTS = 10  # mixtures in a row that can't be read: then it's no longer this or that file
 
@@ -56,9 +64,15 @@ class Draw(NamedTuple):
 class Precomputed(Protocol):
     """The features of frames, computed before: `looks.Looks`."""
 
-    def alone(self, clip: int, look: int) -> np.ndarray: ...
+    @property
+    def table(self) -> np.ndarray: ...
 
-    def side_by_side(self, clip: int, look: int) -> np.ndarray: ...
+
+class Unread(NamedTuple):
+    """What could not be read when a GPU took sounds and features into its memory (`resident`)."""
+
+    sounds: dict[int, str]  # number of a clip -> why
+    pictures: np.ndarray  # bool (clips, pictures)
 
 
 class Training(Dataset):
@@ -76,6 +90,10 @@ class Training(Dataset):
         noise: float32 (L,) (with `noise`)
         seen: float16 (N, V, C, H, W), instead of frames and jitter: the features of frames, if
             they were computed before (`looked`)
+    If a GPU holds sounds and features (`resident`), there are numbers instead of these two, and
+    the noise has the level that it has relative to the sounds:
+        clips, starts: int64 (N,), which window; gains: float32 (N,), how loud
+        seen_of: int64 (N,), looks: int64 (N, V), which features
 
     Its `config` is the given one's `training`.
     Warns: of clips whose sound can't be opened; they are left out.
@@ -90,6 +108,7 @@ class Training(Dataset):
         self.numbers = {clip: i for i, clip in enumerate([*self.sounding, *self.silent])}
         self.round = None
         self.looked: Precomputed | None = None
+        self.resident: Unread | None = None
 
     def __len__(self) -> int:
         return self.config.epochs * self.config.epoch_size
@@ -148,37 +167,65 @@ class Training(Dataset):
 
     def read(self, draw: Draw) -> dict[str, np.ndarray]:
         """The arrays of one mixture. Raises SopError where a file can't be read."""
-        config = self.config
+        config, rng = self.config, draw.rng
         n = len(draw.mixture)
-        arrays = {"sounds": sounds(draw.mixture, config, draw.rng)}
-        if self.looked:
+        if self.resident:
+            arrays = self._numbers(draw, self.resident)  # a GPU has the rest
+        elif self.looked:
+            arrays = {"sounds": sounds(draw.mixture, config, rng)}
             arrays["seen"] = self._seen(draw, self.looked)
         else:
-            arrays |= pictures(draw.mixture, config, draw.rng, draw.together)
+            arrays = {"sounds": sounds(draw.mixture, config, rng)}
+            arrays |= pictures(draw.mixture, config, rng, draw.together)
         if config.together or self.looked:
             everywhere = np.ones((n, *config.grid), bool)
             arrays["cells"] = strip_cells(n, config.grid) if draw.together else everywhere
         if config.noise:
-            has_noise = draw.rng.random() < config.noise
-            silence = np.zeros_like(arrays["sounds"][0])
-            arrays["noise"] = draw_noise(arrays["sounds"], draw.rng) if has_noise else silence
+            noise = np.zeros(config.samples, np.float32)
+            if rng.random() < config.noise:
+                noise = draw_noise(config.samples, rng)
+                if not self.resident:
+                    noise *= np.sqrt(np.square(arrays["sounds"]).mean())
+            arrays["noise"] = noise
         return arrays
+
+    def _numbers(self, draw: Draw, unread: Unread) -> dict[str, np.ndarray]:
+        """Which windows and which features, for a GPU that holds them."""
+        gains = [draw_gain(self.config, draw.rng) for _ in draw.mixture]
+        clips = [self.numbers[part.clip] for part in draw.mixture]
+        seen_of, looks = self._looks(draw)
+        for clip in clips:
+            if clip in unread.sounds:
+                raise SopError(unread.sounds[clip])
+        if unread.pictures[seen_of[:, None], looks].any():
+            raise self._blind(draw)
+        starts = [part.start for part in draw.mixture]
+        arrays = {"clips": np.array(clips), "starts": np.array(starts), "gains": np.array(gains)}
+        return arrays | {"seen_of": seen_of, "looks": looks}
 
     def _seen(self, draw: Draw, looked: Precomputed) -> np.ndarray:
         """Precomputed features of a mixture's frames. Shape: float16 (N, V, C, H, W)"""
-        clips = [self.numbers[part.clip] for part in draw.mixture]
-        size = (len(clips), self.config.frames)  # N, V
-        if draw.together:
-            one = looked.side_by_side(clips[0], draw.look)  # (C, H, W)
-            seen = np.broadcast_to(one, (*size, *one.shape)).copy()
-        else:
-            looks = draw.rng.integers(self.config.looks, size=size)
-            chosen = zip(clips, looks, strict=True)
-            seen = np.stack([[looked.alone(clip, k) for k in row] for clip, row in chosen])
+        chosen = zip(*self._looks(draw), strict=True)
+        seen = np.stack([[looked.table[clip, k] for k in row] for clip, row in chosen])
         if np.isnan(seen[:, :, 0, 0, 0]).any():
-            what = "a picture could not be read when it was looked at"
-            raise SopError(f"{_names(draw.mixture)}: {what}")
+            raise self._blind(draw)
         return seen
+
+    def _looks(self, draw: Draw) -> tuple[np.ndarray, np.ndarray]:
+        """Clips and numbers of the precomputed pictures that show a mixture's sources.
+
+        Shape: int64 (N,), (N, V)
+        """
+        clips = np.array([self.numbers[part.clip] for part in draw.mixture])
+        size = (len(clips), self.config.frames)
+        if draw.together:
+            return np.full_like(clips, clips[0]), np.full(size, self.config.looks + draw.look)
+        return clips, draw.rng.integers(self.config.looks, size=size)
+
+    @staticmethod
+    def _blind(draw: Draw) -> SopError:
+        what = "a picture could not be read when it was looked at"
+        return SopError(f"{_names(draw.mixture)}: {what}")
 
 
 def together_looks(config: Config) -> int:
@@ -236,17 +283,16 @@ def draw_mixture(
     return tuple(draw_window(clip, lengths[clip], config, rng) for clip in chosen)
 
 
-def draw_noise(sounds: np.ndarray, rng: Generator) -> np.ndarray:
-    """Noise between white and brown, 15 dB softer to 12 dB louder than the sources are.
+def draw_noise(size: int, rng: Generator) -> np.ndarray:
+    """Noise between white and brown, 15 dB softer to 12 dB louder than sources of RMS 1.
 
-    Shape: (N, L) -> float32 (L,)
+    Shape: float32 (size,)
     """
-    size = sounds.shape[1]
     frequencies = np.linspace(1e-3, 1, size // 2 + 1)
     real, imaginary = rng.standard_normal((2, len(frequencies)))
     slope = frequencies ** -rng.uniform(0, 1.2)
     noise = np.fft.irfft((real + 1j * imaginary) * slope, size)
-    level = np.sqrt(np.square(sounds).mean()) * 10 ** (rng.uniform(-15, 12) / 20)
+    level = 10 ** (rng.uniform(-15, 12) / 20)
     return (noise * level / np.sqrt(np.square(noise).mean())).astype(np.float32)
 
 

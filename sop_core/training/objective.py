@@ -96,13 +96,16 @@ def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
 def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: Tensor) -> Tensor:
     """The loss of the masks that visual features give: a scalar.
 
-    It has two parts. `masks.loss`: each mask by itself, as a click uses it. `masks.loss_among`: the
-    masks of a mixture together, as an evaluation uses them (`masks.partition`).
+    It has up to three parts. `masks.loss`: each mask by itself, as a click uses it.
+    `masks.loss_among`: the masks of a mixture together, as an evaluation uses them
+    (`masks.partition`). With `config.absent`: the mask of the picture of another mixture of the
+    batch, which should be empty.
     Shape: magnitudes (B, F, T) and (B, N or more, F, T), of which the first N have a picture;
     pooled visual features (B, N, K)
     """
     config = model.config
-    logits = model.logits(pictures, model.feature_maps(mixture)).float()  # (B, N, F, T)
+    maps = model.feature_maps(mixture)
+    logits = model.logits(pictures, maps).float()  # (B, N, F, T)
     target = model.target(sources, mixture)[:, : pictures.shape[1]]
     weight = model.weight(mixture)  # (B, 1, F, T)
     if config.loss_mean == "weights":
@@ -112,4 +115,7 @@ def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: 
     loss = masks.loss(logits, target, weight)
     if config.among:
         loss = loss + config.among * masks.loss_among(logits, target, weight)
+    if config.absent:
+        logits = model.logits(pictures.roll(1, 0)[:, :1], maps).float()  # (B, 1, F, T)
+        loss = loss + config.absent * masks.loss(logits, torch.zeros_like(logits), weight)
     return loss

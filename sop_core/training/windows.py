@@ -45,7 +45,12 @@ def window_sound(part: Part, config: Config, rng: Generator | None = None) -> np
     sound = read_sound(part.clip.sound, part.start, config.samples, missing=may_miss(config))
     if config.clips == "published":
         return published.change_sound(sound, rng)
-    return sound if rng is None else np.float32(config.gain ** rng.uniform(-1, 1)) * sound
+    return sound if rng is None else draw_gain(config, rng) * sound
+
+
+def draw_gain(config: Config, rng: Generator) -> np.float32:
+    """The factor by which training makes a source louder or softer."""
+    return np.float32(config.gain ** rng.uniform(-1, 1))
 
 
 def window_frames(

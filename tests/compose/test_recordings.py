@@ -201,3 +201,23 @@ def test_what_was_heard_before_a_kill_is_not_heard_again(tmp_path, monkeypatch):
     found = find_recordings(tmp_path / "sounds", [], cache, progress=False)
     assert len(found["x"]) == 5
     assert calls == ["a.wav", "b.wav", "c.wav", "d.wav", "c.wav", "d.wav", "e.wav"]
+
+
+def test_one_process_compiles_before_others_are_started(tmp_path, monkeypatch):
+    """Two that compile pYIN at once leave files by which each later process crashes."""
+    for k in range(16):
+        write(tmp_path / "thing" / f"take {k}.wav", tone(220 + 30 * k))
+    order = []
+
+    class Parallel:
+        def __init__(self, jobs, **_):
+            order.append(f"{jobs} processes")
+
+        def __call__(self, work):
+            return [call(*args, **kwargs) for call, args, kwargs in work]
+
+    monkeypatch.setattr(recordings.joblib, "cpu_count", lambda: 2)
+    monkeypatch.setattr(recordings.joblib, "Parallel", Parallel)
+    monkeypatch.setattr(recordings, "steady_pitch", lambda _: order.append("pYIN") or 60.0)
+    find_recordings(tmp_path, [], progress=False)
+    assert order[:2] == ["pYIN", "2 processes"] and len(order) == 18

@@ -1,13 +1,15 @@
-"""Training in other rooms: `acoustics` changes its sources, each alone, and nothing else."""
+"""`acoustics` changes the sources of training, each alone; `absent` adds to its loss."""
 
 import json
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 import torch
 from tiny import TINY
 
 from sop_core.config import Config
+from sop_core.model.model import SoundOfPixels
 from sop_core.training import loop, objective
 from sop_core.training.loop import fit
 from sop_core.training.mixtures import Training
@@ -105,3 +107,22 @@ def test_a_config_from_before_there_were_acoustics_has_none():
     assert Config.from_json(json.dumps(values), "here") == TINY and TINY.acoustics == 0
     # with the published clips, too, it changes nothing but training's sounds
     assert TINY.override({"profile": "sop2018", "acoustics": "0.5"}).acoustics == 0.5
+
+
+def test_a_picture_of_another_mixture_should_get_nothing():
+    """`absent`: the mask of the first picture of the next mixture, against silence, by hand."""
+    generator = torch.Generator().manual_seed(0)
+    mixture = torch.rand(3, TINY.bins, TINY.stft_frames, generator=generator)
+    sources = torch.rand(3, 2, TINY.bins, TINY.stft_frames, generator=generator)
+    features = torch.randn(3, 2, TINY.channels, generator=generator)
+    torch.manual_seed(0)
+    model = SoundOfPixels(TINY).eval()
+    with torch.no_grad():
+        before = objective.mask_loss(model, mixture, sources, features)
+        model.config = replace(TINY, absent=0.5)
+        after = objective.mask_loss(model, mixture, sources, features)
+        of_others = features[[2, 0, 1], :1]
+        masks = model.logits(of_others, model.feature_maps(mixture)).sigmoid().double().numpy()
+    weight = np.log1p(mixture.numpy() / mixture.numpy().mean((1, 2), keepdims=True)).clip(1e-3, 10)
+    errors = -np.log(1 - masks[:, 0]) * weight / weight.mean()
+    assert (after - before).item() == pytest.approx(0.5 * errors.mean(), rel=1e-4)
