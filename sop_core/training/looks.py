@@ -52,9 +52,10 @@ class Looks:
 
     @property
     def table(self) -> np.ndarray:
-        if self._table is None:
-            self._table = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        return self._table
+        table = self._table
+        if table is None:
+            table = self._table = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        return table
 
     def __reduce__(self):
         return Looks, (self.path, self.looks)  # a loader's process maps the file for itself
