@@ -69,6 +69,15 @@ class ToneScene:
         tones = [sum(map(tone, {region[0], region[-1]})) for region in regions]
         return np.float32([*tones, self.mixture - sum(tones)])
 
+    def heard(self, regions, partition=False):
+        """Where nothing else sounds, the first one gets what is left."""
+        sounds = self.tracks(regions)
+        if partition:
+            sounds[0] += sounds[-1]
+            sounds[-1] = 0
+        energy = np.square(sounds, dtype=np.float64).sum(1)
+        return sounds, energy / max(np.square(self.mixture, dtype=np.float64).sum(), 1e-12)
+
     def spectrogram(self, sounds):
         windows = np.lib.stride_tricks.sliding_window_view(np.asarray(sounds), 510, axis=-1)
         frames = windows[..., ::256, :]

@@ -16,6 +16,7 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from ..errors import SopError
+from .regions import place
 
 if TYPE_CHECKING:
     from .scene import Scene
@@ -142,12 +143,6 @@ def _cluster(scene: "Scene", features: Tensor, count: int | None) -> np.ndarray:
 
 def _names(regions: list[np.ndarray]) -> list[str]:
     """Where regions lie, by the mean of their cells; numbered if several lie at the same place."""
-    names = []
-    for region in regions:
-        cells = np.argwhere(region)[:, 1:]
-        row, column = ((cells + 0.5) / region.shape[1:]).mean(0)
-        vertical = "top" if row < 1 / 3 else "bottom" if row > 2 / 3 else ""
-        side = "left" if column < 1 / 3 else "right" if column > 2 / 3 else ""
-        names.append(" ".join(filter(None, (vertical, side))) or "middle")
+    names = [place(np.argwhere(region)[:, 1:], region.shape[1:]) for region in regions]
     numbered = (f"{name} {names[: i + 1].count(name)}" for i, name in enumerate(names))
     return [new if names.count(old) > 1 else old for old, new in zip(names, numbered, strict=True)]

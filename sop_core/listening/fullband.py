@@ -6,7 +6,7 @@ The reason: an instrument that sounds in the highest octave has its overtones ab
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -20,6 +20,20 @@ from ..media.survey import survey
 
 if TYPE_CHECKING:
     from .scene import Scene
+
+
+class OwnAudio(Protocol):
+    """A video's own sound, as masks are applied to it; see `FullBandAudio`."""
+
+    channels: int
+    times: int
+    rate: int
+    n_fft: int
+    hop: int
+
+    def spec(self, first: int, last: int) -> Tensor:
+        """STFT frames from `first` up to `last`. Shape: complex (C, T, F_linear)"""
+        ...
 
 
 class FullBandAudio:

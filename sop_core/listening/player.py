@@ -6,13 +6,20 @@ Conventions:
     energy  a cell's share of the mixture's energy, 0 to 1: two scenes can be compared.
     level   absolute, too: a silent cell sounds silent, and the tracks and the rest add up to
             the mixture.
-    answer  the tracks of `answer["regions"]`. While `regions` differs from these, sounds are being
-            computed. If that fails, `regions` is set back and `error` says why.
+    share   of the mixture's energy that a track has, measured as the map measures it: a cell's
+            track has the energy of that cell.
+    whole   "nothing else sounds": everything is dealt out among the tracks, see `Scene.tracks`.
+    answer  the tracks of `answer["regions"]`, `answer["whole"]`. While `regions` and `whole` differ
+            from these, sounds are being computed. If that fails, both are set back and `error`
+            says why.
+    band    A click is answered by what is quick: mono, in the model's band. `full` follows: the
+            same tracks of the video's own sound, all of its channels (`own`), unless `band` is
+            "model".
 """
 
 import asyncio
 import base64
-import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,20 +30,33 @@ import torch
 import traitlets
 
 from .. import show
+from ..config import AnyPath
 from ..errors import SopError
-from .tracks import check_region, finite, pcm, region_name, seen, spectrogram
+from . import saved
+from .playback import OwnSound
+from .tracks import (
+    REST,
+    check_mixer,
+    check_region,
+    finite,
+    mixer_of,
+    pcm,
+    region_name,
+    seen,
+    spectrogram,
+)
 
 if TYPE_CHECKING:
     from .scene import Scene
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("geometry.js", "mixer.js", "player.js")  # one module for the page, three to read
+SCRIPTS = ("geometry.js", "files.js", "mixer.js", "player.js")  # one module for the page
+BANDS = ("full", "model")
 OVERLAYS = ("none", "now", "clip", "clusters")
-REST = "the rest"  # name of the last track: what no region takes
 MAX_TRACKS = 30  # browsers mix 32 channels, the mixture and the rest among them
-MAX_LEVEL = 1.5  # of a track in the mixer; 1: as it is
 MAX_SECONDS = 30.0  # that a page is given unless it asks for more: 7 MB
 PICTURE_DELAY = 0.1  # s after a click in which the page starts the sound undisturbed
+NO_TRACKS: dict[str, Any] = {"regions": [], "whole": False, "tracks": []}
 CAPTION = "A picture of the player: to click it, open the notebook in JupyterLab and run it"
 
 
@@ -61,13 +81,17 @@ class PixelPlayer(anywidget.AnyWidget):
         player                    # show it: click, drag, shift-click; or Tab, arrow keys, Enter
         player.pixel = 3, 9       # a click from Python
         player.regions = [[(3, 9)], scene.cells_in((0, 0, 0.5, 1))]  # two tracks
-        player.samples            # (L,) float32, what the mixer plays
+        player.whole = True       # nothing else sounds: everything is dealt out among the tracks
+        player.samples            # (L,) float32, what the mixer plays, in the model's band
+        player.full_samples       # (C, L) float32, the same of the video's own sound
+        PixelPlayer.from_json(scene, player.to_json())  # the same regions and levels once more
 
     Args:
         scene: a `Scene`
         pixel: a first click
         start, seconds: the stretch of a longer scene that is shown
         overlay: one of `OVERLAYS`
+        band: one of `BANDS`
 
     Raises SopError if the scene's arrays don't fit together or a region can't be played.
     """
@@ -91,11 +115,18 @@ class PixelPlayer(anywidget.AnyWidget):
     loop = traitlets.Bool(False).tag(sync=True)  # play over and over
     # What the user asks for. It is not echoed to the page, which would have to wait for the echo.
     regions = Checked("_check_regions").tag(sync=True, echo_update=False)
+    whole = traitlets.Bool(False).tag(sync=True, echo_update=False)
     # What was computed. The rest, the last track, has no samples: the page computes them itself.
-    answer = traitlets.Dict({"regions": [], "tracks": []}).tag(sync=True)
+    answer = traitlets.Dict(NO_TRACKS).tag(sync=True)
     # Spectrograms of the mixture and the answer's tracks; they come after the answer.
     pictures = traitlets.Dict().tag(sync=True)
     mixer = Checked("_check_mixer").tag(sync=True)  # name, level, mute and solo of each track
+    # The video's own sound: {} or rate, channels, peak and pcm of the mixture.
+    own = traitlets.Dict().tag(sync=True)
+    # Of the own sound: {} or regions, whole, and peak and pcm of each track but the rest.
+    full = traitlets.Dict().tag(sync=True)
+    band = traitlets.Enum(BANDS, "full").tag(sync=True)  # which of the two is heard
+    about = traitlets.Unicode().tag(sync=True)  # versions, model and clip, for a report of a fault
     error = traitlets.Unicode().tag(sync=True)  # one line; empty if all is well
 
     def __init__(
@@ -106,6 +137,7 @@ class PixelPlayer(anywidget.AnyWidget):
         start: float = 0.0,
         seconds: float = MAX_SECONDS,
         overlay: str = "clip",
+        band: str = "full",
     ):
         length = len(scene.mixture) / scene.rate
         if not (0 <= start < length and seconds > 0):
@@ -116,20 +148,56 @@ class PixelPlayer(anywidget.AnyWidget):
         mixture = finite(scene.mixture, "scene.mixture", (None,))
         mags = scene.spectrogram(mixture)
         self.scene, self._clusters, self._later = scene, scene.clusters(), None
+        self._own = _own_sound(scene)
         self._sounds = np.zeros((0, len(mixture)), np.float32)  # of the answer
         self._loudest = float(mags.max())
-        self._energy = float(np.square(mixture, dtype=np.float64).sum())
         self._mixture_picture = spectrogram(mags, self._loudest)
         super().__init__(
             rate=int(scene.rate),
             start=float(getattr(scene, "start", start)),  # a part's own: to the STFT frame
             seconds=len(mixture) / scene.rate,
-            mixture=self._track("the mixture", mixture) | pcm(mixture),
+            mixture={"name": "the mixture", "share": float(np.any(mixture)), **pcm(mixture)},
             pictures={"regions": [], "rows": [self._mixture_picture]},
             overlay=overlay,
+            band=band,
+            about=saved.about(scene),
+            own=self._own and _own_mixture(self._own) or {},
             **seen(scene, self._clusters),
         )
         self.pixel = pixel
+
+    @classmethod
+    def from_json(
+        cls, scene: "Scene", content: str | bytes, overlay: str = "clip"
+    ) -> "PixelPlayer":
+        """A player with the regions and levels that `to_json`, or the page, has written.
+
+        Raises SopError if `content` isn't that, or doesn't fit the scene.
+        """
+        return cls._of(scene, saved.parsed(content, scene.grid), overlay)
+
+    @classmethod
+    def load(cls, scene: "Scene", path: AnyPath, overlay: str = "clip") -> "PixelPlayer":
+        """`from_json` of a file: a json, or the zip that the page downloads. Raises as it does."""
+        state = saved.parsed(saved.read(path), scene.grid, str(path))
+        return cls._of(scene, state, overlay)
+
+    @classmethod
+    def _of(cls, scene: "Scene", state: dict, overlay: str) -> "PixelPlayer":
+        # An already cut scene is as long as the stretch, and begins there.
+        start = max(0.0, state["start"] - getattr(scene, "start", 0.0))
+        player = cls(scene, start=start, seconds=state["seconds"], overlay=overlay)
+        with player.hold_trait_notifications():
+            player.regions = state["regions"]
+            player.whole = state["whole"]
+        player.mixer = state["mixer"]
+        return player
+
+    def to_json(self) -> str:
+        """Regions, levels and the stretch as text, for `from_json`; `saved` says what is in it."""
+        names = ("start", "seconds", "whole", "regions", "mixer")
+        state = {name: getattr(self, name) for name in names}
+        return saved.text(state | {"grid": self.grid})
 
     def __repr__(self) -> str:  # anywidget's own has an address, which differs from run to run
         (rows, columns), length = self.grid, f"{self.seconds:.2f} s at {self.rate} Hz"
@@ -162,9 +230,26 @@ class PixelPlayer(anywidget.AnyWidget):
         """What the mixer plays: the sum of tracks times levels. None: no tracks. Shape: (L,)"""
         if not len(self._sounds):
             return None
+        return self._levels() @ self._sounds
+
+    @property
+    def full_samples(self) -> np.ndarray | None:
+        """`samples` of the video's own sound, at `own["rate"]` Hz; None: no tracks or no own sound.
+
+        Shape: (C, L)
+        """
+        if not len(self._sounds) or not self._own:
+            return None
+        pieces = self._own.tracks(self.scene, self._as_cells(), self.whole)
+        tracks = np.concatenate(list(pieces), -1)  # (P, C, L)
+        rest = self._own.mixture - tracks.sum(0)
+        return np.tensordot(self._levels(), np.concatenate([tracks, rest[None]]), 1)
+
+    def _levels(self) -> np.ndarray:
+        """How much of each track is heard, the rest last. Shape: (P + 1,)"""
         alone = any(m["solo"] for m in self.mixer)
         levels = [m["level"] * (m["solo"] if alone else not m["mute"]) for m in self.mixer]
-        return np.array(levels, np.float32) @ self._sounds
+        return np.array(levels, np.float32)
 
     def _check_regions(self, regions: Any) -> list:
         """Regions with cells as tuples of int. Raises SopError, which the page shows, too."""
@@ -178,76 +263,89 @@ class PixelPlayer(anywidget.AnyWidget):
         return checked
 
     def _check_mixer(self, mixer: Any) -> list[dict]:
-        """One entry for each track, with levels within 0 to `MAX_LEVEL`. Raises SopError."""
-        try:
-            checked = [
-                {
-                    "name": str(m["name"])[:80],
-                    "level": min(max(float(m["level"]), 0.0), MAX_LEVEL),
-                    "mute": bool(m["mute"]),
-                    "solo": bool(m["solo"]),
-                }
-                for m in mixer
-            ]
-            if len(checked) != len(self._sounds) or any(math.isnan(m["level"]) for m in checked):
-                raise ValueError
-        except (KeyError, TypeError, ValueError):
-            expected = f"name, level, mute and solo of each of {len(self._sounds)} tracks"
-            raise SopError(f"mixer={mixer!r}: expected {expected}") from None
-        return checked
+        """See `check_mixer`."""
+        return check_mixer(mixer, len(self._sounds))
 
-    @traitlets.observe("regions")
+    @traitlets.observe("regions", "whole")
     def _listen(self, _) -> None:
         """Compute the regions' tracks. An error is raised for Python, and shown on the page."""
-        known = self.answer["regions"]
-        if self.regions == known:
+        known, known_whole = self.answer["regions"], self.answer["whole"]
+        if self.regions == known and self.whole == known_whole:
             return
-        names = [region_name(region, self._clusters.names) for region in self.regions]
+        places = [region_name(region, self._clusters.names) for region in self.regions]
         try:
-            sounds = self._compute() if names else self._sounds[:0]
+            sounds, shares = self._compute() if places else (self._sounds[:0], ())
         except Exception as e:
             text = str(e) if isinstance(e, SopError) else f"{type(e).__name__}: {e}"
             why = f"({' '.join(text.split())}); click somewhere else, or make the scene anew"
-            self.regions = known
-            self.error = f"{' + '.join(names)} can't be played {why}"
+            with self.hold_trait_notifications():
+                self.regions = known
+                self.whole = known_whole
+            self.error = f"{' + '.join(places)} can't be played {why}"
             raise SopError(self.error) from e
-        # A region that was there before keeps its name and level, and then so does the rest.
         tracks, mixer = [], []
-        if names:
-            old = {str(region): m for region, m in zip(known, self.mixer, strict=False)}
-            new = {"level": 1.0, "mute": False, "solo": False}
-            keys = [str(region) for region in self.regions]
-            mixer = [old.get(k, {"name": n, **new}) for k, n in zip(keys, names, strict=True)]
-            rest = {"name": REST, **new, "mute": True}
-            mixer.append(rest if old.keys().isdisjoint(keys) else self.mixer[-1])
-            tracks = [self._track(n, s) | pcm(s) for n, s in zip(names, sounds[:-1], strict=True)]
-            tracks.append(self._track(REST, sounds[-1]))
+        if places:
+            mixer = mixer_of(self.regions, known, self.mixer, self.grid, self._clusters.names)
+            for m, where, share in zip(mixer, [*places, REST], shares, strict=True):
+                tracks.append({"name": m["name"], "where": where, "share": float(share)})
+            for track, sound in zip(tracks[:-1], sounds[:-1], strict=True):
+                track |= pcm(sound)
         with self.hold_sync():  # one message
             self._sounds, self.mixer = sounds, mixer
-            self.answer = {"regions": self.regions, "tracks": tracks}
+            self.answer = {"regions": self.regions, "whole": self.whole, "tracks": tracks}
+        self._follow()
+
+    @traitlets.observe("band")
+    def _follow(self, _=None) -> None:
+        """Send what comes after an answer, and give up what was to come after the one before."""
         if self._later:
             self._later.cancel()
         try:
-            self._later = asyncio.get_running_loop().call_later(PICTURE_DELAY, self._show)
+            self._later = asyncio.get_running_loop().create_task(self._after())
         except RuntimeError:  # no event loop: not in a kernel
-            self._show()
+            for _ in self._steps():
+                pass
 
-    def _compute(self) -> np.ndarray:
-        """The sounds of the regions, and the rest. Shape: (P + 1, L)"""
+    async def _after(self) -> None:
+        await asyncio.sleep(PICTURE_DELAY)
+        for _ in self._steps():
+            await asyncio.sleep(0)  # another click comes first
+
+    def _steps(self) -> Iterator[None]:
+        """Send spectrograms, and then the own sound of the newest answer; step by step."""
+        self._show()
+        state = {name: self.answer[name] for name in ("regions", "whole")}
+        if not (self._own and self.regions and self.band == "full"):
+            return
+        if {name: self.full.get(name) for name in state} == state:
+            return
+        yield
+        pieces = []
+        for piece in self._own.tracks(self.scene, self._as_cells(), self.whole):
+            pieces.append(piece)
+            yield
+        tracks = [pcm(track) for track in np.concatenate(pieces, -1)]
+        self.full = state | {"tracks": tracks}
+
+    def _as_cells(self) -> list:
+        clusters = self._clusters.regions
+        return [clusters[r] if isinstance(r, int) else r for r in self.regions]
+
+    def _compute(self) -> tuple[np.ndarray, np.ndarray]:
+        """The sounds of the regions and the rest, and their shares. Shape: (P + 1, L), (P + 1,)"""
         if (count := len(self.regions)) > MAX_TRACKS:
             raise SopError(f"{count} tracks, of which a player mixes {MAX_TRACKS} at most")
-        clusters = self._clusters.regions
-        regions = [clusters[r] if isinstance(r, int) else r for r in self.regions]
+        regions = self._as_cells()
         threads = torch.get_num_threads()
         try:
             # A click is too little work to wake threads up: 11 ms on several, 6 ms on one. But
             # features of a long scene may have to be computed again.
             torch.set_num_threads(1 if self.seconds <= MAX_SECONDS else threads)
-            sounds = self.scene.tracks(regions)
+            sounds, shares = self.scene.heard(regions, self.whole)
         finally:
             torch.set_num_threads(threads)
         shape = (len(regions) + 1, self._sounds.shape[1])
-        return finite(sounds, f"scene.tracks({regions})", shape)
+        return finite(sounds, f"scene.tracks({regions})", shape), shares
 
     def _show(self) -> None:
         """Send the spectrograms of the newest answer."""
@@ -255,7 +353,13 @@ class PixelPlayer(anywidget.AnyWidget):
         rows = [self._mixture_picture, *(spectrogram(m, self._loudest) for m in mags)]
         self.pictures = {"regions": self.answer["regions"], "rows": rows}
 
-    def _track(self, name: str, sound: np.ndarray) -> dict:
-        """A track as the page has it: its name and share of the mixture's energy. Shape: (L,)"""
-        energy = np.square(sound, dtype=np.float64).sum()
-        return {"name": name, "share": float(energy / max(self._energy, 1e-12))}
+
+def _own_sound(scene: "Scene") -> OwnSound | None:
+    """The own sound of a scene's video; None if the scene has another, or is of arrays."""
+    source = getattr(scene, "source", None)
+    return OwnSound(scene, source) if source else None
+
+
+def _own_mixture(own: OwnSound) -> dict:
+    """It as the page has it."""
+    return {"rate": own.rate, "channels": own.channels, **pcm(own.mixture)}

@@ -66,6 +66,14 @@ def cells_in(box: tuple[float, float, float, float], grid: tuple[int, int]) -> l
     return [(r, c) for r in rows for c in columns]
 
 
+def place(cells: Sequence[Cell] | np.ndarray, grid: tuple[int, int]) -> str:
+    """Where cells lie in the picture, by their mean: "top left", "right", "middle"."""
+    row, column = ((np.asarray(cells) + 0.5) / grid).mean(0)
+    vertical = "top" if row < 1 / 3 else "bottom" if row > 2 / 3 else ""
+    side = "left" if column < 1 / 3 else "right" if column > 2 / 3 else ""
+    return " ".join(filter(None, (vertical, side))) or "middle"
+
+
 def _centres_in(count: int, low: float, high: float) -> list[int]:
     """Which of `count` equal steps from 0 to 1 have their centre in [low, high); or the nearest."""
     centres = (np.arange(count) + 0.5) / count

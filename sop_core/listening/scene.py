@@ -42,7 +42,10 @@ class Scene:
         feature_maps: of the sound, a `FeatureMaps`
         start: s, where a `part` begins in the whole video; 0 otherwise
         first, last: the STFT frames of the whole video that this scene covers
+        source: the video file whose own sound this is, or None
     """
+
+    source: AnyPath | None = None
 
     def __init__(
         self,
@@ -92,9 +95,12 @@ class Scene:
         key = features.key(model, path) if cache and Path(path).is_file() else ""
         key += f" {choice}" if key and choice != BEST else ""
         if key and (kept := features.load(path, key)):
-            return cls(model, film, *kept)
+            scene = cls(model, film, *kept)
+            scene.source = path
+            return scene
         sound = stream_sound(path, model.config.rate, choice=choice)
         scene = cls(model, film, np.concatenate(list(sound)))
+        scene.source = path
         if key:
             features.save(path, key, scene.mixture, scene.visual_features, scene.feature_maps)
             return cls.from_video(
@@ -117,7 +123,9 @@ class Scene:
         samples = np.zeros_like(self.feature_maps.samples)
         sound = sound[: len(self.mixture)]
         samples[self.first * self.config.hop :][: len(sound)] = sound
-        return self._copy(FeatureMaps(self.model, samples), self.first, self.last)
+        other = self._copy(FeatureMaps(self.model, samples), self.first, self.last)
+        other.source = None
+        return other
 
     def part(self, start: float, end: float) -> "Scene":
         """A stretch of the scene in seconds, rounded to STFT frames.
@@ -217,6 +225,19 @@ class Scene:
         if not regions:
             return self.mixture[None]
         return self.sounds(regions, "partition" if partition else "shared")
+
+    def heard(
+        self, regions: Sequence[Region], partition: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`tracks`, and each one's share of the mixture's energy, measured as `energy` does.
+
+        So a cell's track has the share that the map says. Shape: float32 (P + 1, L), (P + 1,)
+        Raises SopError as `tracks` does.
+        """
+        energy = np.zeros(len(regions) + 2)
+        mode: Mode = "partition" if partition else "shared"
+        sounds = np.concatenate(list(separated.pieces(self, regions, mode, energy)), 1)
+        return sounds, energy[:-1] / max(energy[-1], 1e-12)
 
     def pieces(self, regions: Sequence[Region], mode: Mode = "alone") -> Iterator[np.ndarray]:
         """What `sounds` gives, piece after piece: float32 (P, l) or (P + 1, l)."""

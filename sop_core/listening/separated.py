@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..media.sound import resampled
 from ..model.spectrogram import Inverse
-from .fullband import FullBandAudio, extended
+from .fullband import FullBandAudio, OwnAudio, extended
 from .regions import BLOCK, Mode, Region, joined, soft_masks, take
 
 if TYPE_CHECKING:
@@ -28,13 +28,19 @@ GRID = np.float32(2**23)
 
 
 @torch.inference_mode()
-def pieces(scene: "Scene", regions: Sequence[Region], mode: Mode) -> Iterator[np.ndarray]:
-    """What `Scene.sounds` gives, piece after piece: float32 (P, l) or (P + 1, l)."""
+def pieces(
+    scene: "Scene", regions: Sequence[Region], mode: Mode, energy: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
+    """What `Scene.sounds` gives, piece after piece: float32 (P, l) or (P + 1, l).
+
+    Args: `energy`: float64 (P + 2,), to which that of each region, of the rest and of the mixture
+        is added as `Scene.powers_of` measures it.
+    """
     audio = scene.feature_maps
     begin = scene.first * audio.hop
     end = begin + len(scene.mixture)
     clip = mode == "alone" and scene.config.clips == "published"  # tracks must add up
-    for at, (piece,) in _stretches(scene, regions, mode):
+    for at, (piece,) in _stretches(scene, regions, mode, energy=energy):
         if mode != "alone":
             rest = audio.sound(at, at + piece.shape[1]).to(piece) - piece.sum(0)
             piece = torch.cat([piece, rest[None]])
@@ -68,6 +74,19 @@ def source_pieces(
     yield with_rest(np.zeros((len(regions), *source.shape), np.float32), source)
 
 
+@torch.inference_mode()
+def own_pieces(
+    scene: "Scene", regions: Sequence[Region], mode: Mode, audio: OwnAudio
+) -> Iterator[np.ndarray]:
+    """The regions' sounds at `audio.rate`, without the rest, from the scene's first sample on.
+
+    Shape: pieces of float32 (P, C, l), which may reach beyond the scene's end
+    """
+    begin = scene.first * audio.hop
+    for at, stretch in _stretches(scene, regions, mode, audio):
+        yield stretch[..., max(0, begin - at) :].transpose(0, 1).cpu().numpy()
+
+
 def _at_own_rate(
     scene: "Scene", regions: Sequence[Region], mode: Mode, audio: FullBandAudio
 ) -> Iterator[np.ndarray]:
@@ -94,13 +113,17 @@ def _at_own_rate(
 
 
 def _stretches(
-    scene: "Scene", regions: Sequence[Region], mode: Mode, own: FullBandAudio | None = None
+    scene: "Scene",
+    regions: Sequence[Region],
+    mode: Mode,
+    own: OwnAudio | None = None,
+    energy: np.ndarray | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Masks times the STFT, inverted: stretches that reach a little beyond the scene.
 
     Regions are inverted in blocks, but those that divide bins among them all at once.
 
-    Args: `own`: the video's own sound; None: what the nets hear.
+    Args: `own`: the video's own sound; None: what the nets hear. `energy`: see `pieces`.
 
     Yields: the first sample (of the whole video), and (C, P, l)
     """
@@ -127,6 +150,8 @@ def _stretches(
         for p in starts:
             block = masks[p : p + size]
             region, frame, weights = take(scene.model, block, mode)  # (n,), (n,), (n, F_linear)
+            if energy is not None:
+                _measure(energy, scene, first, in_band, p + region, frame, weights)
             if own:
                 weights = extended(weights, in_band[frame], specs.shape[-1])
             for c, spec in enumerate(specs):
@@ -138,3 +163,25 @@ def _stretches(
     rest = [(c, p, *inverse.rest()) for (c, p), inverse in inverses.items()]
     length = rest[0][3].shape[1]
     yield last * hop - n_fft // 2, whole(length, [(c, p + rows, s) for c, p, rows, s in rest])
+
+
+def _measure(
+    energy: np.ndarray,
+    scene: "Scene",
+    first: int,
+    spec: Tensor,
+    region: Tensor,
+    frame: Tensor,
+    weights: Tensor,
+) -> None:
+    """Add to `energy` what the weights take of the scene's STFT frames, and what they leave.
+
+    Shape: complex (T, F_linear), int (n,), int (n,), (n, F_linear)
+    """
+    power = spec.abs().square()
+    inside = torch.arange(first, first + len(spec), device=spec.device)
+    power[(inside < scene.first) | (inside >= scene.last)] = 0
+    each = power.new_zeros(len(energy) - 2)
+    each.index_add_(0, region, (weights.square() * power[frame]).sum(-1))
+    left = torch.ones_like(power).index_add_(0, frame, weights, alpha=-1).square() * power
+    energy += [*each.tolist(), left.sum().item(), power.sum().item()]

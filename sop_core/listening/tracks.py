@@ -1,18 +1,24 @@
 """What the player's page needs, checked and as bytes: pictures, and each track's name and sound."""
 
+import math
 import operator
-from typing import TYPE_CHECKING
+from collections.abc import Container
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import simplejpeg
 
 from ..errors import SopError
+from .regions import place
 
 if TYPE_CHECKING:
     from .clusters import Clusters
     from .regions import Region
     from .scene import Scene
 
+REST = "the rest"  # name of the last track: what no region takes
+MAX_LEVEL = 2.0  # of a track in the mixer: 6 dB; 1: as it is
 DYNAMIC_RANGE = 60  # dB below the mixture's loudest bin that a spectrogram shows
 MAX_COLUMNS = 640  # of a spectrogram's picture
 
@@ -39,6 +45,46 @@ def check_region(region: "Region | int", grid: tuple[int, int], clusters: int) -
     if not cells:
         raise SopError("a region without a cell has no sound; choose at least one")
     return cells
+
+
+def check_mixer(mixer: Any, count: int) -> list[dict]:
+    """One entry for each of `count` tracks, levels within 0 to `MAX_LEVEL`. Raises SopError."""
+    try:
+        checked = [
+            {
+                "name": str(m["name"])[:80],
+                "level": min(max(float(m["level"]), 0.0), MAX_LEVEL),
+                "mute": bool(m["mute"]),
+                "solo": bool(m["solo"]),
+            }
+            for m in mixer
+        ]
+        if len(checked) != count or any(math.isnan(m["level"]) for m in checked):
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        expected = f"name, level, mute and solo of each of {count} tracks"
+        raise SopError(f"mixer={mixer!r}: expected {expected}") from None
+    return checked
+
+
+def mixer_of(
+    regions: list, before: list, mixer: list[dict], grid: tuple[int, int], clusters: list[str]
+) -> list[dict]:
+    """The mixer of regions and the rest, after `mixer`, that of the regions `before`.
+
+    A region that was there keeps its name and level, and then so does the rest.
+    Args: `clusters`: their names
+    """
+    old = {str(region): m for region, m in zip(before, mixer, strict=False)}
+    kept = [old.get(str(region)) for region in regions]
+    new = {"level": 1.0, "mute": False, "solo": False}
+    rest = mixer[-1] if any(kept) else {"name": REST, **new, "mute": True}
+    taken, found = {REST, *(m["name"] for m in kept if m)}, []
+    for region, m in zip(regions, kept, strict=True):
+        name = m["name"] if m else track_name(region, grid, clusters, taken)
+        taken.add(name)
+        found.append(m or {"name": name, **new})
+    return [*found, rest]
 
 
 def seen(scene: "Scene", clusters: "Clusters") -> dict:
@@ -69,7 +115,10 @@ def seen(scene: "Scene", clusters: "Clusters") -> dict:
 
 
 def pcm(sound: np.ndarray) -> dict:
-    """A sound as the page has it: 16-bit samples, with the level of full scale. Shape: (L,)"""
+    """A sound as the page has it: 16-bit samples, with the level of full scale.
+
+    Shape: (L,), or (C, L): one channel after the other
+    """
     peak = max(float(np.abs(sound).max()), 1e-9)
     return {"peak": peak, "pcm": np.round(sound * (32_767 / peak)).astype("<i2").tobytes()}
 
@@ -92,8 +141,19 @@ def spectrogram(mags: np.ndarray, loudest: float) -> dict:
     return {"pixels": pixels.tobytes(), "size": shown.shape}
 
 
+def track_name(
+    region: "Region | int", grid: tuple[int, int], clusters: list[str], taken: Container[str]
+) -> str:
+    """A track's short name until the user gives it another: where its region lies, as "top left".
+
+    A second one there is "top left 2". Args: `clusters`: their names; `taken`: the other tracks'.
+    """
+    name = clusters[region] if isinstance(region, int) else place(region, grid)
+    return next(n for n in chain([name], (f"{name} {k}" for k in count(2))) if n not in taken)
+
+
 def region_name(region: "Region | int", clusters: list[str]) -> str:
-    """The name of a region until the user gives it another; `clusters`: their names."""
+    """All of where a region lies, as "rows 5 to 13, column 2"; `clusters`: their names."""
     if isinstance(region, int):
         return clusters[region]
     rows, columns = (sorted(set(side)) for side in zip(*region, strict=True))

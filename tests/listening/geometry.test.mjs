@@ -6,8 +6,8 @@ import test from "node:test";
 // As a data: URL, since without a package.json an older node takes a .js file for CommonJS.
 const source = readFileSync(new URL("../../sop_core/listening/static/geometry.js", import.meta.url), "utf8");
 const {
-  cellAt, cellRect, cellsBetween, cellsOf, clock, clusterMap, clusterUnder, colour, colourOf, describe, excess, fileName, frameAt, heatmap, keyOf,
-  nameOf, outline, paint, percent, same, samplesOf, spectrogramPixels, step, timeOf, waveform, wav,
+  badgeCell, cellAt, cellRect, cellsBetween, channelsOf, cellsOf, clock, clusterMap, clusterUnder, colour, colourOf, describe, excess, fileName, frameAt, heatmap, keyOf,
+  decibels, envelope, levelOf, meterOf, nameOf, outline, paint, percent, same, samplesOf, slideOf, spectrogramPixels, step, timeOf, waveform, wav,
 } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
 
 const GRID = [9, 14]; // rows, columns: not square, so that a transposed click fails
@@ -100,6 +100,51 @@ test("picture k is on the screen from k / fps, for every picture and an odd rate
 test("the clock", () => {
   assert.deepEqual([0, 3.24, 9.99, 59.99, 60, 605.3].map(clock), ["0:00.0", "0:03.2", "0:09.9", "0:59.9", "1:00.0", "10:05.3"]);
   for (let i = 0; i < 600; i++) assert.equal(clock(i / 10), `0:${(i / 10).toFixed(1).padStart(4, "0")}`);
+});
+
+test("levels in dB: a slider's steps, and back", () => {
+  assert.deepEqual([0, 0.5, 1, 2, 0.01].map(decibels), ["off", "−6.0 dB", "0 dB", "+6.0 dB", "−40.0 dB"]);
+  assert.equal(decibels(0.9999), "0 dB");
+  for (let dB = -39.5; dB < 6; dB += 0.5) assert.ok(Math.abs(slideOf(levelOf(dB)) - dB) < 1e-9);
+  assert.deepEqual([levelOf(-40), levelOf(0), levelOf(6), slideOf(0), slideOf(2)], [0, 1, 2, -40, 6]);
+});
+
+test("a meter shows how loud it is at that moment: 0 dB is all of it, 24 dB below is half", () => {
+  const rate = 1000, loud = Float32Array.from({ length: 1000 }, (_, i) => (i < 500 ? 1 : 10 ** (-24 / 20)));
+  const levels = envelope([loud], 50, rate);
+  assert.equal(levels.length, 50);
+  assert.deepEqual([levels[0], levels[24], levels[25], levels[49]].map(meterOf).map((x) => Math.round(1000 * x)), [1000, 1000, 500, 500]);
+  assert.deepEqual([...envelope([loud, new Float32Array(1000)], 1, 2000)], [Math.fround(Math.sqrt((500 + 500 * 10 ** -2.4) / 2000))]); // stereo
+  assert.deepEqual([0, 1e-9, 9].map(meterOf), [0, 0, 1]);
+  assert.equal(envelope([loud.slice(0, 990)], 7, 1000).length, 7); // a last, shorter piece
+});
+
+test("a track's number lies beside its cells, and on no other track's if there is room", () => {
+  assert.deepEqual(badgeCell([[3, 9]], [], GRID), [2, 9]);
+  assert.deepEqual(badgeCell([[0, 5]], [], GRID), [0, 4]); // not outside of the picture
+  assert.deepEqual(badgeCell([[0, 0]], [], GRID), [1, 0]);
+  assert.deepEqual(badgeCell(cellsBetween([0, 0], [1, 0]), [], GRID), [0, 1]);
+  assert.deepEqual(badgeCell([[3, 9]], [[2, 9], [3, 8]], GRID), [4, 9]);
+  assert.deepEqual(badgeCell(cellsBetween([0, 0], [8, 13]), [], GRID), [0, 0]); // no room at all
+});
+
+test("energy is seen on a dark picture and on a bright one, and where there is none the picture is as it was", () => {
+  const lab = (rgb) => { // CIELAB, D65
+    const [r, g, b] = rgb.map((v) => v / 255).map((v) => (v > 0.04045 ? ((v + 0.055) / 1.055) ** 2.4 : v / 12.92));
+    const xyz = [0.4124 * r + 0.3576 * g + 0.1805 * b, 0.2126 * r + 0.7152 * g + 0.0722 * b, 0.0193 * r + 0.1192 * g + 0.9505 * b];
+    const [x, y, z] = xyz.map((v, i) => v / [0.9505, 1, 1.089][i]).map((v) => (v > 0.008856 ? Math.cbrt(v) : 7.787 * v + 16 / 116));
+    return [116 * y - 16, 500 * (x - y), 200 * (y - z)];
+  };
+  const over = (grey, share) => { const [r, g, b, a] = colour(share); return [r, g, b].map((v) => grey + (v - grey) * (a / 255)); };
+  for (const grey of [0, 60, 128, 200, 255]) {
+    assert.deepEqual(over(grey, 0), [grey, grey, grey]);
+    for (const share of [0.1, 0.3, 0.6, 1]) {
+      const d = Math.hypot(...lab(over(grey, share)).map((v, i) => v - lab([grey, grey, grey])[i]));
+      assert.ok(d > (share > 0.2 ? 20 : 10), `${share} on ${grey}: ${d}`);
+    }
+    // what is in the picture stays to be seen: two greys are told apart under any energy
+    assert.ok(over(200, 1)[0] - over(100, 1)[0] > 30);
+  }
 });
 
 test("words", () => {
@@ -210,8 +255,18 @@ test("samples are what 16 bit and a peak say, wherever they lie in a message", (
   assert.deepEqual([...samplesOf({ pcm: view, peak: 2 })], [2, -2, 0]);
 });
 
+test("a track of several channels has them one after the other, and a WAV file in turns", () => {
+  const view = new DataView(new ArrayBuffer(8));
+  [1, 2, 3, 4].forEach((value, i) => view.setInt16(2 * i, value, true));
+  const channels = channelsOf({ pcm: view, peak: 32767 }, 2);
+  assert.deepEqual(channels.map((c) => [...c]), [[1, 2], [3, 4]]);
+  const header = new DataView(wav(channels.map((c) => c.map((x) => x / 32767)), 44100).buffer);
+  assert.deepEqual([22, 32, 44, 46, 48, 50].map((at) => header.getInt16(at, true)), [2, 4, 1, 3, 2, 4]);
+  assert.deepEqual([24, 28, 40].map((at) => header.getUint32(at, true)), [44100, 176400, 8]);
+});
+
 test("a WAV file", () => {
-  const bytes = wav(Float32Array.from([0, 1, -1, 2, 0.5]), 11025), view = new DataView(bytes.buffer);
+  const bytes = wav([Float32Array.from([0, 1, -1, 2, 0.5])], 11025), view = new DataView(bytes.buffer);
   const text = (at) => String.fromCharCode(...bytes.slice(at, at + 4));
   assert.deepEqual([0, 8, 12, 36].map(text), ["RIFF", "WAVE", "fmt ", "data"]);
   assert.deepEqual([4, 24, 28, 40].map((at) => view.getUint32(at, true)), [46, 11025, 22050, 10]);

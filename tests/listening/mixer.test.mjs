@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 
-// All of the page, joined as sop_core/widget.py does it: one module, which node can load as long as nothing is rendered.
+// All of the page, joined as listening/player.py does it: one module, which node can load as long as nothing is rendered.
 const read = (name) => readFileSync(new URL(`../../sop_core/listening/static/${name}.js`, import.meta.url), "utf8");
-const source = ["geometry", "mixer", "player"].map(read).join("\n");
-const { default: widget, gains, position, rest } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+const source = ["geometry", "files", "mixer", "player"].map(read).join("\n");
+const { default: widget, gains, position, rest, upsample } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
 
 const track = (level, mute, solo) => ({ name: "", level, mute, solo });
 
@@ -26,8 +26,22 @@ test("the mixture is heard alone, as it is", () => {
 
 test("the rest is what tracks leave of the mixture", () => {
   const mixture = Float32Array.from([1, -0.5, 0.25]), tracks = [[0.5, 0, 0.5], [0.25, -1, 0]].map((t) => Float32Array.from(t));
-  assert.deepEqual([...rest(mixture, tracks)], [0.25, 0.5, -0.25]);
+  assert.deepEqual([...rest([mixture], tracks.map((t) => [t]))[0]], [0.25, 0.5, -0.25]);
+  const stereo = rest([mixture, mixture], [[tracks[0]], [tracks[0], tracks[1]]]); // one channel counts on both sides
+  assert.deepEqual(stereo.map((side) => [...side]), [[0, -0.5, -0.75], [0.25, 0.5, -0.25]]);
   assert.deepEqual([...mixture], [1, -0.5, 0.25]);
+});
+
+test("a sound at four times the rate is the same sound: a tone stays a tone, and samples stay what they were", () => {
+  const tone = (hz, rate, n) => Float32Array.from({ length: n }, (_, i) => Math.sin((2 * Math.PI * hz * i) / rate));
+  for (const hz of [100, 1000, 3000, 4500]) {
+    const out = upsample(tone(hz, 11025, 2000), 4), truth = tone(hz, 44100, 8000);
+    const worst = out.slice(200, -200).reduce((most, x, i) => Math.max(most, Math.abs(x - truth[i + 200])), 0);
+    assert.ok(worst < (hz > 4000 ? 0.03 : 0.011), `${hz} Hz: ${worst}`);
+    assert.deepEqual(out[400], tone(hz, 11025, 2000)[100]);
+  }
+  const same = tone(100, 11025, 5);
+  assert.equal(upsample(same, 1), same);
 });
 
 test("time runs on, to the end or round and round", () => {

@@ -5,18 +5,23 @@ What the page does is tested in tests/browser, its arithmetic in node.
 
 import base64
 import io
+import json
 import shutil
 import subprocess
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from PIL import Image
 from tones import ToneScene
 
+import sop_core
 from sop_core.errors import SopError
+from sop_core.listening import saved
 from sop_core.listening.player import PixelPlayer
 from sop_core.listening.tracks import DYNAMIC_RANGE, MAX_COLUMNS
 
@@ -63,7 +68,7 @@ def test_before_a_click_nothing_is_heard_and_nothing_was_computed(player, scene)
         None,
         "",
     )
-    assert player.answer == {"regions": [], "tracks": []}
+    assert player.answer == {"regions": [], "whole": False, "tracks": []}
     assert scene.calls == []
 
 
@@ -127,7 +132,8 @@ def test_a_click_plays_the_sound_of_its_cell_and_mutes_the_rest(player, scene, p
     assert pitch(heard(track), scene.rate) == pytest.approx(scene.hertz(pixel), abs=2)
     np.testing.assert_allclose(heard(track), player.samples, atol=step(track))
     assert [m["mute"] for m in player.mixer] == [False, True]
-    assert [m["name"] for m in player.mixer] == ["row {}, column {}".format(*pixel), "the rest"]
+    assert [m["name"] for m in player.mixer] == [track["name"], "the rest"]
+    assert track["where"] == "row {}, column {}".format(*pixel)
     assert track["share"] == pytest.approx(
         np.square(heard(track)).sum() / np.square(scene.mixture).sum(), rel=1e-3
     )
@@ -152,7 +158,7 @@ def test_none_takes_all_tracks_away(player):
     player.regions = [[(3, 9)], 0]
     player.pixel = None
     assert (player.regions, player.mixer, player.samples) == ([], [], None)
-    assert player.answer == {"regions": [], "tracks": []}
+    assert player.answer == {"regions": [], "whole": False, "tracks": []}
 
 
 def test_a_page_clicks_by_its_traits(player, scene):
@@ -176,20 +182,145 @@ def test_tracks_and_the_rest_add_up_to_the_mixture(player, scene):
 def test_a_cluster_is_a_region_with_a_name(player, scene):
     player.regions = [1, [(3, 9)]]
     assert scene.calls == [[scene.clusters().regions[1], [(3, 9)]]]
-    assert [m["name"] for m in player.mixer] == ["top right", "row 3, column 9", "the rest"]
+    assert [m["name"] for m in player.mixer] == ["top right", "right", "the rest"]
     assert player.regions[0] == 1 and player.pixel is None
 
 
 def test_names_of_regions(player):
     block = [(r, c) for r in (2, 3) for c in (4, 5, 6)]
     player.regions = [block, block[:-1], block[:3], [(2, 4), (2, 4)]]
-    assert [m["name"] for m in player.mixer] == [
+    assert [track["where"] for track in player.answer["tracks"]] == [
         "rows 2 to 3, columns 4 to 6",
         "5 cells round row 2, column 5",
         "row 2, columns 4 to 6",
         "row 2, column 4",
         "the rest",
     ]
+
+
+def test_tracks_are_called_by_their_place_and_no_two_alike(player):
+    """By thirds of the picture, as clusters are; the second one there has a number."""
+    corners = [[(0, 0)], [(0, 13)], [(8, 0)], [(8, 13)], [(4, 0)], [(4, 13)], [(0, 7)], [(8, 7)]]
+    player.regions = [*corners, [(4, 7)]]
+    assert [m["name"] for m in player.mixer[:-1]] == [
+        *("top left", "top right", "bottom left", "bottom right", "left", "right"),
+        *("top", "bottom", "middle"),
+    ]
+    player.regions = [
+        [(4, 13)],
+        1,
+        [(0, 12)],
+        [(0, 13)],
+        [(r, c) for r in range(9) for c in (0, 13)],
+    ]
+    assert [m["name"] for m in player.mixer[:-1]] == [
+        *("right", "top right 2", "top right 3", "top right", "middle"),
+    ]
+    player.regions = [[(0, 12)], [(0, 11)]]  # what goes gives its name free
+    assert [m["name"] for m in player.mixer[:-1]] == ["top right 3", "top right"]
+
+
+def test_a_name_that_was_given_stays_with_its_track(player):
+    player.regions = [[(3, 9)], [(8, 2)]]
+    player.mixer = [dict(player.mixer[0], name="cello"), *player.mixer[1:]]
+    player.whole = True
+    player.regions = [[(0, 0)], [(4, 13)], [(3, 9)]]
+    assert [m["name"] for m in player.mixer] == ["top left", "right", "cello", "the rest"]
+    where = [track["where"] for track in player.answer["tracks"]]
+    assert where[2] == "row 3, column 9"
+
+
+# --- nothing else sounds
+
+
+def test_where_nothing_else_sounds_everything_is_dealt_out(player, scene):
+    player.regions = [[(3, 9)], [(8, 2)]]
+    names, whole = [m["name"] for m in player.mixer], scene.tracks([[(3, 9)], [(8, 2)]])
+    player.whole = True
+    assert player.answer["whole"] is True and player.answer["regions"] == player.regions
+    np.testing.assert_allclose(player.samples, scene.mixture, atol=1e-6)
+    assert player.answer["tracks"][-1]["share"] == 0
+    assert [m["name"] for m in player.mixer] == names
+    player.set_state({"whole": False})  # the page's switch
+    np.testing.assert_allclose(player.samples, whole[:-1].sum(0), atol=1e-6)
+
+
+def test_a_model_that_can_not_deal_out_everything_says_so_and_the_switch_goes_back(player, scene):
+    player.pixel = 3, 9
+    heard = scene.heard
+
+    def refuse(regions, partition=False):
+        if partition:
+            raise SopError("a partition with output_activation=relu")
+        return heard(regions)
+
+    scene.heard = refuse
+    with pytest.raises(SopError, match="row 3, column 9 can't be played .a partition with"):
+        player.whole = True
+    assert player.whole is False and player.pixel == (3, 9) and "partition" in player.error
+    assert player.answer["whole"] is False
+    player.pixel = 4, 2  # and all goes on
+    assert player.error == "" and player.answer["regions"] == [[(4, 2)]]
+
+
+# --- what is kept
+
+
+def test_a_player_is_made_again_from_its_json(player, scene, tmp_path):
+    player.regions = [[(3, 9), (3, 10)], 1]
+    player.whole = True
+    mixer = [dict(m, level=0.5, name=f"<b>{i}</b>") for i, m in enumerate(player.mixer)]
+    player.mixer = mixer
+    (tmp_path / "mine.json").write_text(player.to_json())
+    for again in (
+        PixelPlayer.from_json(ToneScene(), player.to_json()),
+        PixelPlayer.load(ToneScene(), tmp_path / "mine.json", overlay="now"),
+    ):
+        assert again.regions == player.regions and again.whole and again.mixer == mixer
+        np.testing.assert_allclose(again.samples, player.samples, atol=1e-6)
+    assert again.overlay == "now"
+    part = PixelPlayer(ToneScene(seconds=4), pixel=(1, 1), start=1, seconds=1.6)
+    again = PixelPlayer.from_json(ToneScene(seconds=4), part.to_json())
+    assert (again.start, again.seconds, again.pixel) == (1, pytest.approx(1.6), (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda kept: "{", "no JSON"),
+        (lambda kept: "[" * 100_000, "no JSON"),
+        (lambda kept: "[]", "expected a player's regions and levels, version 1"),
+        (lambda kept: json.dumps(kept | {"player": 2}), "version 1"),
+        (lambda kept: json.dumps(kept | {"whole": 1}), "version 1"),
+        (lambda kept: json.dumps(kept | {"grid": [14, 9]}), r"grid of \[14, 9\].* has \[9, 14\]"),
+        (lambda kept: json.dumps(kept | {"regions": [[[9, 0]]]}), "9 rows"),
+        (lambda kept: json.dumps(kept | {"regions": [7]}), "cluster 7"),
+        (lambda kept: json.dumps(kept | {"mixer": []}), "mixer="),
+        (lambda kept: json.dumps(kept | {"start": 9}), "expected a stretch"),
+    ],
+)
+def test_a_json_that_is_none_or_of_another_scene_gets_one_clear_sentence(player, change, why):
+    player.pixel = 3, 9
+    with pytest.raises(SopError, match=why):
+        PixelPlayer.from_json(ToneScene(), change(json.loads(player.to_json())))
+
+
+def test_a_file_that_holds_no_player_gets_one_clear_sentence(scene, tmp_path):
+    with pytest.raises(SopError, match=r"gone.json: can't be read \(No such file"):
+        PixelPlayer.load(scene, tmp_path / "gone.json")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("a.txt", "")
+    with pytest.raises(SopError, match="other.zip: no player.json in this zip"):
+        PixelPlayer.load(scene, tmp_path / "other.zip")
+
+
+def test_the_page_is_told_what_a_report_of_a_fault_needs(player, scene):
+    assert player.about == saved.about(scene)
+    scene.source = "/secret/folder/\u202ecat.mp4"
+    about = saved.about(scene)
+    assert f"sop_core {sop_core.__version__}" in about and torch.__version__.split("+")[0] in about
+    assert "cat.mp4" in about and "9 x 14" in about and "2.00 s at 11025 Hz" in about
+    assert "secret" not in about and "\u202e" not in about
 
 
 # --- the mixer
@@ -225,11 +356,11 @@ def test_what_is_there_keeps_its_name_and_level_when_another_comes_or_goes(playe
     rest = {"name": "noise", "level": 0.2, "mute": False, "solo": False}
     player.mixer = [mine, rest]
     player.regions = [[(8, 2)], [(3, 9)]]
-    assert player.mixer[1:] == [mine, rest] and player.mixer[0]["name"] == "row 8, column 2"
+    assert player.mixer[1:] == [mine, rest] and player.mixer[0]["name"] == "bottom left"
     player.regions = [[(3, 9)]]
     assert player.mixer == [mine, rest]
     player.pixel = 0, 0  # nothing of it is left
-    assert [m["name"] for m in player.mixer] == ["row 0, column 0", "the rest"]
+    assert [m["name"] for m in player.mixer] == ["top left", "the rest"]
     assert player.mixer[1]["mute"] and player.mixer[0]["level"] == 1
 
 
@@ -467,7 +598,7 @@ def test_two_players_are_independent():
     assert one.error == "" and one.answer["regions"] == [[(8, 13)]]
 
 
-@pytest.mark.parametrize("name", ["geometry", "mixer"])
+@pytest.mark.parametrize("name", ["geometry", "files", "mixer"])
 def test_the_pages_arithmetic_under_node(name):
     node = shutil.which("node")
     if not node:
@@ -475,6 +606,41 @@ def test_the_pages_arithmetic_under_node(name):
     test = Path(__file__).with_name(f"{name}.test.mjs")
     run = subprocess.run([node, "--test", str(test)], capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_python_reads_the_zip_of_a_page_and_makes_its_player_again(player, scene, tmp_path):
+    node = shutil.which("node")
+    if not node:
+        pytest.skip("node is not installed: the page's arithmetic is tested by it")
+    player.regions = [[(3, 9)], [(8, 2)]]
+    player.whole = True
+    state = json.loads(player.to_json())
+    static = Path(PixelPlayer.__module__.replace(".", "/")).parent / "static"
+    read = "['geometry', 'files'].map(n => readFileSync(`${process.argv[1]}/${n}.js`, 'utf8'))"
+    script = f"""import {{ readFileSync, writeFileSync }} from "node:fs";
+        const source = {read}.join("\\n");
+        const page = await import(`data:text/javascript,${{encodeURIComponent(source)}}`);
+        const state = JSON.parse(process.argv[2]), bytes = new TextEncoder();
+        const files = page.numbered(["cello", "Flöte"]).map((name, k) =>
+        {{
+            const sides = [Float32Array.from([0, k / 2]), new Float32Array(2)];
+            return {{ name, bytes: page.wav(sides, 44100) }};
+        }});
+        files.push({{ name: "player.json", bytes: bytes.encode(page.playerFile(state)) }});
+        writeFileSync(process.argv[3], page.zip(files));"""
+    file = tmp_path / "tracks.zip"
+    root = Path(sop_core.__file__).parents[1]
+    command = [node, "--input-type=module", "-e", script, root / static, json.dumps(state), file]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 0, run.stderr
+    with zipfile.ZipFile(file) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["1 cello.wav", "2 Flöte.wav", "player.json"]
+        sound, rate = soundfile.read(io.BytesIO(archive.read("2 Flöte.wav")))
+    assert rate == 44_100
+    np.testing.assert_allclose(sound, [[0, 0], [0.5, 0]], atol=1e-4)
+    again = PixelPlayer.load(ToneScene(), file)
+    assert again.to_json() == player.to_json()
 
 
 def test_a_mixer_that_does_not_fit_is_refused_and_levels_stay_within_bounds(player):
@@ -487,9 +653,9 @@ def test_a_mixer_that_does_not_fit_is_refused_and_levels_stay_within_bounds(play
     ):
         with pytest.raises(SopError, match="mixer="):
             player.mixer = mixer
-    assert [m["name"] for m in player.mixer] == ["row 1, column 0", "row 2, column 0", "the rest"]
+    assert [m["name"] for m in player.mixer] == ["top left", "top left 2", "the rest"]
     player.mixer = [dict(m, level=99, name="n" * 1000) for m in player.mixer]
-    assert {m["level"] for m in player.mixer} == {1.5} and {
+    assert {m["level"] for m in player.mixer} == {2.0} and {
         len(m["name"]) for m in player.mixer
     } == {80}
 

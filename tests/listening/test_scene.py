@@ -356,6 +356,29 @@ def test_tracks_and_the_rest_add_up_to_the_mixture(scene):
     np.testing.assert_allclose(scene.tracks([[(1, 2)]])[0], scene.sound((1, 2)), atol=1e-6)
 
 
+@pytest.mark.parametrize("partition", [False, True])
+def test_a_tracks_share_is_the_maps_and_all_shares_are_all_there_is(squares, partition):
+    """The sound of a masked STFT has less energy than the mask takes: it was 22 % beside 24 %."""
+    regions = [[(2, 0)], [(2, 3)]]
+    sounds, shares = squares.heard(regions, partition)
+    np.testing.assert_array_equal(sounds, squares.tracks(regions, partition))
+    assert shares.shape == (3,) and shares.sum() == pytest.approx(1, abs=1e-5)
+    if not partition:
+        map_ = squares.energy()
+        np.testing.assert_allclose(shares[:2], [map_[2, 0], map_[2, 3]], rtol=1e-5)
+    part = squares.part(1, 2.5)  # and no more of the frames around it than the map has
+    one = part.heard([[(2, 0)]], False)[1]
+    assert one[0] == pytest.approx(part.energy()[2, 0], rel=1e-5)
+    assert part.heard([[(0, 0)]], False)[1] == pytest.approx([0, 1], abs=1e-6)  # a silent cell
+
+
+def test_a_cells_share_is_the_maps_with_any_mask(scene):
+    """Random nets: windows fade into one another, and masks are torn."""
+    energy = scene.energy()
+    for cell in [(0, 0), (1, 2), (3, 3)]:
+        assert scene.heard([[cell]])[1][0] == pytest.approx(energy[cell], rel=1e-4, abs=1e-7)
+
+
 def test_regions_that_are_none_get_one_clear_sentence_and_no_region_leaves_all_to_the_rest(scene):
     np.testing.assert_array_equal(scene.tracks([]), scene.mixture[None])
     here = np.ones(scene.visual_features.shape[:3], bool)

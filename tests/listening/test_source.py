@@ -3,17 +3,23 @@
 The truth is what the test writes into a film without loss: whole numbers of 16 bits.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from films import level, make_video, tone
 from tiny import COLOURS, TINY
 
 from sop_core.listening import export, soundfiles
+from sop_core.listening.fullband import FullBandAudio
+from sop_core.listening.playback import OwnSound
+from sop_core.listening.player import PixelPlayer
 from sop_core.listening.scene import Scene
+from sop_core.listening.separated import source_pieces
 from sop_core.media.stream import read_video, stream_sound
 
 SQUARES = np.full((60, 80, 3), 90, np.uint8)
@@ -230,3 +236,76 @@ def test_mp3_has_the_next_lower_of_its_rates(eyes, tmp_path):
         assert found == hz and len(sound) / hz == pytest.approx(3, abs=0.06)
         expected = 0.3 if rate == "source" else (0.3 + 0.03) / 2
         assert level(sound[:, 0], RED, hz) == pytest.approx(expected, rel=0.03)
+
+
+# --- in the player
+
+CELLS = [[(2, 0)], [(2, 3)]]  # of the red square, of the blue one
+
+
+def own_tracks(scene, own, *args):
+    return np.concatenate(list(own.tracks(scene, CELLS, *args)), -1)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_player_has_the_tracks_that_separate_writes(eyes, tmp_path, channels):
+    """Against the way of the files, on a part of the video; and the model's band is the model's."""
+    video = film(tmp_path / "film.mov", panned(44_100)[:channels], 44_100)
+    whole = Scene.from_video(eyes, video)
+    scene = whole.part(0.5, 2.5)
+    own = OwnSound(scene, video)
+    assert (own.channels, own.rate, own.times) == (channels, 44_100, 4)
+    assert own.mixture.shape == (channels, 4 * len(scene.mixture))
+    pieces = source_pieces(scene, CELLS, "shared", FullBandAudio(scene, video))
+    expected = np.concatenate(list(pieces), -1)
+    tracks = own_tracks(scene, own)
+    length = min(tracks.shape[-1], expected.shape[-1])
+    np.testing.assert_allclose(tracks[..., :length], expected[:2, :, :length], atol=1e-5)
+    np.testing.assert_allclose(own.mixture[:, :length], expected.sum(0)[:, :length], atol=1e-5)
+    low = soxr.resample(tracks.mean(1).T, 44_100, scene.rate).T[:, 200:-200]
+    np.testing.assert_allclose(low, scene.tracks(CELLS)[:-1, 200:-200], atol=2e-3)
+    everything = own_tracks(scene, own, True).sum(0)  # nothing else sounds
+    np.testing.assert_allclose(everything[:, 5_000:-5_000], own.mixture[:, 5_000:-5_000], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"), [(48_000, 44_100), (96_000, 44_100), (8_000, 11_025)]
+)
+def test_a_page_gets_a_multiple_of_the_models_rate_up_to_48_khz(eyes, tmp_path, rate, expected):
+    video = film(tmp_path / "film.mov", panned(rate), rate)
+    scene = Scene.from_video(eyes, video)
+    own = OwnSound(scene, video)
+    assert own.rate == expected and own.mixture.shape[1] == own.times * len(scene.mixture)
+    assert level(own.mixture[0], RED, own.rate) == pytest.approx(
+        level(np.float32(panned(rate)[0]) / 32_768, RED, rate), rel=0.02
+    )
+
+
+def test_a_click_is_answered_in_the_models_band_and_the_rest_of_the_band_follows(eyes, tmp_path):
+    """Red stays louder on the left, blue on the right; in whole samples of 16 bits."""
+    video = film(tmp_path / "film.mov", panned(44_100), 44_100)
+    scene = Scene.from_video(eyes, video)
+    with ThreadPoolExecutor(1) as alone:  # without an event loop, so that it comes at once
+        player = alone.submit(PixelPlayer, scene, band="model").result()
+        assert (player.own["rate"], player.own["channels"], player.full) == (44_100, 2, {})
+        alone.submit(setattr, player, "regions", CELLS).result()
+        assert player.full == {}  # nobody would hear it
+        alone.submit(setattr, player, "band", "full").result()
+    assert player.full["regions"] == player.regions and player.full["whole"] is False
+    own = OwnSound(scene, video)
+    for track, truth in zip(player.full["tracks"], own_tracks(scene, own), strict=True):
+        sound = np.frombuffer(track["pcm"], "<i2").reshape(2, -1) * (track["peak"] / 32_767)
+        np.testing.assert_allclose(sound, truth, atol=track["peak"] / 32_767)
+    red, blue = own_tracks(scene, own)
+    assert level(red[0], RED, 44_100) > 2 * level(red[1], RED, 44_100) > 0.02
+    assert level(blue[1], BLUE, 44_100) > 2 * level(blue[0], BLUE, 44_100) > 0.02
+    np.testing.assert_allclose(player.full_samples, red + blue, atol=1e-5)
+    player.mixer = [dict(m, mute=False) for m in player.mixer]
+    np.testing.assert_allclose(player.full_samples, own.mixture, atol=1e-5)
+
+
+def test_other_sound_than_the_videos_own_is_played_in_the_models_band(eyes, tmp_path):
+    video = film(tmp_path / "film.mov", panned(44_100), 44_100)
+    scene = Scene.from_video(eyes, video)
+    other = PixelPlayer(scene.hearing(scene.mixture[::-1].copy()), pixel=(2, 0))
+    assert (other.own, other.full, other.full_samples) == ({}, {}, None)

@@ -1,6 +1,6 @@
 // What the player knows of cells, time, words, colours and bytes: pure, tested by tests/listening/geometry.test.mjs.
 // A cell is [row, column], row 0 on top. A region is a list of cells, or the number of a cluster.
-// geometry.js, mixer.js and player.js are one module on the page (sop_core/widget.py joins them).
+// geometry.js, files.js, mixer.js and player.js are one module on the page (listening/player.py joins them).
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
@@ -92,6 +92,18 @@ export function percent(share) {
   return share > 0 && share < 0.005 ? "under 1 %" : `${Math.round(100 * share)} %`;
 }
 
+/** "0 dB", "+3.5 dB", "−6.0 dB", "off": a track's level, of which 1 leaves it as it is. */
+export function decibels(level) {
+  if (!(level > 0)) return "off";
+  const dB = (20 * Math.log10(level)).toFixed(1);
+  return Number(dB) ? `${dB < 0 ? "−" : "+"}${dB.replace("-", "")} dB` : "0 dB";
+}
+
+// A level's slider is in dB, and off at its left end.
+export const [LOWEST, HIGHEST] = [-40, 6]; // dB
+export const slideOf = (level) => (level > 0 ? clamp(20 * Math.log10(level), LOWEST, HIGHEST) : LOWEST);
+export const levelOf = (slide) => (slide <= LOWEST ? 0 : slide >= HIGHEST ? 2 : 10 ** (slide / 20));
+
 /** "row 3, column 9", "rows 1 to 3, column 9": the rectangle between two cells. */
 export function nameOf(a, b) {
   const [top, bottom, left, right] = corners(a, b);
@@ -100,7 +112,15 @@ export function nameOf(a, b) {
 }
 
 /** "42 %"; what can hardly be heard says so, lest it be taken for a fault. */
-export const loudness = (share) => (share >= 0.01 ? percent(share) : share > 0 ? "nearly silent" : "silent");
+export const loudness = (share) => (share >= 0.01 ? percent(share) : share > 1e-6 ? "nearly silent" : "silent");
+
+/** Where a region's number goes, [row, column] of a cell: beside the region, on no other one if there is room. */
+export function badgeCell(cells, others, [rows, columns]) {
+  const [r, c] = cells[0], taken = new Set([...cells, ...others].map(String));
+  const free = [[-1, 0], [0, -1], [1, 0], [0, 1]].map(([y, x]) => [r + y, c + x])
+    .filter(([y, x]) => y >= 0 && x >= 0 && y < rows && x < columns && !taken.has(String([y, x])));
+  return free[0] ?? cells[0];
+}
 
 /** Why shares add up to more than everything, where they do. */
 export function excess(shares) {
@@ -129,7 +149,8 @@ function blend(stops, at) {
   return stops[i].map((low, k) => Math.round(low + (x - i) * (stops[i + 1][k] - low)));
 }
 
-// Matplotlib's inferno. On the picture without its dark end: that would only dim what can't be heard.
+// Matplotlib's inferno. On the picture without its ends: the dark one would only dim what can't be heard, the pale one
+// isn't seen on a bright picture.
 const INFERNO = [
   [0, 0, 4], [33, 12, 74], [87, 16, 110], [138, 34, 106], [188, 55, 84],
   [228, 90, 49], [249, 142, 9], [249, 203, 53], [252, 255, 164],
@@ -137,7 +158,7 @@ const INFERNO = [
 
 /** [red, green, blue, alpha], each 0..255, of an energy 0..1; nothing is transparent. */
 export function colour(share) {
-  return [...blend(INFERNO.slice(2), share), Math.round(255 * 0.75 * Math.sqrt(clamp(share, 0, 1)))];
+  return [...blend(INFERNO.slice(2, -1), share), Math.round(255 * 0.65 * Math.sqrt(clamp(share, 0, 1)))];
 }
 
 const tableOf = (colourOf) => Uint8ClampedArray.from({ length: 1024 }, (_, i) => colourOf((i >> 2) / 255)[i & 3]);
@@ -216,6 +237,22 @@ export function spectrogramPixels(levels, [height, width]) {
   return new Uint8ClampedArray(bytes.buffer);
 }
 
+/** How loud a sound is, `rate` times a second: RMS of all channels together. */
+export function envelope(channels, perSecond, rate) {
+  const size = rate / perSecond, count = Math.ceil(channels[0].length / size);
+  return Float32Array.from({ length: count }, (_, k) => {
+    let [sum, n] = [0, 0];
+    for (const samples of channels) {
+      const end = Math.min(samples.length, Math.round((k + 1) * size));
+      for (let i = Math.round(k * size); i < end; i++, n++) sum += samples[i] * samples[i];
+    }
+    return Math.sqrt(sum / Math.max(1, n));
+  });
+}
+
+/** How far a meter is out, 0 to 1, at an RMS: all at full scale, nothing 48 dB below it. */
+export const meterOf = (rms) => (rms > 0 ? clamp(1 + (20 * Math.log10(rms)) / 48, 0, 1) : 0);
+
 /** The lowest and the highest sample behind each of so many columns: [low, high] one after the other. */
 export function waveform(samples, columns) {
   const sides = new Float32Array(2 * columns), edge = (x) => Math.floor((x * samples.length) / columns);
@@ -239,13 +276,22 @@ export function samplesOf({ pcm, peak }) {
   return samples;
 }
 
-/** Bytes of a WAV file: 16 bit PCM, mono. What is beyond full scale is clipped. */
-export function wav(samples, rate) {
-  const bytes = new ArrayBuffer(44 + 2 * samples.length), view = new DataView(bytes);
+/** As many sounds as `channels`, of a track that has them one after the other; what has no pcm has none. */
+export function channelsOf(track, channels = 1) {
+  const samples = samplesOf(track), length = samples.length / channels;
+  return Array.from({ length: channels }, (_, c) => samples.subarray(c * length, (c + 1) * length));
+}
+
+/** Bytes of a WAV file: 16 bit PCM of one or more channels. What is beyond full scale is clipped. */
+export function wav(channels, rate) {
+  const count = channels.length, size = 2 * count * channels[0].length;
+  const bytes = new ArrayBuffer(44 + size), view = new DataView(bytes);
   const text = (at, letters) => [...letters].forEach((letter, i) => view.setUint8(at + i, letter.charCodeAt(0)));
   const long = (at, value) => view.setUint32(at, value, true), short = (at, value) => view.setUint16(at, value, true);
-  text(0, "RIFF"), long(4, 36 + 2 * samples.length), text(8, "WAVEfmt "), long(16, 16), short(20, 1), short(22, 1);
-  long(24, rate), long(28, 2 * rate), short(32, 2), short(34, 16), text(36, "data"), long(40, 2 * samples.length);
-  samples.forEach((sample, i) => view.setInt16(44 + 2 * i, Math.round(32767 * clamp(sample, -1, 1)), true));
+  text(0, "RIFF"), long(4, 36 + size), text(8, "WAVEfmt "), long(16, 16), short(20, 1), short(22, count);
+  long(24, rate), long(28, 2 * count * rate), short(32, 2 * count), short(34, 16), text(36, "data"), long(40, size);
+  channels.forEach((samples, c) => samples.forEach((sample, i) => {
+    view.setInt16(44 + 2 * (count * i + c), Math.round(32767 * clamp(sample, -1, 1)), true);
+  }));
   return new Uint8Array(bytes);
 }

@@ -8,11 +8,41 @@ export function gains(mixer, hears) {
   return [0, ...mixer.map((track) => ((alone ? track.solo : !track.mute) ? track.level : 0))];
 }
 
-/** What tracks leave of the mixture: they and it add up to it. */
+/** What tracks leave of the mixture: they and it add up to it. A sound is a list of channels; one of one is in all of them. */
 export function rest(mixture, tracks) {
-  const left = mixture.slice();
-  for (const track of tracks) for (let i = 0; i < left.length; i++) left[i] -= track[i];
-  return left;
+  return mixture.map((channel, c) => {
+    const left = channel.slice();
+    for (const track of tracks) {
+      const side = track[Math.min(c, track.length - 1)];
+      for (let i = 0; i < left.length; i++) left[i] -= side[i];
+    }
+    return left;
+  });
+}
+
+const TAPS = 8; // samples on either side that a new one is made of
+
+/** Samples at `times` the rate, by a windowed sinc: browsers only draw straight lines between samples. */
+export function upsample(samples, times) {
+  if (times === 1) return samples;
+  const out = new Float32Array(times * samples.length), padded = new Float32Array(samples.length + 2 * TAPS);
+  padded.set(samples, TAPS);
+  for (let phase = 0; phase < times; phase++) {
+    const taps = Float64Array.from({ length: 2 * TAPS }, (_, k) => {
+      const x = k - TAPS + 1 - phase / times, edge = Math.cos((Math.PI * x) / (2 * TAPS)) ** 2; // Hann
+      return (x ? Math.sin(Math.PI * x) / (Math.PI * x) : 1) * edge;
+    });
+    for (let i = 0, to = phase; i < samples.length; i++, to += times) {
+      let sum = phase ? 0 : samples[i];
+      if (phase) {
+        for (let k = 0, at = i + 1; k < 2 * TAPS; k += 4, at += 4) { // by fours: twice as fast
+          sum += taps[k] * padded[at] + taps[k + 1] * padded[at + 1] + taps[k + 2] * padded[at + 2] + taps[k + 3] * padded[at + 3];
+        }
+      }
+      out[to] = sum;
+    }
+  }
+  return out;
 }
 
 /** Where a sound that began at `from` is after `elapsed`; at its end, where it doesn't begin again, it stays. */
@@ -23,20 +53,25 @@ export function position(from, elapsed, seconds, loop) {
 
 const QUANTUM = 128; // samples that a browser computes at once: what is to begin softly is told one of them before
 const RAMP = 0.012; // s: shorter clicks, longer drags
+const LEAD = 0.04; // s before the same sound goes on in a better quality: both are told in time
 
 export class Mixer {
-  /** `mixture`: samples; `peak`: their largest; `over`: called when the sound has come to its end. */
+  /** `mixture`: its channels; `peak`: their largest sample; `over`: called when the sound has come to its end. */
   constructor(rate, mixture, peak, over) {
-    Object.assign(this, { rate, over, seconds: mixture.length / rate, from: 0, loop: false, levels: [1] });
+    Object.assign(this, { rate, over, seconds: mixture[0].length / rate, from: 0, loop: false, levels: [1] });
     this.master = 1 / Math.max(1, peak); // one for all, so that levels can be compared
     this.#hold([mixture]);
   }
 
-  /** All sounds are channels of one buffer, and so of one source: none of them can begin a moment after another. */
+  /** All sounds are channels of one buffer, and so of one source: none of them can begin a moment after another. Of stereo
+   *  there are two, left and right, which begin at the same sample. */
   #hold(sounds) {
     this.sounds = sounds;
-    this.buffer = new AudioBuffer({ length: sounds[0].length, numberOfChannels: sounds.length, sampleRate: this.rate });
-    sounds.forEach((samples, i) => this.buffer.copyToChannel(samples, i));
+    this.buffers = sounds[0].map(({ length }, c) => {
+      const buffer = new AudioBuffer({ length, numberOfChannels: sounds.length, sampleRate: this.rate });
+      sounds.forEach((sound, i) => buffer.copyToChannel(sound[Math.min(c, sound.length - 1)], i));
+      return buffer;
+    });
   }
 
   /** The context, made when it is first needed: before a page is used, a browser wouldn't let it run. */
@@ -78,8 +113,7 @@ export class Mixer {
   }
 
   /** Other tracks, and after them what they leave; while it plays they go on where the old ones were. */
-  load(tracks) {
-    const [mixture] = this.sounds;
+  load(tracks, mixture = this.sounds[0]) {
     this.#hold(tracks.length ? [mixture, ...tracks, rest(mixture, tracks)] : [mixture]);
   }
 
@@ -91,7 +125,7 @@ export class Mixer {
   repeat(loop) {
     if (this.playing) {
       Object.assign(this, { from: this.at(), since: this.context.currentTime }); // the rounds so far are over and done with
-      this.voice.source.loop = loop;
+      for (const source of this.voice.sources) source.loop = loop;
     }
     this.loop = loop;
   }
@@ -105,28 +139,42 @@ export class Mixer {
     return this.at(this.context?.currentTime, this.context?.outputLatency || 0);
   }
 
-  /** From there, or from where it is. */
-  play(at) {
-    const context = this.#wake(), when = context.currentTime + QUANTUM / context.sampleRate;
+  /** The same sound in another quality: so evenly that nobody hears where. */
+  renew() {
+    if (this.playing && this.at() < this.seconds - 2 * LEAD) this.play(undefined, LEAD);
+  }
+
+  /** From there, or from where it is; `lead`: so many seconds from now. */
+  play(at, lead = 0) {
+    const context = this.#wake(), when = context.currentTime + (lead || QUANTUM / context.sampleRate);
     const there = at ?? this.at(when), from = there > this.seconds - 0.05 ? 0 : there; // at the very end: from the beginning
-    this.#fade(when);
+    this.#fade(when, lead > 0);
     const out = new GainNode(context, { gain: 0 });
     out.gain.setValueAtTime(0, when);
     out.gain.linearRampToValueAtTime(1, when + RAMP);
     out.connect(this.output);
-    const source = new AudioBufferSourceNode(context, { buffer: this.buffer, loop: this.loop });
-    const apart = new ChannelSplitterNode(context, { numberOfOutputs: this.sounds.length });
-    source.connect(apart);
     const gains = this.sounds.map((_, i) => new GainNode(context, { gain: this.levels[i] ?? 0 }));
-    gains.forEach((gain, i) => apart.connect(gain, i).connect(out));
-    const voice = { source, gains, out };
-    source.onended = () => {
+    const sides = gains.map((gain) => {
+      gain.connect(out);
+      const sides = this.buffers.length === 1 ? gain : new ChannelMergerNode(context, { numberOfInputs: 2 });
+      if (sides !== gain) sides.connect(gain);
+      return sides;
+    });
+    const sources = this.buffers.map((buffer, c) => {
+      const source = new AudioBufferSourceNode(context, { buffer, loop: this.loop });
+      const apart = new ChannelSplitterNode(context, { numberOfOutputs: sides.length });
+      source.connect(apart);
+      sides.forEach((side, i) => apart.connect(side, i, c));
+      return source;
+    });
+    const voice = { sources, gains, out, begins: when };
+    sources[0].onended = () => {
       if (this.voice !== voice) return;
       this.voice = null;
       this.from = 0;
       this.over();
     };
-    source.start(when, from);
+    for (const source of sources) source.start(when, from);
     Object.assign(this, { from, since: when, voice });
   }
 
@@ -141,11 +189,14 @@ export class Mixer {
     else this.from = at;
   }
 
-  /** Let the voice go, without a crack. */
-  #fade(when) {
-    this.voice?.out.gain.cancelScheduledValues(when);
-    this.voice?.out.gain.setTargetAtTime(0, when, RAMP / 3);
-    this.voice?.source.stop(when + 2 * RAMP);
+  /** Let the voice go, without a crack; `even`: as the next one comes, so that the two of them stay as loud. */
+  #fade(when, even = false) {
+    if (!this.voice) return;
+    const { out: { gain }, sources, begins } = this.voice;
+    gain.cancelScheduledValues(when);
+    if (even && when > begins + RAMP) gain.setValueAtTime(1, when).linearRampToValueAtTime(0, when + RAMP);
+    else gain.setTargetAtTime(0, when, RAMP / 3);
+    for (const source of sources) source.stop(when + 2 * RAMP);
     this.voice = null;
   }
 

@@ -1,9 +1,10 @@
 // The page's half of PixelPlayer (listening/player.py): a picture whose pixels can be heard, and a mixer for what was found.
 // State lives in the model's traits; this file draws it and plays it. Of a scene nothing changes but the traits in `wires`.
-// A sound is on its way exactly while `regions` and `answer.regions` differ.
+// A sound is on its way exactly while `regions` and `whole` differ from the answer's.
 
 const PATIENCE = 8000; // ms without an answer before the page says what may be wrong
 const HOLD = 100; // ms for which all drawing makes way for a sound that is to come
+const TYPING = "input.sop-name:read-write"; // a name that is being given
 const BEATS = 12; // times a second that the time is shown, at least; as a rule with each picture
 const [AHEAD, KEPT] = [12, 120]; // pictures decoded before they are due, and held at most
 const OVERLAYS = { none: "picture only", now: "energy, this moment", clip: "energy, whole clip", clusters: "what sounds alike" };
@@ -14,10 +15,15 @@ const HELP = {
   Space: "play, pause",
   "A, B": "the mixture, the selection",
   ", and .": "one picture back, one on",
-  L: "over and over, or once",
+  L: "loop, or play once",
   "M, S, Delete": "in a track: mute it, solo, remove it",
+  "Enter, double click": "in a track: give it another name; Esc keeps the old one",
   Z: "undo: the tracks as they were, with their names and levels; with Shift: redo",
 };
+const WHOLE = "Everything is dealt out among the tracks, and nothing is left for the rest. With one track alone, that one has everything.";
+const ALONE = "one track alone has everything: Shift-click adds another";
+const COPY = "Copy this for a bug report";
+const METER = 50; // times a second that a track's loudness is known
 const WELCOME = "What you click becomes a track here, with a level, mute and solo of its own. Shift-click for more of them.";
 const UNANSWERED = "Python hasn't answered yet: is a cell still running? After a kernel restart, run all cells down to this one again.";
 
@@ -67,7 +73,14 @@ function paintPixels(canvas, bytes, width, height) {
   Object.assign(canvas, { width, height }).getContext("2d").putImageData(new ImageData(bytes, width, height), 0, 0);
 }
 
-function build(el, [rows, columns], seconds, fps) {
+/** A box to tick, with words beside it. */
+function ticked(name, parent, text, title) {
+  const line = element("label", `tick sop-${name}`, parent, { title }), box = element("input", "", line, { type: "checkbox" });
+  line.append(text);
+  return box;
+}
+
+function build(el, [rows, columns], seconds, fps, own) {
   const root = element("div", "player", el, { role: "group", ariaLabel: "Player" });
   const body = element("div", "body", root), left = element("div", "left", body);
   const stage = element("div", "stage", left, { tabIndex: 0, role: "application" });
@@ -80,7 +93,7 @@ function build(el, [rows, columns], seconds, fps) {
   const transport = element("div", "bar", left), play = button("play", transport, {}, "play");
   const slider = element("input", "slider", transport, { type: "range", max: seconds, step: 1 / fps, value: 0, ariaLabel: "Time" });
   const time = element("span", "time", transport), loop = button("loop", transport, {}, "loop");
-  label(loop, "Over and over");
+  label(loop, "Loop");
   const undo = button("undo", transport, { title: "Undo: the tracks as they were (key Z)", ariaLabel: "Undo" }, "undo");
 
   const bar = element("div", "bar", left), choice = element("div", "choice", bar, { role: "group", ariaLabel: "What is heard" });
@@ -99,9 +112,20 @@ function build(el, [rows, columns], seconds, fps) {
     element("dt", "", keys, { textContent: key });
     element("dd", "", keys, { textContent: use });
   }
-  const tracks = element("div", "tracks", body, { role: "group", ariaLabel: "Tracks" });
+  const copy = button("copy", help, { textContent: COPY });
+  const report = element("textarea", "report", help, { readOnly: true, rows: 7, spellcheck: false, ariaLabel: "Text for a bug report" });
+
+  const side = element("div", "side", body), tools = element("div", "bar sop-tools", side, { role: "group", ariaLabel: "All tracks" });
+  const whole = ticked("whole", tools, "nothing else sounds", WHOLE);
+  const stereo = own?.channels === 2, wide = `The video's own sound${stereo ? ", in stereo" : ""}; without: mono in the model's band, as the nets hear it`;
+  const band = ticked("band", tools, stereo ? "full band, stereo" : "full band", wide);
+  band.parentNode.hidden = !own;
+  const all = button("all", tools, { title: "A zip: each track and the mix as it is set as WAV, and regions and levels for PixelPlayer.load" }, "save");
+  all.append(" all tracks");
+  const tracks = element("div", "tracks", side, { role: "group", ariaLabel: "Tracks" });
   return {
-    root, stage, picture, heat, marks, badges, play, slider, time, loop, undo, a, b, overlay, legend, caption, probe, error, help, tracks,
+    root, stage, picture, heat, marks, badges, play, slider, time, loop, undo, a, b, overlay, legend, caption, probe, error, help, copy, report,
+    whole, band, all, tracks,
   };
 }
 
@@ -112,21 +136,25 @@ function buildRow(parent, { name, badge, tint, share, mixed, removable }, act) {
   element("span", "badge", head, { textContent: badge, ariaHidden: true });
   const row = { root };
   if (mixed) {
-    row.name = element("input", "name", head, { maxLength: 80, spellcheck: false, ariaLabel: "Name of the track" });
+    row.name = element("input", "name", head, { maxLength: 80, spellcheck: false, readOnly: true, ariaLabel: "Name of the track" });
     row.name.oninput = () => act("name", row.name.value);
+    row.name.ondblclick = () => act("rename");
+    row.name.onblur = () => { row.name.readOnly = true; };
     element("span", "share", head, { textContent: loudness(share), title: "Share of the mixture's energy, from beginning to end" });
   } else element("span", "name", head, { textContent: name });
   const controls = element("div", "controls", head);
   if (mixed) {
     row.mute = button("mute", controls, { textContent: "M", onclick: () => act("mute", row.mute.ariaPressed !== "true") });
     row.solo = button("solo", controls, { textContent: "S", onclick: () => act("solo", row.solo.ariaPressed !== "true") });
-    row.level = element("input", "level", controls, { type: "range", max: 1.5, step: 0.01 });
-    row.level.oninput = () => act("level", Number(row.level.value));
+    row.level = element("input", "level", controls, { type: "range", min: LOWEST, max: HIGHEST, step: 0.5 });
+    row.level.oninput = () => act("level", levelOf(Number(row.level.value)));
+    row.level.ondblclick = () => act("level", 1);
     row.loud = element("span", "loud", controls);
   }
   row.save = button("save", controls, { onclick: () => act("save") }, "save");
   if (removable) row.remove = button("remove", controls, { onclick: () => act("remove") }, "remove");
 
+  row.meter = element("div", "fill", element("div", "meter", root, { ariaHidden: true }));
   const lane = element("div", "lane", root, { title: "Click to go there" });
   const seek = (event) => act("seek", (event.clientX - lane.getBoundingClientRect().left) / lane.clientWidth);
   lane.onpointerdown = (event) => {
@@ -141,7 +169,7 @@ function buildRow(parent, { name, badge, tint, share, mixed, removable }, act) {
 }
 
 /** What of a row may change without a new answer; `gain`: how much of it is heard now. */
-function fillRow(row, { name, level, mute, solo }, gain) {
+function fillRow(row, { name, level, mute, solo }, gain, where) {
   row.root.classList.toggle("sop-unheard", !gain);
   row.root.ariaLabel = name;
   row.spectrum.ariaLabel = `Spectrogram of ${name}`;
@@ -149,18 +177,18 @@ function fillRow(row, { name, level, mute, solo }, gain) {
   if (row.remove) label(row.remove, `Remove ${name}`);
   if (!row.mute) return;
   if (row.name.value !== name) row.name.value = name; // else the caret would jump
-  row.name.title = name; // there may be no room for all of it
+  row.name.title = `${name === where ? name : `${name}: ${where}`} (double click: another name)`; // there may be no room for all of it
   label(row.mute, `Mute ${name}`);
   label(row.solo, `Solo ${name}`);
   label(row.level, `Level of ${name}`);
   row.mute.ariaPressed = mute;
   row.solo.ariaPressed = solo;
-  row.level.value = level;
-  row.loud.textContent = row.level.ariaValueText = percent(level);
+  row.level.value = slideOf(level);
+  row.loud.textContent = row.level.ariaValueText = decibels(level);
 }
 
 function drawWave(row, tint, samples, peak) {
-  const [w, h] = [800, 64], sides = waveform(samples, w), y = (sample) => (h / 2) * (1 - sample / peak);
+  const [w, h] = [800, 64], sides = waveform(samples[0], w), y = (sample) => (h / 2) * (1 - sample / peak);
   const context = Object.assign(row.wave, { width: w, height: h }).getContext("2d");
   context.fillStyle = tint;
   for (let x = 0; x < w; x++) context.fillRect(x, y(sides[2 * x + 1]) - 0.5, 1, y(sides[2 * x]) - y(sides[2 * x + 1]) + 1);
@@ -217,25 +245,31 @@ function render({ model, el }) {
   const [energy, moments, labels] = ["energy", "moments", "clusters"].map((name) => bytesOf(model.get(name)));
   const shares = new Float32Array(energy.slice().buffer);
   const fine = Math.max(1, Math.round(224 / Math.max(...grid))); // points a cell of the overlay
-  const ui = build(el, grid, seconds, fps), gone = new AbortController(); // takes every listener away again
+  const own = model.get("own")?.pcm ? model.get("own") : null, wide = own && channelsOf(own, own.channels);
+  const rate = own?.rate ?? model.get("rate"), times = rate / model.get("rate"), narrow = (track) => [upsample(samplesOf(track), times)];
+  const plain = narrow(mixture), inFull = () => !!own && model.get("band") !== "model"; // plain: as the nets hear it
+  const ui = build(el, grid, seconds, fps, own), gone = new AbortController(); // takes every listener away again
   const broken = (k, e) => complain(`Picture ${k} can't be shown: ${e.message}`);
   const film = new Film(scene, sizes, (k) => k === frame && drawPicture(), broken);
-  const sounds = new Mixer(model.get("rate"), samplesOf(mixture), mixture.peak, () => refresh());
+  const sounds = new Mixer(rate, inFull() ? wide : plain, Math.max(mixture.peak, own?.peak ?? 0), () => refresh());
   let hears = "mixture", frame = -1, shown = -1, beat = 0, blocked = false; // frame, shown: picture and time on the screen; blocked: the browser wants a click first
   let cursor = null, anchor = null, drag = null; // cells: where mouse or keys are, where their rectangle began; a drag's beginning
   let accepted = null, mixer = [], colours = new Map(), rows = []; // the answer that is shown: its tracks, colours, rows
   let asked = null, turn = null, timers = [], waits = false, lost = false, file = ""; // turn: the view of this scene that was used last; waits: see HOLD
   const past = [], future = []; // regions and their mixers that can be gone back to, and on to again; the nearest last
   const late = new Map(); // what was done to tracks while an answer was on its way
+  let quick = [], complete = true, removed = ""; // the answer's sounds; whether what plays is all of the band; the track that was just removed
+  const downloads = []; // that wait for all of the band
 
   const on = (node, name, handler, capture = false) => node.addEventListener(name, handler, { signal: gone.signal, capture });
-  const busy = () => !same(model.get("regions"), model.get("answer").regions);
+  const wanted = () => [model.get("regions"), model.get("whole") ?? false], told = ({ regions, whole = false }) => [regions, whole];
+  const busy = () => !same(wanted(), told(model.get("answer")));
   const part = (values) => values.subarray(frame * grid[0] * grid[1], (frame + 1) * grid[0] * grid[1]); // of this picture
   const cellsIn = (region) => (typeof region === "number" ? cellsOf(region, labels, frame, grid) : region);
   const trackOf = (i) => keyOf(accepted.regions[i] ?? "the rest");
   const tints = (regions) => paint(regions, colours, legend.length, (region) => clusterUnder(region, labels, grid));
-  const put = (name, value) => {
-    model.set(name, value);
+  const put = (values) => {
+    for (const [name, value] of Object.entries(values)) model.set(name, value);
     model.save_changes();
   };
 
@@ -293,14 +327,14 @@ function render({ model, el }) {
     ask(!shiftKey ? [region] : known ? before : [...before, region], true, timeStamp);
   }
 
-  /** Set `regions`. `aloud`: and hear them; `since`: when that was wanted. */
-  function ask(regions, aloud, since) {
-    asked = { regions, aloud, since };
+  /** Set `regions` and `whole`. `aloud`: and hear them; `since`: when that was wanted. */
+  function ask(regions, aloud, since, whole = model.get("whole") ?? false) {
+    asked = { regions, whole, aloud, since };
     if (aloud) {
       announce(ui.root);
       sounds.prepare(); // now: within the click that the browser waits for
     }
-    if (!same(regions, model.get("regions"))) put("regions", regions);
+    if (!same([regions, whole], wanted())) put({ whole, regions });
     else if (!busy()) { // no trait changes, so Python wouldn't answer
       const again = sounds.playing && hears === "selection";
       complain("");
@@ -315,22 +349,68 @@ function render({ model, el }) {
     const { regions, mixer: then } = from.at(-1), entry = from.at(-1), here = new Set(accepted.regions.map(keyOf));
     const again = new Map(regions.map((region, i) => [keyOf(region), then[i]]).filter(([key]) => !here.has(key)));
     if (again.size === regions.length) again.set(keyOf("the rest"), then.at(-1));
-    ask(regions, false);
+    ask(regions, false, undefined, from.at(-1).whole);
     asked.travel = { from, to, again, entry };
   }
 
   function edit(i, change) {
     mixer = mixer.map((track, k) => (k === i ? { ...track, ...change } : track));
     if (busy()) late.set(trackOf(i), { ...late.get(trackOf(i)), ...change }); // Python has another list by now
-    else put("mixer", mixer);
-    adjust();
+    else put({ mixer });
+    if ("name" in change) adjust();
+    else hear("selection"); // else nothing would change
   }
 
-  function save(name, samples) {
-    URL.revokeObjectURL(file);
-    const bytes = wav(samples.map((sample) => sample * sounds.master), model.get("rate"));
-    file = URL.createObjectURL(new Blob([bytes], { type: "audio/wav" }));
-    Object.assign(document.createElement("a"), { href: file, download: fileName(name) }).click();
+  function remove(i) {
+    const { name } = mixer[i];
+    ask(model.get("regions").filter((region) => keyOf(region) !== trackOf(i)), false);
+    asked.removed = name;
+  }
+
+  /** By double click or Enter. */
+  function rename(i) {
+    const { name } = rows[i];
+    Object.assign(name, { readOnly: false, before: name.value });
+    name.focus();
+    name.select();
+  }
+
+  /** A file of `bytes()`, once all of the band is there, or after the patience for it. */
+  function download(name, type, bytes) {
+    const write = () => {
+      URL.revokeObjectURL(file);
+      file = URL.createObjectURL(new Blob([bytes()], { type }));
+      Object.assign(document.createElement("a"), { href: file, download: name }).click();
+    };
+    if (complete) write();
+    else downloads.push(setTimeout(write, PATIENCE), write);
+  }
+
+  const asWav = (sound) => wav(sound.map((samples) => samples.map((sample) => sample * sounds.master)), rate);
+  const save = (i) => download(fileName(mixer[i - 1]?.name ?? mixture.name), "audio/wav", () => asWav(sounds.sounds[i]));
+
+  /** Made here and not in Python: the page has all of it, and a page without a kernel has nothing else. */
+  function saveAll() {
+    if (!mixer.length) return;
+    download("tracks.zip", "application/zip", () => {
+      const names = numbered(mixer.map(({ name }) => name)), { regions, whole = false } = accepted;
+      const files = names.map((name, i) => ({ name, bytes: asWav(sounds.sounds[i + 1]) }));
+      const mix = mixed(sounds.sounds, gains(mixer, "selection").map((gain) => gain * sounds.master));
+      files.push({ name: "mix.wav", bytes: wav(mix, rate) });
+      const json = playerFile({ grid, start, seconds, whole, regions, mixer });
+      return zip([...files, { name: "player.json", bytes: new TextEncoder().encode(json) }]);
+    });
+  }
+
+  /** What the mixer plays: the answer, or the same in all of the band if it has come. Until then it is mono: half the work. */
+  function load() {
+    const { full } = { full: model.get("full") ?? {} }, there = inFull() && full.tracks && same(told(full), told(accepted));
+    complete = !inFull() || !quick.length || !!there;
+    const tracks = there ? full.tracks.map((track) => channelsOf(track, own.channels)) : quick;
+    sounds.load(tracks, inFull() && complete ? wide : plain);
+    sounds.set(gains(mixer, hears));
+    ui.root.dataset.band = inFull() ? (complete ? "full" : "quick") : "model";
+    if (complete) downloads.splice(0).forEach((item) => (typeof item === "function" ? item() : clearTimeout(item)));
   }
 
   // --- from Python to the page
@@ -351,16 +431,17 @@ function render({ model, el }) {
   }
 
   function accept(answer) {
-    const began = performance.now(), mine = asked && same(asked.regions, answer.regions);
+    const began = performance.now(), mine = asked && same(told(asked), told(answer));
     // What Python has clicked is heard where somebody listens, and nowhere before somebody did: "run all cells" is no wish to hear.
     const first = !accepted, aloud = !first && (mine ? asked.aloud : turn === ui.root), travelled = mine ? asked.travel : null;
-    const before = { regions: accepted?.regions, mixer };
+    const before = { regions: accepted?.regions, whole: accepted?.whole ?? false, mixer };
+    removed = (mine && asked.removed) || "";
     if (travelled) {
       const place = travelled.from.indexOf(travelled.entry);
       if (place >= 0) travelled.from.splice(place, 1); // not there: something else was done meanwhile
       travelled.to.push(before);
       asked.travel = null;
-    } else if (!first && !same(before.regions, answer.regions)) {
+    } else if (!first && !same(told(before), told(answer))) {
       past.push(before);
       future.length = 0;
     }
@@ -368,14 +449,15 @@ function render({ model, el }) {
     accepted = answer;
     mixer = model.get("mixer").map((track, i) => ({ ...track, ...travelled?.again.get(trackOf(i)), ...late.get(trackOf(i)) }));
     if (aloud || first || blocked || !before.mixer.length || !mixer.length) hears = mixer.length ? "selection" : "mixture";
-    sounds.load(answer.tracks.slice(0, -1).map(samplesOf));
-    sounds.set(gains(mixer, hears));
+    quick = answer.tracks.slice(0, -1).map(narrow);
+    load();
     if (aloud && mixer.length) play();
     else if (sounds.playing) sounds.play();
     const now = performance.now();
     Object.assign(ui.root.dataset, { pageMs: now - began, clickMs: mine && aloud ? now - asked.since : "" });
     drawRows();
-    if (late.size || travelled) put("mixer", mixer);
+    tell();
+    if (late.size || travelled) put({ mixer });
     late.clear();
     complain(model.get("error"));
   }
@@ -383,6 +465,7 @@ function render({ model, el }) {
   // --- showing
   function refresh() {
     say();
+    if (!sounds.playing) drawMeters(-1);
     tick();
   }
 
@@ -400,6 +483,7 @@ function render({ model, el }) {
     if (moved === shown && k === frame) return; // what is drawn more often takes the time from the kernel
     shown = moved;
     ui.slider.value = at;
+    drawMeters(at);
     for (const { needle } of rows) needle.style.transform = `translateX(${(100 * at) / seconds}%)`;
     if (ui.time.textContent !== text) ui.time.textContent = ui.slider.ariaValueText = text;
     if (k === frame) return;
@@ -407,6 +491,15 @@ function render({ model, el }) {
     drawPicture();
     if (["now", "clusters"].includes(model.get("overlay"))) drawOverlay();
     if (model.get("regions").some((region) => typeof region === "number")) drawMarks();
+  }
+
+  /** How loud each track is heard now. */
+  function drawMeters(at) {
+    const levels = gains(mixer, hears), k = Math.floor(at * METER);
+    rows.forEach(({ meter, loudness }, i) => {
+      const rms = sounds.playing ? (loudness[Math.min(k, loudness.length - 1)] ?? 0) * levels[i] * sounds.master : 0;
+      meter.style.transform = `scaleX(${meterOf(rms).toFixed(3)})`;
+    });
   }
 
   function drawPicture() {
@@ -432,7 +525,6 @@ function render({ model, el }) {
   function drawLegend() {
     const kind = model.get("overlay");
     ui.overlay.value = kind;
-    ui.stage.classList.toggle("sop-muted", kind === "now" || kind === "clip");
     ui.legend.replaceChildren();
     if (kind === "clusters") {
       legend.forEach(drawChip);
@@ -460,13 +552,17 @@ function render({ model, el }) {
     colours = tints(regions);
     ui.marks.replaceChildren();
     ui.badges.replaceChildren();
+    const all = regions.map(cellsIn);
     regions.forEach((region, i) => {
-      const cells = cellsIn(region), tint = colourOf(colours.get(keyOf(region)));
+      const cells = all[i], tint = colourOf(colours.get(keyOf(region)));
       if (!cells.length) return; // a cluster that is silent now
+      const beside = badgeCell(cells, all.flat(), grid), [y, x] = [0, 1].map((k) => beside[k] - cells[0][k]);
       const { left, top } = cellRect(cells[0], grid, 100, 100); // percent: nothing to do when the page changes its width
       mark(ui.marks, cells, "region", tint);
       const badge = element("span", "badge", ui.badges, { textContent: i + 1 });
-      Object.assign(badge.style, { left: `${left}%`, top: `${top}%`, background: tint });
+      // At the cell's edge that looks to the free one; of a cell in the lower rows or on the right the far edge.
+      const there = { left: `${left + (x > 0 ? 100 / grid[1] : 0)}%`, top: `${top + (y > 0 ? 100 / grid[0] : 0)}%` };
+      Object.assign(badge.style, { ...there, background: tint, translate: `${x < 0 ? -100 : 0}% ${y < 0 ? -100 : 0}%` });
     });
     if (cursor) mark(ui.marks, cellsBetween(anchor ?? cursor, cursor), "cursor");
     [...ui.legend.querySelectorAll(".sop-chip")].forEach((chip, k) => { chip.ariaPressed = regions.includes(k); });
@@ -484,15 +580,21 @@ function render({ model, el }) {
     rows = [{ ...mixture, tint: GREY, badge: "A" }, ...tracks].map((track, i) => {
       const row = buildRow(ui.tracks, track, (what, value) => {
         if (what === "seek") seek(value * seconds);
-        else if (what === "save") save(mixer[i - 1]?.name ?? mixture.name, sounds.sounds[i]);
-        else if (what === "remove") ask(model.get("regions").filter((region) => keyOf(region) !== trackOf(i - 1)), false);
+        else if (what === "save") save(i);
+        else if (what === "remove") remove(i - 1);
+        else if (what === "rename") rename(i);
         else edit(i - 1, { [what]: value });
       });
       drawWave(row, track.tint, sounds.sounds[i], mixture.peak);
+      row.loudness = envelope(sounds.sounds[i], METER, rate);
       return row;
     });
     shown = -1; // the needles are new: `wait` shows where they are
     drawSpectra();
+    if (removed) {
+      const line = element("div", "gone", ui.tracks, { textContent: `${removed} was removed ` });
+      button("back", line, { textContent: "Undo", ariaLabel: `Undo: bring ${removed} back`, onclick: () => travel(past, future) });
+    }
     if (!mixer.length) element("div", "empty", ui.tracks, { textContent: WELCOME });
     adjust();
     if (held >= 0) rows[Math.min(held, rows.length - 1)].root.focus({ preventScroll: true }); // else JupyterLab had the keys
@@ -511,7 +613,8 @@ function render({ model, el }) {
   function adjust() {
     const levels = gains(mixer, hears);
     sounds.set(levels);
-    rows.forEach((row, i) => fillRow(row, mixer[i - 1] ?? mixture, levels[i]));
+    const where = (i) => accepted?.tracks[i]?.where ?? accepted?.tracks[i]?.name;
+    rows.forEach((row, i) => fillRow(row, mixer[i - 1] ?? mixture, levels[i], where(i - 1)));
     say();
   }
 
@@ -520,7 +623,8 @@ function render({ model, el }) {
     if (!mixer.length && !sounds.playing) return "Click the picture to hear what sounds there.";
     if (hears === "mixture") return "the mixture: everything together";
     const levels = gains(mixer, hears).slice(1), tracks = mixer.map(({ name }, i) => ({ name, share: accepted.tracks[i].share }));
-    return describe(tracks.filter((_, i) => levels[i])) || "nothing: every track is muted";
+    const text = describe(tracks.filter((_, i) => levels[i])) || "nothing: every track is muted";
+    return accepted.whole && tracks.length === 2 ? `${text} (${ALONE})` : text;
   }
 
   /** What is heard, in words, in buttons, and for a stylesheet. */
@@ -533,7 +637,9 @@ function render({ model, el }) {
     ui.play.querySelector("path").setAttribute("d", ICONS[sounds.playing ? "pause" : "play"]);
     ui.a.ariaPressed = hears === "mixture";
     ui.b.ariaPressed = hears === "selection";
-    ui.b.disabled = !mixer.length;
+    ui.b.disabled = ui.all.disabled = !mixer.length;
+    ui.whole.checked = model.get("whole") ?? false;
+    ui.band.checked = inFull();
     ui.undo.ariaDisabled = !past.length; // and not disabled, which would give the keys back to JupyterLab
   }
 
@@ -546,11 +652,49 @@ function render({ model, el }) {
   function point(cell, from = null, aloud = false) {
     if (same([cell, from], [cursor, anchor])) return;
     [cursor, anchor] = [cell, from];
-    const i = cell && cell[0] * grid[1] + cell[1], share = model.get("overlay") === "now" ? part(moments)[i] / 255 : shares[i];
-    const name = cell && nameOf(from ?? cell, cell), alone = same(from ?? cell, cell);
     ui.probe.ariaLive = aloud ? "polite" : "off"; // keys are spoken, the mouse isn't
-    ui.probe.textContent = !cell ? "" : alone ? describe([{ name, share }]) : name;
+    tell();
     drawMarks();
+  }
+
+  function tell() {
+    ui.probe.textContent = cursor ? probe(anchor ?? cursor, cursor) : "";
+  }
+
+  /** What is known of where mouse or keys are. In a track it is the track's: one number, here and in the caption above. */
+  function probe(from, cell) {
+    const name = nameOf(from, cell), i = cell[0] * grid[1] + cell[1];
+    if (!same(from, cell)) return name;
+    const k = busy() ? -1 : accepted.regions.findLastIndex((region) => cellsIn(region).some((other) => same(other, cell)));
+    if (k >= 0) return describe([{ name: accepted.tracks[k].where ?? name, share: accepted.tracks[k].share }]);
+    const now = model.get("overlay") === "now" ? `; at this moment ${loudness(part(moments)[i] / 255)}` : "";
+    return describe([{ name, share: shares[i] }]) + now;
+  }
+
+  /** For a report of a fault; nothing of it is sent anywhere. */
+  function drawReport() {
+    const state = [ui.root.dataset.state, hears, `band ${ui.root.dataset.band}`, `whole ${model.get("whole")}`, `overlay ${model.get("overlay")}`];
+    const regions = JSON.stringify(model.get("regions"));
+    ui.report.value = [
+      model.get("about") ?? "",
+      `browser ${navigator.userAgent}`,
+      `page ${window.innerWidth} x ${window.innerHeight}, player ${ui.root.clientWidth}, ${window.devicePixelRatio} pixels a CSS pixel`,
+      `sound ${rate} Hz, context ${sounds.context ? `${sounds.context.state}, ${sounds.context.sampleRate} Hz` : "not made"}`,
+      `state ${state.join(", ")}; click to sound ${ui.root.dataset.clickMs || "?"} ms`,
+      `regions ${regions.length > 300 ? `${regions.slice(0, 300)}…` : regions}`,
+      `error ${ui.error.textContent || "none"}`,
+    ].join("\n");
+  }
+
+  async function copyReport() {
+    drawReport();
+    ui.report.select();
+    try {
+      await navigator.clipboard.writeText(ui.report.value);
+    } catch { // not allowed in this page: the old way, of what is selected
+      document.execCommand("copy");
+    }
+    ui.copy.textContent = "Copied";
   }
 
   function drop() {
@@ -583,21 +727,31 @@ function render({ model, el }) {
     if (pointerType === "mouse" && target.closest("button")) next.focus({ preventScroll: true });
   });
   on(ui.play, "click", toggle);
-  on(ui.loop, "click", () => put("loop", !model.get("loop")));
+  on(ui.loop, "click", () => put({ loop: !model.get("loop") }));
+  on(ui.whole, "change", () => ask(model.get("regions"), false, undefined, ui.whole.checked));
+  on(ui.band, "change", () => put({ band: ui.band.checked ? "full" : "model" }));
+  on(ui.all, "click", saveAll);
+  on(ui.copy, "click", copyReport);
+  on(ui.help, "toggle", () => {
+    ui.copy.textContent = COPY;
+    drawReport();
+  });
   on(ui.undo, "click", () => travel(past, future));
   on(ui.slider, "input", () => seek(Number(ui.slider.value)));
   on(ui.a, "click", () => hear("mixture"));
   on(ui.b, "click", () => hear("selection"));
-  on(ui.overlay, "change", () => put("overlay", ui.overlay.value));
+  on(ui.overlay, "change", () => put({ overlay: ui.overlay.value }));
 
   // --- keys
   /** What a key does, or nothing. */
   function useOf(event) {
     const { key, target } = event;
-    if (target.matches("input.sop-name")) { // typing
-      return { Enter: () => target.closest(".sop-track").focus(), Escape: () => target.closest(".sop-track").focus() }[key];
+    if (target.matches(TYPING)) {
+      const leave = () => target.closest(".sop-track").focus(), i = rows.findIndex(({ name }) => name === target);
+      return { Enter: leave, Escape: () => (leave(), edit(i - 1, { name: target.before })) }[key];
     }
-    const native = target.closest("button, select, summary"); // Space presses what has the focus
+    if (target === ui.report) return undefined;
+    const native = target.closest("button, select, summary, input[type='checkbox']"); // Space presses what has the focus
     const i = rows.findIndex(({ root }) => root.contains(target)), track = mixer[i - 1], remove = rows[i]?.remove;
     const uses = {
       " ": native ? null : toggle,
@@ -610,10 +764,12 @@ function render({ model, el }) {
       "?": () => { ui.help.open = !ui.help.open; },
       m: track && (() => edit(i - 1, { mute: !track.mute })),
       s: track && (() => edit(i - 1, { solo: !track.solo })),
+      enter: track && !native && (() => rename(i)),
+      f2: track && (() => rename(i)),
       delete: remove && (() => remove.click()),
       backspace: remove && (() => remove.click()), // a Mac's Delete
     };
-    return Object.hasOwn(uses, key.toLowerCase()) ? uses[key.toLowerCase()] : target === ui.stage && useOnPicture(event);
+    return (Object.hasOwn(uses, key.toLowerCase()) && uses[key.toLowerCase()]) || (target === ui.stage && useOnPicture(event));
   }
 
   function useOnPicture(event) {
@@ -627,7 +783,7 @@ function render({ model, el }) {
 
   // On the window, before JupyterLab: its own keys are caught on the document, and some of them delete cells.
   on(window, "keydown", (event) => {
-    const command = event.ctrlKey || event.metaKey, typing = event.target.matches?.("input.sop-name"); // its own undo is the browser's
+    const command = event.ctrlKey || event.metaKey, typing = event.target.matches?.(`${TYPING}, .sop-report`); // its own undo is the browser's
     if (!event.composedPath().includes(ui.root) || event.altKey || (command && (typing || event.key.toLowerCase() !== "z"))) return;
     event.stopImmediatePropagation(); // as long as the focus is in here, plain keys are the player's
     const use = useOf(event), held = event.repeat && !/^(Arrow|[,.])/.test(event.key);
@@ -638,9 +794,23 @@ function render({ model, el }) {
 
   const wires = {
     regions: settle,
+    whole: settle,
+    full: () => {
+      if (!accepted || complete) return;
+      load();
+      if (!complete) return;
+      sounds.renew();
+      ui.root.dataset.fullMs = asked?.since === undefined ? "" : performance.now() - asked.since;
+    },
+    band: () => {
+      if (!accepted) return;
+      load();
+      sounds.renew();
+      say();
+    },
     answer: () => {
       // An older click that failed has taken `regions` back on the page, but the newest one has found its answer.
-      if (asked && same(asked.regions, model.get("answer").regions)) model.set("regions", asked.regions);
+      if (asked && same(told(asked), told(model.get("answer")))) for (const name of ["regions", "whole"]) model.set(name, asked[name]);
       settle();
     },
     mixer: () => {
