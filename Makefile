@@ -8,7 +8,7 @@ PAIR := torch==2.14.1 torchvision==0.29.1# what `make lock` takes: one is built 
 CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-newest test-lowest lab lint lock notebooks weights scratch clean
+.PHONY: help demo test test-fast test-newest test-lowest lab lint lock notebooks weights solos scratch clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,6 +64,21 @@ weights: $(READY)  ## train the shipped demo weights anew and put them, with the
 	mkdir -p data/demo_weights
 	cp build/weights/ckpt/demo/config.json build/weights/ckpt/demo/model.safetensors \
 	   build/weights/ckpt/demo/history.csv build/weights/ckpt/demo/clips.csv build/weights/ckpt/demo/metrics*.* data/demo_weights/
+
+# General MIDI's programs for the labels that are not called like one
+PROGRAMS ?= accordion=21 acoustic_guitar=24 acoustic_guitar=25 banjo=105 clarinet=71 flute=73 harp=46 piano=0 piano=1 \
+  saxophone=64 saxophone=65 saxophone=66 trombone=57 trumpet=56 trumpet=59 tuba=58 violin=40 xylophone=13
+SOLOS := build/solos
+
+solos: $(READY)  ## train data/weights anew: make solos PHOTOS=... SOUNDS=... SOUNDFONTS="...": see data/weights/README.md
+	@test -n "$(PHOTOS)" || { echo "solos: expected PHOTOS=FOLDER, and SOUNDS=FOLDER or SOUNDFONTS=\"FILE ...\""; exit 1; }
+	$(BIN)/python -m sop_core compose $(PHOTOS) $(SOUNDS) --out $(SOLOS)/videos --solos 54 --duets 0 --dry --test-ratio 0 \
+	  $(if $(SOUNDFONTS),--soundfont $(SOUNDFONTS) --program $(PROGRAMS))
+	$(BIN)/python -m sop_core preprocess $(SOLOS)/videos --out $(SOLOS)/data --fps 1 --rate 22050 --audio-format wav
+	$(BIN)/python -m sop_core index $(SOLOS)/data --test-ratio 0
+	$(BIN)/python -m sop_core train --preset solos --train $(SOLOS)/data/train.csv --val $(SOLOS)/data/val.csv \
+	  --id solos --ckpt $(SOLOS)/ckpt --resume
+	$(BIN)/python -c "from sop_core.training.checkpoint import halve; halve('$(SOLOS)/ckpt/solos', 'data/weights')"
 
 SCRATCH := backbone=resnet18 pretrained=false image=112 frame_stride=8 frame_width=16 frame_groups=3 frame_dilation=false lr_fc=4e-4 lr_frame=4e-4
 

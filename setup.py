@@ -3,6 +3,9 @@
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["sop_core*"]), "sop_core.demo_weights"],
-    package_dir={"sop_core.demo_weights": "data/demo_weights"},
+    packages=[*find_packages(include=["sop_core*"]), "sop_core.demo_weights", "sop_core.weights"],
+    package_dir={
+        "sop_core.demo_weights": "data/demo_weights",
+        "sop_core.weights": "data/weights",
+    },
 )

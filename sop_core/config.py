@@ -34,6 +34,8 @@ DATA = ROOT / "data"
 CKPT = ROOT / "ckpt"
 # Shipped, so that notebook 05 works without training first. A wheel holds a copy.
 DEMO_WEIGHTS = CHECKOUT / "data" / "demo_weights" if CHECKOUT else HERE / "demo_weights"
+# Shipped, for videos of people: 13 instruments. Its README.md says what it is made of.
+WEIGHTS = CHECKOUT / "data" / "weights" if CHECKOUT else HERE / "weights"
 AnyPath = str | os.PathLike[str]  # what public functions take for a file or a folder
 SILENCE_LABEL = "silence"  # label of clips where nothing sounds: for training only
 BASELINES = ("nmf", "random")  # an evaluation has them on request: slow, or of less interest
@@ -265,4 +267,28 @@ DEMO = Config(
     val_pairs=16,
     workers=0,  # two cores are busy with the nets
 )
-PRESETS = {c.name: c for c in (MUSIC, VGGSOUND, DEMO)}
+# Photos and recordings, composed without rooms (`compose --dry`): training draws the rooms. For a
+# GPU; 8 minutes on one.
+SOLOS = Config(
+    name="solos",
+    rate=22_050,
+    samples=65_535,  # 2.97 s, T = 128
+    train_samples=32_767,
+    n_fft=2_046,
+    hop=512,
+    audio_format="wav",
+    fps=1.0,
+    frames=1,
+    acoustics=0.8,
+    absent=0.2,
+    sound_depth=6,
+    sound_width=24,
+    lr_sound=2e-3,
+    lr_fc=2e-3,
+    epochs=10,
+    epoch_size=37_120,
+    batch=32,
+    looks=16,
+    val_pairs=64,
+)
+PRESETS = {c.name: c for c in (MUSIC, VGGSOUND, DEMO, SOLOS)}

@@ -11,14 +11,14 @@ import soundfile
 from tiny import write_film
 
 REPO = Path(__file__).resolve().parents[1]
-WEIGHTS = "data/demo_weights"
+WEIGHTS = ("data/demo_weights", "data/weights")
 FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")  # that a wheel is built from
 SEPARATE = """
 import sys
 from sop_core.__main__ import main
-from sop_core.config import DEMO_WEIGHTS
+from sop_core.config import WEIGHTS
 from sop_core.listening.player import PixelPlayer
-sys.exit(main(["separate", str(DEMO_WEIGHTS), "film.mp4", "--pixel", "7,3", "--out", "a.wav"]))
+sys.exit(main(["separate", str(WEIGHTS), "film.mp4", "--pixel", "7,3", "--out", "a.wav"]))
 """
 
 
@@ -46,7 +46,7 @@ def site(tmp_path_factory) -> Path:
     """A folder into which pip has installed a wheel of this package, without a network."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
-    for tree in ("sop_core", WEIGHTS):
+    for tree in ("sop_core", *WEIGHTS):
         shutil.copytree(REPO / tree, source / tree, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
         shutil.copy(REPO / name, source)
@@ -62,8 +62,9 @@ def site(tmp_path_factory) -> Path:
 def test_a_wheel_holds_the_whole_package_and_the_shipped_weights(site):
     installed = set(files(site / "sop_core"))
     assert installed >= set(files(REPO / "sop_core")) | {Path("py.typed")}
-    weights = files(site / "sop_core" / "demo_weights")
-    assert set(weights) == set(files(REPO / WEIGHTS)) > {Path("from_scratch/history.csv")}
+    for folder in WEIGHTS:
+        weights = files(site / "sop_core" / Path(folder).name)
+        assert set(weights) == set(files(REPO / folder)) > {Path("model.safetensors")}
 
 
 def test_an_installed_package_separates_a_video_and_is_not_written_into(site, tmp_path):

@@ -20,6 +20,7 @@ import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
 from ..config import AnyPath, Config
 from ..data.clips import Clip
@@ -162,10 +163,28 @@ def read_learned(folder: AnyPath) -> dict[str, list[Learned]] | None:
 
 def write_model(folder: AnyPath, model: SoundOfPixels) -> None:
     """Write what was learned. The file also names the frozen backbone that it was learned with."""
-    learned = {k: v.contiguous() for k, v in model.learned().items()}
+    _write_weights(folder, model, model.learned())
+
+
+def _write_weights(folder: AnyPath, model: SoundOfPixels, learned: dict[str, Tensor]) -> None:
+    learned = {k: v.contiguous() for k, v in learned.items()}
     weights = save(learned, {"backbone": model.config.backbone, BACKBONE: model.backbone})
     with atomic_path(Path(folder, "model.safetensors")) as part:
         part.write_bytes(weights)  # by Python: a full disk raises OSError
+
+
+def halve(folder: AnyPath, out: AnyPath) -> None:
+    """Write a run's config and its model with weights of 16 bits, half of the size, to ship it.
+
+    The statistics of batch norms keep 32 bits: a variance can be greater than float16 holds.
+    Raises SopError as `load_model` does.
+    """
+    model = load_model(folder, "cpu")
+    Path(out).mkdir(parents=True, exist_ok=True)
+    write_config(out, model.config)
+    parameters = dict(model.named_parameters())
+    halved = {k: v.half() if k in parameters else v for k, v in model.learned().items()}
+    _write_weights(out, model, halved)
 
 
 def load_model(folder: AnyPath, device: str | None = None) -> SoundOfPixels:
