@@ -19,17 +19,17 @@
     toy/         a toy orchestra: the same of drawn pictures and computed sounds
                  music players instruments stage render material
     model/       the nets, with the spectrogram and the masks around them
-                 spectrogram masks resnet eyes unet synthesizer model
+                 spectrogram masks resnet eyes unet synthesizer names model
     training/    mix and separate: mixtures, loss, loop, a run's folder
                  published windows mixtures pairs engine looks resident objective optimizer
-                 validation checkpoint released loop
+                 validation checkpoint released naming loop
     listening/   a Scene: a video in which every pixel can be heard; the player; tracks as files
                  film features regions clusters fullband separated scene soundfiles export tracks
                  playback saved player
     evaluation/  scores of a model, of baselines and of ideal masks; localization; the report
                  nmf journal tables methods duets evaluate report
     verbs/       the command line, a file for each verb
-                 options demo collect compose preprocess index train evaluate separate weights
+                 options demo collect compose preprocess index train names evaluate separate weights
 
 A room imports only rooms above it, and a file only files before it in its room.
 `docs/architecture.md` says what each room takes and gives.

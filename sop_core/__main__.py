@@ -29,6 +29,7 @@ VERBS = {
     "preprocess": "Videos -> DATA/frames and DATA/audio.",
     "index": "DATA -> train.csv, val.csv, test.csv, all.csv; or a check of them.",
     "train": "Learn to separate sounds, from an index of solo clips.",
+    "names": "Names for what a model sees: the means of the labels of an index.",
     "evaluate": "SDR, SIR, SAR of a checkpoint, of the mixture itself, and of ideal masks.",
     "separate": "The sound of a pixel, of a box, or of all instruments, of any video.",
     "weights": "The authors' released model, as a checkpoint.",

@@ -83,6 +83,21 @@ class Eyes(SoundOfPixels):
         return images
 
 
+class Seeing(Eyes):
+    """Its backbone gives how red a cell is, and how blue; so does each name's mean."""
+
+    def look(self, frames):
+        colours = frames.float()  # (B, V, 3, h, w)
+        contrast = colours[:, :, [0, 2]] - colours[:, :, [2, 0]]
+        pooled = torch.nn.functional.adaptive_max_pool2d(contrast.flatten(0, 1), (4, 4))
+        return pooled.unflatten(0, frames.shape[:2])
+
+    def project(self, seen):
+        grid = torch.full((len(seen), 4, 4, self.config.channels), -9.0)
+        grid[..., :2] = seen.amax(1).movedim(1, -1) / 5 - 15
+        return grid
+
+
 def write_film(
     path: Path, seconds: float = 6.0, rate: int = 11_025, air: float = 0.0, walk: bool = False
 ) -> Path:

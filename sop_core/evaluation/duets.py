@@ -23,6 +23,7 @@ from ..listening.regions import Cell, Region
 from ..listening.scene import Scene
 from ..media.sound import read_sound, sound_length
 from ..model.model import SoundOfPixels
+from ..model.names import UNKNOWN
 from ..training.windows import same_rate
 from .journal import Journal
 from .methods import oracles, score
@@ -60,6 +61,9 @@ class Duets(NamedTuple):
         cells           how many cells lie in its box and in no other
         sounding        how many of these have a sound of their own in the duet
         cells_right     how many of these sound more like its stem than like any other one
+        looks           what its box looks like (`Scene.name`); "" if the model has no names
+        named           whether this is its label; for a label without a name: whether it is
+                        unknown. None if the model has no names
 
     claimed: one row for each instrument and each sound that replaced the duet. Its columns: clip,
     label, sound, and the peak and the mean of the energy map.
@@ -178,7 +182,7 @@ def score_duets(
                 claimed.append(name | claim)
             alone = [c for c in regions[n] if sum(c in region for region in regions) == 1]
             place = _place(n, estimates["model"][n], sounds) | _find(maps["own"], stems[n].box)
-            place |= _count(scene, n, alone, sounds)
+            place |= _count(scene, n, alone, sounds) | _name(scene, regions[n], stems[n].label)
             placed.append(name | place | {"sdr": rows[n]["sdr"]})
         return {"scores": rows, "placed": placed, "claimed": claimed}
 
@@ -216,6 +220,15 @@ def _count(scene: Scene, n: int, cells: list[Cell], stems: np.ndarray) -> dict:
     sounds = scene.sounds(loud)[:, : stems.shape[1]] if loud else []
     right = sum(_place(n, sound, stems)["right"] for sound in sounds)
     return {"cells": len(cells), "sounding": len(loud), "cells_right": right}
+
+
+def _name(scene: Scene, region: Region, label: str) -> dict:
+    """What a region looks like, and whether this is right."""
+    name, names = scene.name(region), scene.model.names
+    if name is None or names is None:
+        return {"looks": "", "named": None}
+    expected = label if label in names.labels else UNKNOWN
+    return {"looks": name.label, "named": name.label == expected}
 
 
 def _find(energy: np.ndarray, box: metrics.Box) -> dict:

@@ -97,6 +97,8 @@ def evaluate(
 
     # Notes count only if the protocol, the model, the files and the device are the same.
     setting = [device.type, _states(pairs, known)]
+    if known and model.names is not None:
+        setting.append((model.names.labels, model.names.means.tolist()))
 
     def journal(model: SoundOfPixels, protocol: dict, baselines: Iterable[str] = ()) -> Journal:
         key = _hash([protocol, model.config.to_json(), sorted(baselines), setting])

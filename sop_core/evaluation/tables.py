@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from .. import metrics
+from ..model.names import UNKNOWN
 
 SCORES = ("sdr", "sir", "sar", "si_sdr")
 
@@ -150,12 +151,15 @@ def localization(placed: pd.DataFrame) -> dict:
         ciou_all        the same of a map that is equal everywhere
         ciou_30, ciou_50        the cIoU reaches 0.3, 0.5
         auc             the area under the curve of this share over thresholds from 0 to 1
+        share_named, share_unknown      if the model has names: the name of their box is right; it
+                        is "unknown"
     and shares of the cells in their boxes, of which there are n_cells:
         share_cells_sounding    their own sound is not silent
         share_cells_right       of these, their sound is more like the stem of their box than like
                                 another one; None if no cell sounds
     """
     means = placed.mean(numeric_only=True).round(4)
+    names = placed.reindex(columns=["looks", "named"]).dropna(subset="named")
     cells = placed[["cells", "sounding", "cells_right"]].sum()
     right = round(cells.cells_right / cells.sounding, 4) if cells.sounding else None
     return {
@@ -175,6 +179,14 @@ def localization(placed: pd.DataFrame) -> dict:
         "n_cells": int(cells.cells),
         "share_cells_sounding": round(cells.sounding / max(cells.cells, 1), 4),
         "share_cells_right": right,
+        **(_named(names) if len(names) else {}),
+    }
+
+
+def _named(placed: pd.DataFrame) -> dict:
+    return {
+        "share_named": _mean(placed.named.astype(float)),
+        "share_unknown": _mean(placed.looks == UNKNOWN),
     }
 
 

@@ -21,15 +21,16 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from .. import show
+from .. import metrics, show
 from ..config import SILENCE_LABEL, AnyPath
 from ..errors import SopError
 from ..media.atomic import atomic_path
 from ..media.csvs import write_table
 from ..media.stream import frames_within, stream
 from ..media.write import write_video
+from ..model.names import Name
 from ..untrusted import printable
-from .clusters import SILENT_SHARE
+from .clusters import NOT_KNOWN, SILENT_SHARE
 from .film import marked
 from .fullband import FullBandAudio
 from .regions import Cell, Mode, Region
@@ -64,16 +65,21 @@ def folder_names(videos: Sequence[AnyPath]) -> list[str]:
     """
     names: list[str] = []
     for video in videos:
-        stem = unicodedata.normalize("NFC", Path(video).stem)
-        stem = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in stem)
-        stem = re.sub(r'[<>:"/\\|?*]', "_", stem).encode()[:200].decode(errors="ignore")
-        stem = stem.strip(" .") or "video"
+        stem = _safe(Path(video).stem) or "video"
         if re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", stem, re.IGNORECASE):
             stem = f"_{stem}"  # devices of Windows
         taken = {name.casefold() for name in names}
         numbered = (f"{stem}_{number}" for number in range(2, len(videos) + 1))
         names.append(next(n for n in chain([stem], numbered) if n.casefold() not in taken))
     return names
+
+
+def _safe(name: str) -> str:
+    """A name without what isn't allowed in a file's name on some disk; it may be empty."""
+    name = unicodedata.normalize("NFC", name)
+    name = "".join("_" if unicodedata.category(c)[0] == "C" else c for c in name)
+    short = re.sub(r'[<>:"/\\|?*]', "_", name).encode()[:200]
+    return short.decode(errors="ignore").strip(" .")
 
 
 def write(
@@ -127,13 +133,18 @@ def write_all(
 ) -> pd.DataFrame:
     """Write all instruments of a scene into a folder; return what `tracks.csv` says.
 
-    The files are `1_left.wav`, ..., `rest.wav`, which add up to the video's sound, a map of each
-    instrument as png, and `tracks.csv` with these columns:
-        name
+    The files are `1_violin.wav`, ..., `rest.wav`, which add up to the video's sound, a map of each
+    instrument as png, and `tracks.csv` with the columns below. Names are those of the clusters:
+    `1_left.wav` if the model has no names.
+        name    of the files
         share   of the mixture's energy
         cells   how many cells of the grid belong to the instrument at any time; a cell may belong
                 to several instruments
         scale   the factor by which all files were made softer, since one would have clipped; or 1
+    and, if the model has names, these, which are empty for the rest:
+        place   where the instrument is in the picture
+        label   what it looks like, or "unknown"
+        confidence      the probability that the label is right; 0 if it is unknown
 
     Args:
         count: how many instruments to find (None: as many as differ)
@@ -146,9 +157,12 @@ def write_all(
     check_out(out, folder=True)
     clusters = scene.clusters(count)
     if not clusters.names:
+        if metrics.silent(scene.mixture):
+            raise SopError(f"{video}: it is silent; expected a video with sound")
         least = f"{100 * SILENT_SHARE:.0f} % of the energy"
-        raise SopError(f"{video}: no pixel's own sound has {least} by this model{learned}")
-    names = [f"{k}_{name.replace(' ', '_')}" for k, name in enumerate(clusters.names, 1)]
+        why = f"no pixel's own sound has {least} by this model{learned}"
+        raise SopError(f"{video}: {NOT_KNOWN}: {why}")
+    names = [f"{k}_{re.sub('[ ,]+', '_', _safe(n))}" for k, n in enumerate(clusters.names, 1)]
     names.append("rest")
     mode = "partition" if partition else "shared"
     hz, pieces = _tracks(scene, video, clusters.regions, mode, rate, kind)
@@ -164,20 +178,34 @@ def write_all(
         shares = tracks.energy[:-1] / max(tracks.energy[-1], 1e-12)
         cells = [int(region.any(0).sum()) for region in clusters.regions]
         columns = {"name": names, "share": shares, "cells": [*cells, 0], "scale": scale}
+        if clusters.looks is not None:
+            labels, sure = zip(*clusters.looks, (np.nan, np.nan), strict=True)
+            columns |= {"place": [*clusters.places, np.nan], "label": labels, "confidence": sure}
         table = pd.DataFrame(columns)
         write_table(part / "tracks.csv", table)
     _warn_if_scaled(out, scale)
     return table
 
 
-def told(share: float, learned: str = "") -> str:
-    """A region's share of the energy in words.
+def told(share: float, learned: str = "", name: Name | None = None, known: bool = True) -> str:
+    """A region's share of the energy in words, and whether the model knows what sounds there.
 
-    Args: `learned`: what the model learned from (`learned_from`). The sentence needs it, since a
-        model separates only what it has learned: an instrument that it calls silent may play.
+    Args:
+        learned: what the model learned from (`learned_from`). The sentence needs it, since a
+            model separates only what it has learned: an instrument that it calls silent may play.
+        name: of the region, by `Scene.name`
+        known: whether the model knows what sounds in the video (`clusters.knows`)
     """
     percent = "under 1" if share < SILENT_SHARE else round(100 * share)
-    return f"{percent} % of the sound by this model{learned}"
+    text = f"{percent} % of the sound by this model{learned}"
+    if not known or (name and not name.known):
+        return f"{NOT_KNOWN}: {text}"
+    return f"looks like {sure(name)}; {text}" if name else text
+
+
+def sure(name: Name) -> str:
+    """A name with its confidence: `violin (97% sure)`."""
+    return f"{printable(name.label)}{f' ({name.confidence:.0%} sure)' if name.known else ''}"
 
 
 def learned_from(

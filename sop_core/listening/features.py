@@ -62,11 +62,16 @@ def fade(size: int) -> int:
 
 
 @torch.inference_mode()
-def look(model: SoundOfPixels, film: Film, spans: list[Window], seconds: float) -> Tensor:
+def look(
+    model: SoundOfPixels, film: Film, spans: list[Window], seconds: float
+) -> tuple[Tensor, Tensor | None]:
     """The visual feature of each cell in each window, pooled over the window's frames.
 
+    The second is what the model's names are told by, the mean of `Names.project` over these frames;
+    None: the model has no names.
+
     Args: `spans`: the windows. `seconds`: how long the sound is; pictures beyond don't count.
-    Shape: -> (W, H, W, K)
+    Shape: -> (W, H, W, K), (W, H, W, D)
     """
     config, device = model.config, next(model.parameters()).device
     size = (config.image, config.image)
@@ -77,15 +82,25 @@ def look(model: SoundOfPixels, film: Film, spans: list[Window], seconds: float) 
     bar = {"unit": " pictures", "disable": len(spans) < PROGRESS_FROM}
     pictures = tqdm(film.at(wanted.tolist()), "looking", len(wanted), **bar)
     # The net, on 8 frames at a time.
-    grids, batch = [], []
+    grids, looks, batch = [], [], []
     for k, picture in enumerate(pictures, 1):
         batch.append(resize(picture[None], size))
         if len(batch) == 8 or k == len(wanted):
-            stack = torch.from_numpy(np.concatenate(batch)).to(device)
-            grids.append(model.visual_features(stack.movedim(-1, 1)[:, None]))  # (8, H, W, K)
+            stack = torch.from_numpy(np.concatenate(batch)).to(device).movedim(-1, 1)[:, None]
+            if model.names is None:
+                grids.append(model.visual_features(stack))  # (8, H, W, K)
+            else:
+                seen_by = model.look(stack)  # (8, 1, C, H, W)
+                grids.append(model.project(seen_by))
+                looks.append(model.names.project(seen_by[:, 0].movedim(1, -1)))  # (8, H, W, D)
             batch = []
+    of_window = np.searchsorted(wanted, seen)
     grids = torch.cat(grids)  # (frames, H, W, K)
-    return torch.stack([model.over_time(grids[i]) for i in np.searchsorted(wanted, seen)])
+    visual_features = torch.stack([model.over_time(grids[i]) for i in of_window])
+    if not looks:
+        return visual_features, None
+    looks = torch.cat(looks)
+    return visual_features, torch.stack([looks[i].mean(0) for i in of_window])
 
 
 class FeatureMaps:
@@ -185,13 +200,21 @@ def key(model: SoundOfPixels, video: AnyPath) -> str:
     digest, state = hashlib.sha256(), Path(video).stat()
     digest.update(f"{__version__} {CLIPS} {state.st_size} {state.st_mtime_ns} ".encode())
     digest.update(model.config.to_json().encode())
+    if model.names is not None:
+        digest.update(repr(model.names.labels).encode())
+        digest.update(model.names.axes.cpu().numpy().tobytes())
     for name, values in model.state_dict().items():
         digest.update(name.encode() + values.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
 def save(
-    video: AnyPath, key: str, sound: np.ndarray, visual_features: Tensor, feature_maps: FeatureMaps
+    video: AnyPath,
+    key: str,
+    sound: np.ndarray,
+    visual_features: Tensor,
+    looks: Tensor | None,
+    feature_maps: FeatureMaps,
 ) -> None:
     """Keep a video's features in `folder`; feature maps as float16.
 
@@ -206,6 +229,8 @@ def save(
             part.mkdir()
             np.save(part / "sound.npy", np.asarray(sound, np.float32))
             np.save(part / "pixels.npy", visual_features.cpu().numpy())
+            if looks is not None:
+                np.save(part / "looks.npy", looks.cpu().numpy())
             # Written, not memory-mapped: a full disk would kill a process that writes to a map.
             with (part / "channels.npy").open("wb") as f:
                 np.lib.format.write_array_header_2_0(f, header)
@@ -219,18 +244,22 @@ def save(
         raise SopError(f"{folder(video)}: {why}") from e
 
 
-def load(video: AnyPath, key: str) -> tuple[np.ndarray, Tensor, np.ndarray] | None:
-    """What `save` kept: sound, visual features and feature maps; None if there is no such key."""
+def load(
+    video: AnyPath, key: str
+) -> tuple[np.ndarray, tuple[Tensor, Tensor | None], np.ndarray] | None:
+    """What `save` kept: sound, what `look` gave, and feature maps; None if there is no such key."""
     here = folder(video)
     try:
         if json.loads((here / "features.json").read_text())["key"] != key:
             return None
         sound = np.load(here / "sound.npy", allow_pickle=False)
         visual_features = np.load(here / "pixels.npy", allow_pickle=False)
+        named = (here / "looks.npy").is_file()
+        looks = torch.from_numpy(np.load(here / "looks.npy", allow_pickle=False)) if named else None
         maps = np.load(here / "channels.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
     dims = sound.ndim, visual_features.ndim, maps.ndim
     if dims != (1, 4, 4) or len(visual_features) != len(maps):
         return None
-    return sound, torch.from_numpy(visual_features), maps
+    return sound, (torch.from_numpy(visual_features), looks), maps

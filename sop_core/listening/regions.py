@@ -22,6 +22,7 @@ from ..config import Config
 from ..errors import SopError
 from ..model.masks import binarize, partition
 from ..model.model import SoundOfPixels
+from ..model.names import Name
 from .features import fade
 
 if TYPE_CHECKING:
@@ -79,6 +80,39 @@ def _centres_in(count: int, low: float, high: float) -> list[int]:
     centres = (np.arange(count) + 0.5) / count
     inside = np.flatnonzero((low <= centres) & (centres < high))
     return inside.tolist() or [int(np.abs(centres - (low + high) / 2).argmin())]
+
+
+# ---- what regions look like
+
+
+def names_of(scene: "Scene", regions: Sequence[Region]) -> list[Name] | None:
+    """The name of each region, from all windows of the scene; None: the model has no names.
+
+    Raises SopError for an empty region or a cell off the grid.
+    """
+    names, looks = scene.model.names, scene.looks
+    if names is None or looks is None:
+        return None
+    if not regions:
+        return []
+    spans = scene.feature_maps.windows
+    here = torch.tensor([w.first < scene.last and w.last > scene.first for w in spans])
+    means = []
+    for region in regions:
+        if isinstance(region, list):
+            inside = torch.zeros(scene.grid, dtype=torch.bool)
+            for cell in region:
+                inside[on_grid(cell, scene.grid)] = True
+        else:
+            inside = torch.from_numpy(region)
+        inside = inside.expand(looks.shape[:3])
+        # Of a region that has no cell in this part of the video: what it looks like elsewhere
+        shown = inside & here[:, None, None]
+        cells = looks[(shown if shown.any() else inside).to(looks.device)]  # (cells, D)
+        if not len(cells):
+            raise SopError("a region without a cell looks like nothing; choose at least one")
+        means.append(cells.mean(0))
+    return names.of(torch.stack(means))
 
 
 # ---- from regions to soft masks

@@ -22,11 +22,12 @@ from ..media.jpgs import read_frames
 from ..media.sound import read_sound
 from ..media.stream import frames_within, stream_sound
 from ..model.model import SoundOfPixels
+from ..model.names import Name
 from ..training.windows import same_fps
 from . import clusters, features, separated
 from .features import FeatureMaps
 from .film import Film, Stills, VideoFilm
-from .regions import BLOCK, Cell, Mode, Region, cells_in, soft_masks, take
+from .regions import BLOCK, Cell, Mode, Region, cells_in, names_of, soft_masks, take
 
 DYNAMIC_RANGE = 40  # dB below the loudest moment at which `energies` shows nothing any more
 
@@ -39,6 +40,7 @@ class Scene:
         grid: (H, W); cell (r, c) covers rows r h/H to (r+1) h/H and columns c w/W to (c+1) w/W
         fps: pictures a second of `pictures`
         visual_features: of each cell in each window (W, H, W, K)
+        looks: what `name` tells names by (W, H, W, D); None: the model has no names
         feature_maps: of the sound, a `FeatureMaps`
         start: s, where a `part` begins in the whole video; 0 otherwise
         first, last: the STFT frames of the whole video that this scene covers
@@ -52,7 +54,7 @@ class Scene:
         model: SoundOfPixels,
         film: Film | np.ndarray,
         sound: np.ndarray,
-        visual_features: Tensor | None = None,
+        seen: tuple[Tensor, Tensor | None] | None = None,
         stored_maps: np.ndarray | None = None,
     ):
         """Run the nets on pictures and sound.
@@ -60,7 +62,7 @@ class Scene:
         Args:
             film: the pictures' source, or uint8 (V, h, w, 3) at the config's fps
             sound: float32 (L,) at the config's rate
-            visual_features, stored_maps: what `features.load` gives, if features were kept
+            seen, stored_maps: what `features.load` gives, if features were kept
 
         Raises SopError if there is no picture or no sound.
         """
@@ -73,8 +75,9 @@ class Scene:
         self.rate, self.grid, self.fps = model.config.rate, model.config.grid, film.fps
         feature_maps = FeatureMaps(model, sound, stored_maps)
         self._listen_to(feature_maps, 0, feature_maps.length)
-        if visual_features is None:
-            visual_features = features.look(model, film, feature_maps.windows, self.seconds)
+        if seen is None:
+            seen = features.look(model, film, feature_maps.windows, self.seconds)
+        visual_features, self.looks = seen
         self.visual_features = visual_features.to(self.device)
 
     @classmethod
@@ -102,10 +105,10 @@ class Scene:
         scene = cls(model, film, np.concatenate(list(sound)))
         scene.source = path
         if key:
-            features.save(path, key, scene.mixture, scene.visual_features, scene.feature_maps)
-            return cls.from_video(
-                model, path, cache, choice
-            )  # from float16, as it will be the next time
+            seen = scene.visual_features, scene.looks
+            features.save(path, key, scene.mixture, *seen, scene.feature_maps)
+            # from float16, as it will be the next time
+            return cls.from_video(model, path, cache, choice)
         return scene
 
     @classmethod
@@ -181,6 +184,14 @@ class Scene:
     def cells_in(self, box: tuple[float, float, float, float]) -> list[Cell]:
         """See `regions.cells_in`."""
         return cells_in(box, self.grid)
+
+    def name(self, cells: Cell | Region) -> Name | None:
+        """What a cell or region looks like; None: the model has no names. Raises as `masks` does.
+
+        It is told by the picture alone, whatever sounds.
+        """
+        names = names_of(self, [[cells] if isinstance(cells, tuple) else cells])
+        return names[0] if names else None
 
     # ---- sounds
 

@@ -12,6 +12,7 @@ from ..config import Config
 from ..settings import PUBLISHED
 from .eyes import Eyes
 from .masks import apply, binarize, partition, targets, weights
+from .names import Names
 from .resnet import FrameNet
 from .spectrogram import Warp, log_magnitude, magnitude, stft
 from .synthesizer import Synthesizer
@@ -52,8 +53,11 @@ class SoundOfPixels(nn.Module):
 
     A click needs the steps one by one, so each has its method: `magnitudes` and `feature_maps` for
     the sound; `look` and `project` for the visual feature of each cell, and `pool` for that of a
-    region; `logits` and `mask` for the region's mask; `sounds` for its sound.
+    region; `logits` and `mask` for the region's mask; `sounds` for its sound. `names`, where the
+    model has them, say what `look` sees.
     """
+
+    names: Names | None = None
 
     def __init__(self, config: Config):
         """Raises SopError if the backbone's weights can't be had (see `Eyes`)."""

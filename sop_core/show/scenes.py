@@ -115,7 +115,7 @@ def clusters(scene: "Scene", found: "Clusters") -> Figure:
     # The spectrograms.
     sounds = [scene.mixture, *scene.tracks(found.regions)] if found.names else [scene.mixture]
     shares = zip(found.names, found.shares, strict=True)
-    titles = [f"{name}:\n{share:.0%} of the energy" for name, share in shares]
+    titles = [f"{plain(name)}:\n{share:.0%} of the energy" for name, share in shares]
     names = ["mixture", *titles, "the rest"]
     colours = ["k", *PALETTE[: len(titles)], "k"]
     mags = scene.spectrogram(np.stack(sounds))
@@ -132,7 +132,7 @@ def cluster(scene: "Scene", found: "Clusters", k: int) -> Figure:
     fig, (ax,) = _panels(scene.frame, 1, 6)
     inside = found.regions[k].any(0)
     shown = _energy(ax, scene.frame, np.where(inside, scene.energy(), 0))
-    ax.set_title(f"{found.names[k]}: {found.shares[k]:.0%} of the sound's energy")
+    ax.set_title(f"{plain(found.names[k])}: {found.shares[k]:.0%} of the sound's energy")
     fig.colorbar(shown, ax=ax, label="share of the mixture's energy")
     return fig
 

@@ -3,6 +3,7 @@
 config.json         the config
 clips.csv           what the run learns from, and what it chooses its best epoch by
 model.safetensors   the weights of the best epoch
+names.safetensors   names for what it sees (model/names.py); a folder without it gives none
 history.csv         a `Record` an epoch
 state/              what a resumed run needs
 
@@ -11,6 +12,7 @@ Each file appears whole or not at all.
 
 import csv
 import io
+import json
 from dataclasses import asdict, astuple, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
@@ -28,9 +30,11 @@ from ..errors import SopError
 from ..media.atomic import atomic_path, sweep
 from ..media.csvs import read_rows, write_rows
 from ..model.model import SoundOfPixels
+from ..model.names import Names
 from .engine import device_of
 
-BACKBONE = "backbone_digest"  # in the metadata of `model.safetensors`
+BACKBONE = "backbone_digest"  # in the metadata of `model.safetensors` and `names.safetensors`
+NAMES = "names.safetensors"
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,56 @@ def load_model(folder: AnyPath, device: str | None = None) -> SoundOfPixels:
         why = str(e).splitlines()[0]
         config = Path(folder, "config.json")
         raise SopError(f"{path}: not the weights of {config} ({why})") from None
+    model.names = read_names(folder, model)
     return model.eval().to(device_of(device))
+
+
+def write_names(folder: AnyPath, names: Names, model: SoundOfPixels) -> None:
+    """Write `names.safetensors`: means of what `model` sees."""
+    about = {"labels": names.labels, "sharpness": names.sharpness, "least": names.least}
+    tensors = {key: getattr(names, key).contiguous() for key in ("middle", "axes", "means")}
+    data = save(tensors, {"names": json.dumps(about), BACKBONE: model.backbone})
+    with atomic_path(Path(folder, NAMES)) as part:
+        part.write_bytes(data)
+
+
+def has_names(folder: AnyPath) -> bool:
+    """Whether there are names in the folder of a run."""
+    return Path(folder, NAMES).is_file()
+
+
+def read_names(folder: AnyPath, model: SoundOfPixels) -> Names | None:
+    """The names for what `model` sees; None where its folder has none.
+
+    Raises SopError where they can't be read, or are of another backbone.
+    """
+    path = Path(folder, NAMES)
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as f:
+            tensors = {key: f.get_tensor(key).float() for key in ("middle", "axes", "means")}
+            metadata = f.metadata() or {}
+        about = msgspec.json.decode(metadata["names"], type=_About)
+        labels, size = tuple(about.labels), tensors["axes"].shape[-1]
+        channels = [*model.frame.fc.parameters()][-2].shape[1]  # of its last weight
+        shapes = [(channels,), (channels, size), (len(labels), size)]
+        if not labels or [tuple(tensor.shape) for tensor in tensors.values()] != shapes:
+            raise ValueError("arrays that don't fit this model")
+    except (SafetensorError, OSError, KeyError, ValueError, msgspec.DecodeError) as e:
+        why = f"not names that can be read ({str(e).splitlines()[0]})"
+        hint = "remove it, and make it anew with `python -m sop_core names`"
+        raise SopError(f"{path}: {why}; {hint}") from None
+    same_backbone(path, metadata.get(BACKBONE, ""), model)
+    return Names(labels, **tensors, sharpness=about.sharpness, least=about.least)
+
+
+class _About(msgspec.Struct):
+    """What `names.safetensors` says in words and numbers."""
+
+    labels: list[str]
+    sharpness: float
+    least: float
 
 
 def same_backbone(where: AnyPath, digest: str, model: SoundOfPixels) -> None:

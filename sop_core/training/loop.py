@@ -39,6 +39,7 @@ from .engine import (
 )
 from .looks import look_once
 from .mixtures import Training
+from .naming import name_labels
 from .objective import heard_elsewhere
 from .optimizer import lr_share, trainable
 from .pairs import draw_pairs
@@ -104,6 +105,8 @@ def fit(
             yield record
             if stop and len(run.history) < config.epochs:
                 raise stop[0]
+        if engine.is_main_process:
+            name_labels(folder, data, str(engine.device))
     engine.end_training()
 
 

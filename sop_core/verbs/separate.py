@@ -163,31 +163,39 @@ def _write(
     """Separate one video, and say what was written."""
     from ..__main__ import note
     from ..listening import export
-    from ..listening.clusters import SILENT_SHARE
+    from ..listening.clusters import HEARD_SHARE, NOT_KNOWN, SILENT_SHARE, knows
     from ..listening.scene import Scene
     from ..media.container import open_video
     from ..media.survey import survey
+    from ..model.names import Name
     from ..untrusted import printable
 
     export.check_out(out, folder=region is None)
     streams: list[str] = []
     with open_video(video, choice, streams):
         pass
-    known = survey(video, choice)
-    for line in (*streams, *known.notes, *known.of_channels):
+    about = survey(video, choice)
+    for line in (*streams, *about.notes, *about.of_channels):
         note(f"note: {video}: {line}")
     scene = Scene.from_video(model, video, cache, choice)
     if span != (0, math.inf):
         scene = scene.part(*span)
+    known = knows(scene)
     if region is None:
         table = export.write_all(scene, video, out=out, learned=learned, **how)
-        for name, share in zip(table.name, table.share, strict=True):
-            print(f"{name:<20} {share:6.1%} of the energy")
+        columns = ["name", "share", *(("label", "confidence") if "label" in table else ())]
+        for name, share, *looks in zip(*(table[c] for c in columns), strict=True):
+            told = f"; looks like {export.sure(Name(*looks))}" if looks and looks[1] > 0 else ""
+            print(f"{name:<20} {share:6.1%} of the energy{told}")
+        if not known:
+            least = f"no pixel's own sound has {HEARD_SHARE:.0%} of the energy"
+            print(f"{NOT_KNOWN}: {least} by this model{learned}")
         print(f"tracks and maps: {printable(out)}")
         return
     share = export.write(scene, video, region, out, **how)
+    told = export.told(share, learned, scene.name(region), known)
     silent = "; so the file is silent" if share < SILENT_SHARE else ""
-    print(printable(f"{out}: {scene.seconds:.1f} s, {export.told(share, learned)}{silent}"))
+    print(printable(f"{out}: {scene.seconds:.1f} s, {told}{silent}"))
 
 
 def _cells(

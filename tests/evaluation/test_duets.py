@@ -7,14 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import soundfile
+import torch
 from PIL import Image
-from tiny import TINY, TONES, Eyes
+from tiny import TINY, TONES, Eyes, Seeing
 
 from sop_core.__main__ import main
 from sop_core.data.clips import Clip, solos, write_index
 from sop_core.errors import SopError
 from sop_core.evaluation import duets, evaluate, report, tables
 from sop_core.model.model import SoundOfPixels
+from sop_core.model.names import Names
 from sop_core.training import checkpoint
 from sop_core.training.pairs import draw_pairs
 
@@ -158,6 +160,32 @@ def test_each_instruments_own_sound_is_found_in_its_box(eyes, duet):
     assert (where["pointing"], where["ciou_30"], where["ciou_50"]) == (1, 1, 1)
     assert where["pointing_chance"] == 0.4
     assert where["auc"] == pytest.approx(where["ciou"], abs=0.026)  # half a step of the curve
+
+
+def test_each_box_is_named_by_its_picture_and_a_label_without_a_name_is_unknown(duet):
+    clip, truth = duet
+    found = {}
+    for labels in (("red", "blue"), ("blue", "red"), ("red", "green")):
+        seeing = Seeing(TINY).eval()
+        middle, axes = torch.zeros(2), torch.eye(2)
+        least = 0.9 if labels[1] != "green" else 0.0
+        seeing.names = Names(labels, middle, axes, torch.eye(2), 4.0, least)
+        found[labels] = duets.score_duets(seeing, [clip], truth)
+    right, exchanged, other = (one.placed for one in found.values())
+    assert right.looks.tolist() == ["red", "blue"] and right.named.all()
+    assert exchanged.looks.tolist() == ["blue", "red"] and not exchanged.named.any()
+    assert other.looks.tolist() == ["red", "green"] and other.named.tolist() == [True, False]
+    where = tables.localization(exchanged)
+    assert (where["share_named"], where["share_unknown"]) == (0, 0)
+    unknown = Names(("a", "b"), middle, axes, torch.eye(2), 4.0, 1.1)  # nothing is as near as that
+    seeing.names = unknown
+    placed = duets.score_duets(seeing, [clip], truth).placed
+    assert placed.named.all() and (placed.looks == "unknown").all()
+
+
+def test_without_names_boxes_have_none(eyes, duet):
+    placed = duets.score_duets(eyes, [duet[0]], duet[1]).placed
+    assert (placed.looks == "").all() and placed.named.isna().all()
 
 
 def test_a_map_with_its_rows_and_columns_exchanged_finds_nothing(eyes, duet, monkeypatch):

@@ -224,6 +224,16 @@ def test_localization_is_shares_of_instruments_and_of_cells(placed):
     ) and "; - of these" in tables.text_localization(nothing)
 
 
+def test_names_are_counted_where_a_model_has_them(placed):
+    assert "share_named" not in tables.localization(placed)
+    assert "share_named" not in tables.localization(placed.assign(looks="", named=None))
+    named = placed.assign(looks=["cello", "unknown", "tuba"], named=[True, False, False])
+    where = tables.localization(named)
+    assert (where["share_named"], where["share_unknown"]) == (0.3333, 0.3333)
+    text = " ".join(tables.text_localization(where).split())
+    assert "33 % have the right name, told by the picture of their box; 33 % are unknown" in text
+
+
 def test_claims_are_means_and_the_share_that_reaches_the_threshold():
     claimed = pd.DataFrame(
         {

@@ -121,6 +121,7 @@ def test_where_nothing_is_found_it_is_said_what_the_model_learned_from(eyes, tmp
     )
     scene, why = (
         Scene.from_video(eyes, tmp_path / "wall.mp4"),
+        "this model does not know what sounds here: "
         "no pixel's own sound has 1 % of the energy by this model",
     )
     with pytest.raises(SopError, match=f"wall.mp4: {why}, which learned from: cello$"):

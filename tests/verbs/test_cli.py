@@ -6,15 +6,18 @@ import importlib
 import inspect
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import av
 import numpy as np
 import pytest
 import soundfile
+import torch
 from films import level, tone
-from tiny import SETTINGS, TINY, write_clip, write_film
+from tiny import SETTINGS, TINY, Seeing, write_clip, write_film
 
 from sop_core import __version__
 from sop_core.__main__ import VERBS, app, main, parse
@@ -26,7 +29,8 @@ from sop_core.media.jpgs import frame_size
 from sop_core.media.sound import audio_frame, sound_length
 from sop_core.media.stream import read_video
 from sop_core.media.write import write_video
-from sop_core.training.checkpoint import read_history
+from sop_core.model.names import Names
+from sop_core.training.checkpoint import load_model, read_history
 
 SMALL = [f"{k}={v}" for k, v in SETTINGS.items()]
 
@@ -77,6 +81,18 @@ def test_videos_that_were_trained_on_are_not_evaluated_unless_told(run, data, tm
     assert not (tmp_path / "m.json").exists()
     assert main(["evaluate", *words, "--out", str(tmp_path / "m.json"), "--allow-leaks"]) == 0
     assert json.loads((tmp_path / "m.json").read_text())["protocol"]["leaked"] == 1
+
+
+def test_names_are_given_to_a_run_that_has_none(run, data, tmp_path, capsys):
+    old = tmp_path / "old"
+    shutil.copytree(run, old)
+    (old / "names.safetensors").unlink(missing_ok=True)
+    assert main(["names", str(old), "--index", f"{data}/all.csv"]) == 0
+    assert capsys.readouterr().out == "2 names: blue, red\n"
+    assert load_model(old).names.labels == ("blue", "red")
+    write_index(tmp_path / "few.csv", read_index(data / "train.csv")[:1])
+    assert main(["names", str(old), "--index", f"{tmp_path}/few.csv"]) == 2
+    assert "names need two labels" in capsys.readouterr().err
 
 
 def test_tensorboard_gets_the_numbers_of_the_history(run):
@@ -193,6 +209,30 @@ def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_
     with pytest.raises(SystemExit):
         main([*words, str(tmp_path / "more"), "--all-sources", "0"])
     assert "'0': expected a number from 1, or auto" in capsys.readouterr().err
+
+
+def test_separate_says_what_things_look_like_and_what_the_model_does_not_know(
+    tmp_path, capsys, monkeypatch
+):
+    model = Seeing(TINY).eval()
+    model.names = Names(("horn", "bell"), torch.zeros(2), torch.eye(2), torch.eye(2), 4.0, 0.9)
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: model)
+    film = write_film(tmp_path / "film.mp4")
+    words = ["separate", "any", str(film), "--out"]
+    assert main([*words, str(tmp_path / "all"), "--all-sources", "auto"]) == 0
+    told = capsys.readouterr().out
+    assert "of the energy; looks like horn (98% sure)" in told and "does not know" not in told
+    names = {p.stem[2:] for p in (tmp_path / "all").glob("[12]_*.wav")}
+    assert names == {"horn", "bell"}
+    assert main([*words, str(tmp_path / "a.wav"), "--pixel", "2,0"]) == 0
+    assert " s, looks like horn (" in capsys.readouterr().out
+    dont = "this model does not know what sounds here"
+    model.names = replace(model.names, least=1.1)  # nothing is as near as that
+    assert main([*words, str(tmp_path / "a.wav"), "--pixel", "2,0"]) == 0
+    assert f" s, {dont}: " in capsys.readouterr().out
+    monkeypatch.setattr("sop_core.listening.clusters.HEARD_SHARE", 0.9)  # each square has a half
+    assert main([*words, str(tmp_path / "two"), "--all-sources", "auto"]) == 0
+    assert f"\n{dont}: no pixel's own sound has 90% of the energy" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
