@@ -10,6 +10,7 @@ that. `--labels`: only solos of these labels. `--photos`: also measured with a p
 """
 
 import argparse
+import sys
 import tempfile
 from itertools import combinations, product
 from pathlib import Path
@@ -53,7 +54,10 @@ def with_photos(clips: list[Clip], photos: Path, work: Path) -> list[Clip]:
     """The clips with a photo of their label in place of their frames; without one: left out."""
     shown = []
     for clip in clips:
-        if photo := next(iter(sorted((photos / clip.label).glob("*.jpg"))), None):
+        files = sorted(
+            p for kind in ("jpg", "png") for p in (photos / clip.label).glob(f"*.{kind}")
+        )
+        if photo := next(iter(files), None):
             frames = work / "photos" / clip.label / f"{clip.id}.mp4"
             frames.mkdir(parents=True, exist_ok=True)
             picture = np.asarray(Image.open(photo).convert("RGB"))
@@ -84,6 +88,10 @@ if __name__ == "__main__":
                 seen["photos"] = with_photos(clips, given.photos, work)
             for name, shown in seen.items():
                 mixtures = mix(shown, model.config)
+                if not mixtures:
+                    sys.exit(
+                        f"{name}: no two solos of different labels; expected PHOTOS/<label>/*.jpg"
+                    )
                 baselines = ["nmf"] if name == "frames" else []
                 scores = score_pairs(model, mixtures, baselines, equal_level=True)
                 measured = table(scores)

@@ -215,6 +215,7 @@ def world(tmp_path_factory):
         # Files that a reader would have. Here, earlier commands make them.
         Path("data").mkdir()
         Path("data/demo_weights").symlink_to("../ckpt/mine")
+        Path("data/weights").symlink_to("../ckpt/mine")
         Path("their_list.csv").symlink_to("ckpt/mine/metrics.pairs.csv")
         yield folder
 
