@@ -1,9 +1,10 @@
 """The time from a click to its sound, in a real browser.
 
 30 clicks on a duet in stereo at 44.1 kHz, in JupyterLab, in headless Chromium. Then 30 in the
-model's band alone, mono at 11 kHz, on the same player.
+model's band alone, mono at 11 kHz, on the same player; then as many on the page that needs no
+kernel, of 10 s of the same duet.
 
-    python benchmarks/click.py [--clicks 30] [--seconds 6] [--model data/demo_weights]
+    python benchmarks/click.py [--clicks 30] [--seconds 6] [--page 10] [--model data/demo_weights]
 
 The page itself takes the time: from the moment the mouse button comes up to the moment the page
 hands the sound's samples to the browser's sound thread. The way to the kernel and back lies
@@ -53,6 +54,7 @@ def timed(*args):
     taken.append(1e3 * (time.perf_counter() - start))
     return found
 player.scene.heard = timed
+PixelPlayer(Scene.from_video(model, "stereo.mp4"), seconds={page}).to_html("page.html")
 player
 """,
     "player.band = 'model'; print('kernel', sorted(taken)[len(taken) // 2])",
@@ -103,21 +105,33 @@ def run(page, cell: int) -> None:
 
 def click(page, row: int, column: int, band: str) -> dict[str, float]:
     """Milliseconds from a click on a cell to its sound, the page's own part, to all of the band."""
-    root = page.locator(".sop-player")
+    root = page.locator(".sop-player[data-frame]")
     stage = root.locator(".sop-stage")
     stage.scroll_into_view_if_needed()
-    ready = "root => root.querySelector('canvas').width > 0"
-    page.wait_for_function(ready, arg=root.element_handle())
     box = stage.bounding_box()
     root.evaluate("root => { delete root.dataset.clickMs; }")
     x, y = (column + 0.5) / 14 * box["width"], (row + 0.5) / 14 * box["height"]
     stage.click(position={"x": x, "y": y})
-    # Asked every 100 ms: asked at every frame, it would cost the page time.
+    # Asked every 100 ms: asked at every frame, it would cost the page time. The page without a
+    # kernel allows no `wait_for_function`.
     done = f"root => root.dataset.clickMs && root.dataset.band === '{band}'"
-    page.wait_for_function(done, arg=root.element_handle(), polling=100)
+    while not root.evaluate(done):
+        time.sleep(0.1)
     times = root.evaluate("({ dataset: d }) => [d.clickMs, d.pageMs, d.fullMs].map(Number)")
     names = ("click to sound", "of which the page's", "click to all of the band")
     return dict(zip(names, times[: 3 if band == "full" else 2], strict=False))
+
+
+def clicks(page, count: int, band: str, what: str) -> None:
+    """So many clicks, and one before, which opens the sound card; prints their times."""
+    taken: dict[str, list[float]] = {}
+    for i in range(count + 1):
+        for part, ms in click(page, 3 + 3 * i % 10, (1 + 5 * i) % 14, band).items():
+            taken.setdefault(part, []).append(ms)
+    for part, times in taken.items():
+        times = sorted(times[1:])
+        median, spread = statistics.median(times), f"{times[0]:.1f} to {times[-1]:.1f}"
+        print(f"{what}, {part}: median {median:.1f}, {spread}")
 
 
 def main() -> None:
@@ -126,11 +140,13 @@ def main() -> None:
     )
     parser.add_argument("--clicks", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--page", type=float, default=10.0, help="seconds of the page")
     parser.add_argument("--model", type=Path, default=DEMO_WEIGHTS)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
-        cells = (CELLS[0].format(model=str(args.model.resolve()), seconds=args.seconds), CELLS[1])
+        first = {"model": str(args.model.resolve()), "seconds": args.seconds, "page": args.page}
+        cells = (CELLS[0].format(**first), CELLS[1])
         (folder / "click.ipynb").write_text(notebook(*cells))
         server, url, token = serve(folder)
         try:
@@ -142,20 +158,16 @@ def main() -> None:
             page.wait_for_function(f"() => {STATUS} === 'idle'", timeout=60_000)
             run(page, 0)
             print(f"{args.clicks} clicks on {args.seconds:g} s, milliseconds:")
-            for band in ("full", "model"):
-                taken: dict[str, list[float]] = {}
-                for i in range(args.clicks + 1):
-                    for what, ms in click(page, 3 + 3 * i % 10, (1 + 5 * i) % 14, band).items():
-                        taken.setdefault(what, []).append(ms)
-                for what, times in taken.items():
-                    times = sorted(times[1:])  # the first opens the sound card
-                    median, spread = statistics.median(times), f"{times[0]:.1f} to {times[-1]:.1f}"
-                    print(f"band={band}, {what}: median {median:.1f}, {spread}")
-                if band == "full":
-                    run(page, 1)
+            clicks(page, args.clicks, "full", "band=full")
+            run(page, 1)
+            clicks(page, args.clicks, "model", "band=model")
             cell = f"{CONTENT}.model.toJSON().cells[1].outputs[0].text"
             kernel = "".join(page.evaluate(f"() => [{cell}].flat()")).split()[1]
             print(f"of which the kernel makes the tracks in {float(kernel):.1f} ms, median")
+            page.goto((folder / "page.html").as_uri())
+            size = (folder / "page.html").stat().st_size / 1e6
+            what = f"the page without a kernel, {args.page:g} s, {size:.1f} MB"
+            clicks(page, args.clicks, "model", what)
             browser.close()
         finally:
             server.terminate()

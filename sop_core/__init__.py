@@ -25,7 +25,7 @@
                  validation checkpoint released naming loop
     listening/   a Scene: a video in which every pixel can be heard; the player; tracks as files
                  film features regions clusters fullband separated scene soundfiles export tracks
-                 playback saved player
+                 playback saved levels page player
     evaluation/  scores of a model, of baselines and of ideal masks; localization; the report
                  nmf journal tables methods duets evaluate report
     verbs/       the command line, a file for each verb

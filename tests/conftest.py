@@ -62,6 +62,16 @@ def demo_model():
 
 
 @pytest.fixture(scope="session")
+def toy_duet(demo_model, tmp_path_factory):
+    """A scene of 10 s: a cello and a trumpet of the toy orchestra, heard by the shipped model."""
+    from sop_core.listening.scene import Scene
+    from sop_core.toy.render import render_clip
+
+    video = render_clip(tmp_path_factory.mktemp("duet"), ("cello", "trumpet"), k=0, seed=2027)
+    return Scene.from_video(demo_model, video)
+
+
+@pytest.fixture(scope="session")
 def semireal() -> Path:
     """Clips outside the repository; tests that need them are skipped where they are missing."""
     folder = SHARED / "media" / "semireal"

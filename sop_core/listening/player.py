@@ -20,6 +20,7 @@ Conventions:
 import asyncio
 import base64
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,9 @@ import traitlets
 from .. import show
 from ..config import AnyPath
 from ..errors import SopError
+from ..media.atomic import atomic_path
 from . import saved
+from .page import TITLE, framed, page
 from .playback import OwnSound
 from .tracks import (
     REST,
@@ -44,6 +47,7 @@ from .tracks import (
     region_name,
     seen,
     spectrogram,
+    track_name,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +89,7 @@ class PixelPlayer(anywidget.AnyWidget):
         player.samples            # (L,) float32, what the mixer plays, in the model's band
         player.full_samples       # (C, L) float32, the same of the video's own sound
         PixelPlayer.from_json(scene, player.to_json())  # the same regions and levels once more
+        player.to_html("duet.html")  # a page that clicks without Python, to send to a friend
 
     Args:
         scene: a `Scene`
@@ -92,6 +97,8 @@ class PixelPlayer(anywidget.AnyWidget):
         start, seconds: the stretch of a longer scene that is shown
         overlay: one of `OVERLAYS`
         band: one of `BANDS`
+        offline: a notebook shows and keeps the page of `to_html`, 1 MB for 6 s or more. It clicks
+            without a kernel, also after `nbconvert --to html`, but Python is not told
 
     Raises SopError if the scene's arrays don't fit together or a region can't be played.
     """
@@ -138,6 +145,7 @@ class PixelPlayer(anywidget.AnyWidget):
         seconds: float = MAX_SECONDS,
         overlay: str = "clip",
         band: str = "full",
+        offline: bool = False,
     ):
         length = len(scene.mixture) / scene.rate
         if not (0 <= start < length and seconds > 0):
@@ -149,6 +157,7 @@ class PixelPlayer(anywidget.AnyWidget):
         mags = scene.spectrogram(mixture)
         self.scene, self._clusters, self._later = scene, scene.clusters(), None
         self._own = _own_sound(scene)
+        self.offline = offline
         self._sounds = np.zeros((0, len(mixture)), np.float32)  # of the answer
         self._loudest = float(mags.max())
         self._mixture_picture = spectrogram(mags, self._loudest)
@@ -204,16 +213,34 @@ class PixelPlayer(anywidget.AnyWidget):
         return f"PixelPlayer({rows} x {columns} cells, {length}, pixel={self.pixel})"
 
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
-        """The player, and a picture of 30 kB for pages without a kernel: nbconvert's, GitHub's."""
+        """The player, and a picture of 30 kB for pages without a kernel: nbconvert's, GitHub's.
+
+        If `offline`, the page of `to_html` instead. Of the two, a notebook without its kernel would
+        show the player, which is then blank.
+        """
         bundle = super()._repr_mimebundle_(**kwargs)
         assert bundle, "anywidget gives None only for a widget without a view"
         data, metadata = bundle
+        if self.offline:
+            return {"text/plain": data["text/plain"], "text/html": framed(page(self))}, {}
         middle = len(self.frame_sizes) // 2
         begin = sum(self.frame_sizes[:middle])
         frame = simplejpeg.decode_jpeg(self.frames[begin : begin + self.frame_sizes[middle]])
         energy = np.frombuffer(self.energy, "<f4").reshape(self.grid)
         file = show.figure_file(show.still(frame, energy, CAPTION), "jpeg")
         return data | {"image/jpeg": base64.b64encode(file).decode()}, metadata
+
+    def to_html(self, path: AnyPath, title: str = TITLE) -> None:
+        """Write one html file with all that is shown, which needs neither Python nor the network.
+
+        Its clicks sound as here, to about 1e-3 of full scale (`levels` says why). It has 10 MB for
+        10 s at most, and what was clicked and mixed so far.
+
+        Raises SopError if the scene has no feature maps.
+        """
+        text = page(self, title)
+        with atomic_path(path) as part:
+            part.write_text(text, encoding="utf-8")
 
     @property
     def pixel(self) -> tuple[int, int] | None:
@@ -285,7 +312,8 @@ class PixelPlayer(anywidget.AnyWidget):
             raise SopError(self.error) from e
         tracks, mixer = [], []
         if places:
-            mixer = mixer_of(self.regions, known, self.mixer, self.grid, self._clusters.names)
+            call = partial(track_name, scene=self.scene, clusters=self._clusters.names)
+            mixer = mixer_of(self.regions, known, self.mixer, call)
             for m, where, share in zip(mixer, [*places, REST], shares, strict=True):
                 tracks.append({"name": m["name"], "where": where, "share": float(share)})
             for track, sound in zip(tracks[:-1], sounds[:-1], strict=True):

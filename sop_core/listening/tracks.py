@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Container
+from collections.abc import Callable, Container
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
@@ -68,12 +68,12 @@ def check_mixer(mixer: Any, count: int) -> list[dict]:
 
 
 def mixer_of(
-    regions: list, before: list, mixer: list[dict], grid: tuple[int, int], clusters: list[str]
+    regions: list, before: list, mixer: list[dict], call: Callable[[Any], str]
 ) -> list[dict]:
     """The mixer of regions and the rest, after `mixer`, that of the regions `before`.
 
     A region that was there keeps its name and level, and then so does the rest.
-    Args: `clusters`: their names
+    Args: `call`: a region's name; a second one that is called so gets a number: "top left 2"
     """
     old = {str(region): m for region, m in zip(before, mixer, strict=False)}
     kept = [old.get(str(region)) for region in regions]
@@ -81,7 +81,7 @@ def mixer_of(
     rest = mixer[-1] if any(kept) else {"name": REST, **new, "mute": True}
     taken, found = {REST, *(m["name"] for m in kept if m)}, []
     for region, m in zip(regions, kept, strict=True):
-        name = m["name"] if m else track_name(region, grid, clusters, taken)
+        name = m["name"] if m else _free(call(region), taken)
         taken.add(name)
         found.append(m or {"name": name, **new})
     return [*found, rest]
@@ -141,14 +141,20 @@ def spectrogram(mags: np.ndarray, loudest: float) -> dict:
     return {"pixels": pixels.tobytes(), "size": shown.shape}
 
 
-def track_name(
-    region: "Region | int", grid: tuple[int, int], clusters: list[str], taken: Container[str]
-) -> str:
-    """A track's short name until the user gives it another: where its region lies, as "top left".
+def track_name(region: "Region | int", scene: "Scene", clusters: list[str]) -> str:
+    """A track's short name until the user gives it another: what its cells look like, as "violin",
+    or where they lie, as "top left", if the model doesn't know it.
 
-    A second one there is "top left 2". Args: `clusters`: their names; `taken`: the other tracks'.
+    Args: `clusters`: their names
     """
-    name = clusters[region] if isinstance(region, int) else place(region, grid)
+    if isinstance(region, int):
+        return clusters[region]
+    look = getattr(scene, "name", None)  # a scene of another class has none
+    name = look(region) if look else None
+    return name.label if name and name.known else place(region, scene.grid)
+
+
+def _free(name: str, taken: Container[str]) -> str:
     return next(n for n in chain([name], (f"{name} {k}" for k in count(2))) if n not in taken)
 
 

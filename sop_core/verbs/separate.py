@@ -1,4 +1,4 @@
-"""`sop separate`: the sound of a part of a video's picture, into a file."""
+"""`sop separate`: the sound of a part of a video's picture, into a file; or a page of all parts."""
 
 import math
 import re
@@ -12,9 +12,12 @@ from ..errors import SopError
 from .options import Device, Whole
 
 if TYPE_CHECKING:
+    from ..listening.scene import Scene
     from ..media.choose import Choice
 
-WHERE = Group("Where: exactly one of these", sort_key=1, validator=LimitedChoice(1))
+ONE = "Where: exactly one of these; for a page also none"
+WHERE = Group(ONE, sort_key=1, validator=LimitedChoice(1, allow_none=True))
+PAGE = ".html"
 
 
 def _where(metavar: str, converter) -> Parameter:
@@ -49,7 +52,7 @@ def separate(
     pixel: Annotated[tuple[int, int] | None, _where("ROW,COL", _numbers(2))] = None,
     box: Annotated[tuple[int, int, int, int] | None, _where("X0,Y0,X1,Y1", _numbers(4))] = None,
     all_sources: Annotated[int | None, _where("N|auto", _count)] = None,
-    out: Annotated[Path, Parameter(metavar="OUT.wav|OUT.mp4|DIR")],
+    out: Annotated[Path, Parameter(metavar="OUT.wav|OUT.mp4|OUT.html|DIR")],
     start: Annotated[float, Parameter(name="--from", metavar="SECONDS")] = 0.0,
     end: Annotated[float | None, Parameter(name="--to", metavar="SECONDS")] = None,
     rate: Literal["source", "model"] = "source",
@@ -70,7 +73,9 @@ def separate(
         box: A box in pixels of the video.
         all_sources: The N most different instruments, and the rest. auto: as many as differ.
         out: A sound (wav, flac, mp3) or a video; for --all-sources a new folder. For several
-            videos: a folder, in which each gets its own.
+            videos: a folder, in which each gets its own. html: a page, to send to a friend: every
+            click sounds, without Python. It has the first 30 s, or what --from and --to say, in
+            the model's band.
         start: Write what sounds from this second on.
         end: Write what sounds up to this second. Default: to the end.
         rate: source: the video's own sound, with its channels, at its own rate. model: what the
@@ -91,6 +96,11 @@ def separate(
 
     # What is wrong with the options, before any work
     whole = all_sources is not None
+    if not (pixel or box or whole or out.suffix == PAGE):
+        needed = "expected one of --pixel, --box and --all-sources"
+        raise SopError(f"{needed}; a page (--out NAME.html) needs none")
+    if whole and out.suffix == PAGE:
+        raise SopError(f"--all-sources with --out {out}: a page shows them anyway; leave it out")
     if partition and not whole:
         raise SopError("--partition goes with --all-sources: one region would get everything")
     span = (start, math.inf if end is None else end)
@@ -134,13 +144,15 @@ def _places(
 
     places = [out]
     if len(videos) > 1:
-        if out.suffix in export.SUFFIXES or (out.exists() and not out.is_dir()):
+        if out.suffix in (*export.SUFFIXES, PAGE) or (out.exists() and not out.is_dir()):
             raise SopError(f"{out}: for {len(videos)} videos, expected the name of a folder")
         places = [out / name for name in export.folder_names(videos)]
         if not whole:
             places = [place / f"region.{kind or 'wav'}" for place in places]
-    else:  # of several, those that can't be written are named at the end
+    elif out.suffix != PAGE:  # of several, those that can't be written are named at the end
         export.check_out(out, folder=whole)
+    elif out.is_dir():
+        raise SopError(f"{out}: a folder; expected the name of a file")
     own = (kind or "wav") if whole else places[0].suffix[1:]
     if kind and kind != own:
         raise SopError(f"--format {kind} with --out {out}: its name says {own}; leave one out")
@@ -170,7 +182,9 @@ def _write(
     from ..model.names import Name
     from ..untrusted import printable
 
-    export.check_out(out, folder=region is None)
+    page = out.suffix == PAGE
+    if not page:
+        export.check_out(out, folder=region is None)
     streams: list[str] = []
     with open_video(video, choice, streams):
         pass
@@ -180,6 +194,9 @@ def _write(
     scene = Scene.from_video(model, video, cache, choice)
     if span != (0, math.inf):
         scene = scene.part(*span)
+    if page:
+        _write_page(scene, out, region, video.stem, math.isfinite(span[1]))
+        return
     known = knows(scene)
     if region is None:
         table = export.write_all(scene, video, out=out, learned=learned, **how)
@@ -196,6 +213,22 @@ def _write(
     told = export.told(share, learned, scene.name(region), known)
     silent = "; so the file is silent" if share < SILENT_SHARE else ""
     print(printable(f"{out}: {scene.seconds:.1f} s, {told}{silent}"))
+
+
+def _write_page(scene: "Scene", out: Path, region: list | None, title: str, whole: bool) -> None:
+    """Write a page, and say what is in it; `whole`: of the whole scene, however long."""
+    from ..__main__ import note
+    from ..listening.player import MAX_SECONDS, PixelPlayer
+    from ..untrusted import printable
+
+    player = PixelPlayer(scene, seconds=scene.seconds if whole else MAX_SECONDS, band="model")
+    player.regions = [region] if region else []
+    player.to_html(out, title)
+    if player.seconds < scene.seconds - 1:
+        where = f"{player.seconds:.0f} s of {scene.seconds:.0f} s"
+        note(f"note: {out}: the page has {where}; --from and --to choose others")
+    size = f"{player.seconds:.1f} s, {out.stat().st_size / 1e6:.1f} MB"
+    print(printable(f"{out}: {size}; open it in a browser and click"))
 
 
 def _cells(

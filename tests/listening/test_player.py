@@ -24,6 +24,7 @@ from sop_core.errors import SopError
 from sop_core.listening import saved
 from sop_core.listening.player import PixelPlayer
 from sop_core.listening.tracks import DYNAMIC_RANGE, MAX_COLUMNS
+from sop_core.model.names import UNKNOWN, Name
 
 
 def pitch(samples, rate):
@@ -665,3 +666,15 @@ def test_a_player_of_a_part_knows_when_it_is():
         start = 12.5
 
     assert PixelPlayer(Later()).start == 12.5
+
+
+def test_a_track_is_called_by_what_it_looks_like_where_that_is_known(scene):
+    scene.name = lambda region: Name("violin", 0.9) if region[0][1] < 7 else Name(UNKNOWN, 0)
+    player = PixelPlayer(scene)
+    player.regions = [[(1, 1)], [(1, 12)], [(7, 2)], 1]
+    names = [m["name"] for m in player.mixer]
+    assert names == ["violin", "top right", "violin 2", "top right 2", "the rest"]
+    assert player.answer["tracks"][2]["where"] == "row 7, column 2"
+    scene.name = lambda region: None  # the model has no names
+    player.regions = [[(1, 1)], [(7, 2)], [(2, 2)]]
+    assert [m["name"] for m in player.mixer] == ["violin", "violin 2", "top left", "the rest"]

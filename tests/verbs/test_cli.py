@@ -183,6 +183,20 @@ def test_separate_writes_sound_or_video_as_long_as_the_video(run, video, tmp_pat
         assert frames.shape[1:3] == (48, 128) and len(frames) == pytest.approx(50, abs=2)
 
 
+@pytest.mark.parametrize("where", [[], ["--pixel", "1,2"]])
+def test_separate_writes_a_page_of_any_stretch(run, video, tmp_path, capsys, where, monkeypatch):
+    monkeypatch.setattr("sop_core.listening.player.MAX_SECONDS", 0.9)
+    out = tmp_path / "out.html"
+    words = ["separate", str(run), str(video), *where, "--out", str(out)]
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert "0.9 s" in told.out and "the page has 1 s of 2 s" in told.err
+    assert f"<h1>{video.stem}</h1>" in out.read_text()
+    assert main([*words, "--from", "0.5", "--to", "1.5"]) == 0
+    told = capsys.readouterr()
+    assert "1.0 s" in told.out and "the page has" not in told.err
+
+
 def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_nets_say(
     eyes, tmp_path, capsys, monkeypatch
 ):
@@ -405,6 +419,10 @@ BAD_INPUT = [
     (EVALUATE + " --sources 3 --pairs {t}/p.csv", "leave one of them out"),
     ("evaluate {r} {t} --index {d}/val.csv", "no checkpoint there"),
     ("separate {t} {v} --pixel 1,1 --out {t}/a.wav", "no checkpoint there"),
+    ("separate {r} {v} --out {t}/a.wav", "expected one of --pixel, --box and --all-sources"),
+    ("separate {r} {v} --out {t}/a.html --all-sources 2", "a page shows them anyway"),
+    ("separate {r} {v} {v} --out {t}/a.html", "for 2 videos, expected the name of a folder"),
+    ("separate {r} {v} --out {t}/a.html --format wav", "its name says html; leave one out"),
     ("separate {r} {v} --pixel 4,1 --out {t}/a.wav", "pixel 4,1 is off the grid"),
     ("separate {r} {v} --box 99,0,120,9 --out {t}/a.wav", "within the 64 x 48 pixels"),
     ("separate {r} {v} --pixel 1,1 --out {t}/a.ogg", ".wav, .flac, .mp3 or .mp4"),
@@ -472,10 +490,6 @@ def test_a_pixel_that_is_none_gets_exit_2(pixel, run, video, tmp_path, capsys):
         (
             "evaluate run --index i --sources 2 x",
             'sop evaluate: Invalid value for --sources: unable to convert "x"',
-        ),
-        (
-            "separate r v --out a.wav",
-            "Exactly 1 of {--pixel, --box, --all-sources} must be specified",
         ),
         (
             "separate r v --out a.wav --pixel 1,1 --box 1,1,2,2",

@@ -198,7 +198,7 @@ function drawWave(row, tint, samples, peak) {
 class Film {
   constructor(view, sizes, ready, broken) {
     let at = view.byteOffset;
-    this.files = sizes.map((size) => new Blob([new Uint8Array(view.buffer, (at += size) - size, size)], { type: "image/jpeg" }));
+    this.files = sizes.map((size) => new Blob([new Uint8Array(view.buffer, (at += size) - size, size)], { type: view.getUint8(0) === 0x52 ? "image/webp" : "image/jpeg" }));
     Object.assign(this, { ready, broken, pictures: new Map() }); // by number; null: on its way
   }
 
