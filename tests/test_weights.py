@@ -27,6 +27,13 @@ def test_they_are_small_and_of_the_preset(model):
     assert model.config == SOLOS
 
 
+def test_their_names_are_those_of_thirteen_instruments_and_are_halved_with_them(tmp_path, model):
+    checkpoint.halve(WEIGHTS, tmp_path)
+    again = checkpoint.load_model(tmp_path, "cpu")
+    assert again.names.labels == model.names.labels and len(model.names.labels) == 13
+    torch.testing.assert_close(again.names.means, model.names.means)
+
+
 def test_they_separate_held_out_photos_and_notes_of_thirteen_instruments(semireal, tmp_path, model):
     """Mixtures of clips whose photos and recordings are in no training clip."""
     with (semireal / "solo_meta.csv").open(newline="") as f:
@@ -64,6 +71,7 @@ def test_halved_weights_are_nearly_the_same_and_no_statistic_overflows(tmp_path)
     checkpoint.write_model(tmp_path, whole)
     checkpoint.halve(tmp_path, tmp_path / "half")
     half = checkpoint.load_model(tmp_path / "half", "cpu")
+    assert half.names is None
     sizes = [(tmp_path / d / "model.safetensors").stat().st_size for d in (".", "half")]
     assert sizes[1] < 0.7 * sizes[0]
     sound = torch.randn(1, SEEING.samples)

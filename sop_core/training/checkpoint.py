@@ -178,7 +178,7 @@ def _write_weights(folder: AnyPath, model: SoundOfPixels, learned: dict[str, Ten
 
 
 def halve(folder: AnyPath, out: AnyPath) -> None:
-    """Write a run's config and its model with weights of 16 bits, half of the size, to ship it.
+    """Write a run's config, names, and model with weights of 16 bits: half of the size, to ship it.
 
     The statistics of batch norms keep 32 bits: a variance can be greater than float16 holds.
     Raises SopError as `load_model` does.
@@ -189,6 +189,8 @@ def halve(folder: AnyPath, out: AnyPath) -> None:
     parameters = dict(model.named_parameters())
     halved = {k: v.half() if k in parameters else v for k, v in model.learned().items()}
     _write_weights(out, model, halved)
+    if model.names:
+        write_names(out, model.names, model)
 
 
 def load_model(folder: AnyPath, device: str | None = None) -> SoundOfPixels:
