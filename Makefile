@@ -68,12 +68,13 @@ weights: $(READY)  ## train the shipped demo weights anew and put them, with the
 # General MIDI's programs for the labels that are not called like one
 PROGRAMS ?= accordion=21 acoustic_guitar=24 acoustic_guitar=25 banjo=105 clarinet=71 flute=73 harp=46 piano=0 piano=1 \
   saxophone=64 saxophone=65 saxophone=66 trombone=57 trumpet=56 trumpet=59 tuba=58 violin=40 xylophone=13
+PLAYED = $(foreach p,$(PROGRAMS),$(if $(wildcard $(PHOTOS)/$(firstword $(subst =, ,$(p)))),$(p)))
 SOLOS := build/solos
 
 solos: $(READY)  ## train data/weights anew: make solos PHOTOS=... SOUNDS=... SOUNDFONTS="...": see data/weights/README.md
-	@test -n "$(PHOTOS)" || { echo "solos: expected PHOTOS=FOLDER, and SOUNDS=FOLDER or SOUNDFONTS=\"FILE ...\""; exit 1; }
+	@test -n "$(PHOTOS)" -a -n "$(SOUNDS)$(SOUNDFONTS)" || { echo "solos: expected PHOTOS=FOLDER, and SOUNDS=FOLDER or SOUNDFONTS=\"FILE ...\""; exit 1; }
 	$(BIN)/python -m sop_core compose $(PHOTOS) $(SOUNDS) --out $(SOLOS)/videos --solos 54 --duets 0 --dry --test-ratio 0 \
-	  $(if $(SOUNDFONTS),--soundfont $(SOUNDFONTS) --program $(PROGRAMS))
+	  $(if $(SOUNDFONTS),--soundfont $(SOUNDFONTS) $(if $(PLAYED),--program $(PLAYED)))
 	$(BIN)/python -m sop_core preprocess $(SOLOS)/videos --out $(SOLOS)/data --fps 1 --rate 22050 --audio-format wav
 	$(BIN)/python -m sop_core index $(SOLOS)/data --test-ratio 0
 	$(BIN)/python -m sop_core train --preset solos --train $(SOLOS)/data/train.csv --val $(SOLOS)/data/val.csv \

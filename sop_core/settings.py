@@ -103,7 +103,8 @@ class Mixing:
     # mask alone; 0: none
     among: Weight = 1.0
     # weight of the `bce` of a picture of another mixture, whose mask should be empty; 0: none. It
-    # may show an instrument that sounds, as often as instruments are equal by chance.
+    # may show an instrument that sounds, as often as instruments are equal by chance. The other is
+    # of the same process, and of the same part of the batch (`accumulate`).
     absent: Weight = 0.0
     weighted: Flag = True  # a loud bin counts more in the loss
     # divide a batch's loss by its weights, or by its bins: then a loud recording counts more too

@@ -191,6 +191,8 @@ def halve(folder: AnyPath, out: AnyPath) -> None:
     _write_weights(out, model, halved)
     if model.names:
         write_names(out, model.names, model)
+    else:
+        Path(out, NAMES).unlink(missing_ok=True)
 
 
 def load_model(folder: AnyPath, device: str | None = None) -> SoundOfPixels:
@@ -243,13 +245,14 @@ def read_names(folder: AnyPath, model: SoundOfPixels) -> Names | None:
         with safe_open(path, "pt") as f:
             tensors = {key: f.get_tensor(key).float() for key in ("middle", "axes", "means")}
             metadata = f.metadata() or {}
-        about = msgspec.json.decode(metadata["names"], type=_About)
+        # By json, not by msgspec's: a label that is no valid UTF-8 holds surrogates
+        about = msgspec.convert(json.loads(metadata["names"]), _About)
         labels, size = tuple(about.labels), tensors["axes"].shape[-1]
         channels = [*model.frame.fc.parameters()][-2].shape[1]  # of its last weight
         shapes = [(channels,), (channels, size), (len(labels), size)]
         if not labels or [tuple(tensor.shape) for tensor in tensors.values()] != shapes:
             raise ValueError("arrays that don't fit this model")
-    except (SafetensorError, OSError, KeyError, ValueError, msgspec.DecodeError) as e:
+    except (SafetensorError, OSError, KeyError, ValueError, msgspec.ValidationError) as e:
         why = f"not names that can be read ({str(e).splitlines()[0]})"
         hint = "remove it, and make it anew with `python -m sop_core names`"
         raise SopError(f"{path}: {why}; {hint}") from None

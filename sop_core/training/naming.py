@@ -45,7 +45,8 @@ def learn_names(model: SoundOfPixels, clips: Sequence[Clip], data: Training | No
             views.append(regions(seen))
             used.append(clip)
     stack = torch.stack(views) if views else torch.zeros(0, 1, 1)
-    return fit(stack, [clip.label for clip in used], [clip.video for clip in used])
+    pictured = [" ".join(clip.photos) or clip.video for clip in used]  # composed ones share photos
+    return fit(stack, [clip.label for clip in used], pictured)
 
 
 def _seen(model: SoundOfPixels, clip: Clip) -> Tensor | None:
@@ -70,9 +71,12 @@ def _kept(data: Training, clip: Clip) -> Tensor | None:
 
 
 def name_labels(folder: AnyPath, data: Training, device: str | None = None) -> None:
-    """Give the best model of a run names, once; none where its labels are too few."""
+    """Give the best model of a run names, once; none where its labels are too few.
+
+    Where training has looked at its pictures, no net runs here, and the device is left alone.
+    """
     if Path(folder, "model.safetensors").is_file() and not has_names(folder):
-        model = load_model(folder, device)
+        model = load_model(folder, "cpu" if data.looked else device)
         try:
             names = learn_names(model, list(data.numbers), data)
         except SopError:  # one label, say: there is nothing to tell apart

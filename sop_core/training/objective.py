@@ -115,7 +115,7 @@ def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: 
     loss = masks.loss(logits, target, weight)
     if config.among:
         loss = loss + config.among * masks.loss_among(logits, target, weight)
-    if config.absent:
+    if config.absent and len(pictures) > 1:  # alone, the next mixture would be itself
         logits = model.logits(pictures.roll(1, 0)[:, :1], maps).float()  # (B, 1, F, T)
         loss = loss + config.absent * masks.loss(logits, torch.zeros_like(logits), weight)
     return loss

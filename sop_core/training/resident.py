@@ -22,7 +22,8 @@ class Resident:
     """The sounds and the features of all clips of `data`, on a device.
 
     Sounds have 16 bits, as in the files (an mp3 is rounded to them). `unread` is for `Training`,
-    which draws other clips in the place of those that can't be read.
+    which draws other clips in the place of those that can't be read. From files it would read the
+    sound part of a damaged one; here such a clip is left out as a whole.
 
     Args: `data`: its `looked` is set.
     """
@@ -31,20 +32,23 @@ class Resident:
         assert isinstance(data.looked, Looks)
         self.samples = data.config.samples
         self.looks = data.looked.looks
+        self.scale = 2**-15 / (data.config.sources if data.config.mixture == "mean" else 1)
         unread: dict[int, str] = {}
-        sounds = []
+        # A clip may be shorter than a window, by as much as decoders differ.
+        lengths = [max(length, self.samples) for length in data.lengths.values()]
+        lengths = dict(zip(data.lengths, lengths, strict=True))
+        starts = np.cumsum([0, *(lengths[clip] for clip in data.numbers)])
+        self.starts = torch.from_numpy(starts[:-1]).to(device)  # (clips,)
+        self.sounds = torch.zeros(int(starts[-1]), dtype=torch.int16, device=device)  # in one row
         title = "reading the sounds"
-        for clip in tqdm(data.numbers, title, leave=False, unit="clip", disable=not progress):
+        bar = tqdm(data.numbers.items(), title, leave=False, unit="clip", disable=not progress)
+        for clip, number in bar:
             try:
-                sound = read_sound(clip.sound)
+                sound = torch.from_numpy(_whole(read_sound(clip.sound)[: lengths[clip]]))
             except SopError as e:
-                unread[len(sounds)] = str(e)
-                sound = np.zeros(0, np.float32)
-            short = max(0, self.samples - len(sound))  # by as much as decoders differ
-            sounds.append(np.pad(_whole(sound), (0, short)))
-        starts = np.cumsum([0, *map(len, sounds[:-1])])
-        self.starts = torch.from_numpy(starts).to(device)  # (clips,)
-        self.sounds = torch.from_numpy(np.concatenate(sounds)).to(device)  # of all, in one row
+                unread[number] = str(e)
+            else:
+                self.sounds[starts[number] : starts[number] + len(sound)] = sound.to(device)
         table = data.looked.table
         self.features = torch.empty(table.shape, dtype=torch.float16, device=device)
         at_once = max(1, PIECE // table[0].nbytes)
@@ -59,7 +63,7 @@ class Resident:
         clips, gains = batch.pop("clips"), batch.pop("gains")  # (B, N)
         at = self.starts[clips] + batch.pop("starts")
         window = torch.arange(self.samples, device=at.device)
-        sounds = self.sounds[at[..., None] + window].float() / 2**15
+        sounds = self.sounds[at[..., None] + window].float() * self.scale
         batch["sounds"] = sounds * gains[..., None]  # (B, N, L)
         # Side by side, all sources of a mixture are seen in the picture of the first
         seen_of, looks = batch.pop("seen_of"), batch.pop("looks")  # (B, N), (B, N, V)

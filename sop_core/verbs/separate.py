@@ -197,19 +197,19 @@ def _write(
     if page:
         _write_page(scene, out, region, video.stem, math.isfinite(span[1]))
         return
-    known = knows(scene)
     if region is None:
         table = export.write_all(scene, video, out=out, learned=learned, **how)
         columns = ["name", "share", *(("label", "confidence") if "label" in table else ())]
         for name, share, *looks in zip(*(table[c] for c in columns), strict=True):
             told = f"; looks like {export.sure(Name(*looks))}" if looks and looks[1] > 0 else ""
             print(f"{name:<20} {share:6.1%} of the energy{told}")
-        if not known:
+        if not knows(scene):
             least = f"no pixel's own sound has {HEARD_SHARE:.0%} of the energy"
             print(f"{NOT_KNOWN}: {least} by this model{learned}")
         print(f"tracks and maps: {printable(out)}")
         return
     share = export.write(scene, video, region, out, **how)
+    known = share >= HEARD_SHARE or knows(scene)  # the map of all cells takes longer than a region
     told = export.told(share, learned, scene.name(region), known)
     silent = "; so the file is silent" if share < SILENT_SHARE else ""
     print(printable(f"{out}: {scene.seconds:.1f} s, {told}{silent}"))

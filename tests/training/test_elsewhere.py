@@ -122,6 +122,11 @@ def test_a_picture_of_another_mixture_should_get_nothing():
         model.config = replace(TINY, absent=0.5)
         after = objective.mask_loss(model, mixture, sources, features)
         of_others = features[[2, 0, 1], :1]
+        alone = [part[:1] for part in (mixture, sources, features)]
+        model.config = TINY
+        without = objective.mask_loss(model, *alone)
+        model.config = replace(TINY, absent=0.5)
+        assert objective.mask_loss(model, *alone) == without  # there is no other mixture
         masks = model.logits(of_others, model.feature_maps(mixture)).sigmoid().double().numpy()
     weight = np.log1p(mixture.numpy() / mixture.numpy().mean((1, 2), keepdims=True)).clip(1e-3, 10)
     errors = -np.log(1 - masks[:, 0]) * weight / weight.mean()

@@ -35,8 +35,10 @@ def training(clips, model, config=CONFIG) -> Training:
     return data
 
 
-def test_batches_are_those_of_the_files(clips, model):
-    read, numbers = training(clips, model), training(clips, model)
+@pytest.mark.parametrize("mixture", ["sum", "mean"])
+def test_batches_are_those_of_the_files(clips, model, mixture):
+    config = replace(CONFIG, mixture=mixture)
+    read, numbers = training(clips, model, config), training(clips, model, config)
     resident = Resident(numbers, CPU, progress=False)
     numbers.resident = resident.unread
     seen = set()
