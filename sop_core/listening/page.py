@@ -39,7 +39,9 @@ TITLE = "The Sound of Pixels"
 STATIC = Path(__file__).parent / "static"
 SCRIPTS = ("geometry.js", "files.js", "mixer.js", "player.js", "fft.js", "separator.js", "page.js")
 STYLES = ("player.css", "page.css")
-COMPUTED = {"mixture", "answer", "pictures", "own", "full"}  # traits that the page makes itself
+# Traits that the page makes itself; and the last error, which was this player's
+COMPUTED = {"mixture", "answer", "pictures", "own", "full", "error"}
+LONGEST = 120.0  # s: a browser needs about 3 MB of memory for each
 MOST = 850_000  # bytes of the file for each second, and as many once: 10 MB for 10 s
 # Amplitudes from which on feature maps have more than 8 bits (`levels`): the first with which the
 # file is small enough.
@@ -52,8 +54,12 @@ MOST_FPS, QUALITY = 15, 75
 def page(player: "PixelPlayer", title: str = TITLE) -> str:
     """A whole html page, about as large as its feature maps: see `MOST`.
 
-    Raises SopError if the player's scene isn't a `Scene`: another has no feature maps.
+    Raises SopError if the player's scene isn't a `Scene`: another has no feature maps; or if it is
+    longer than `LONGEST`.
     """
+    if player.seconds > LONGEST:
+        length = f"{player.seconds:.0f} s in one page, which a browser would have to hold"
+        raise SopError(f"{length}; choose at most {LONGEST:.0f} s (--from and --to, or seconds=)")
     if not isinstance(getattr(player.scene, "feature_maps", None), FeatureMaps):
         there = f"the player's scene is a {type(player.scene).__name__}"
         raise SopError(f"{there}, without feature maps: a page needs a Scene of a model")

@@ -37,6 +37,7 @@ from ..media.atomic import atomic_path
 from . import saved
 from .page import TITLE, framed, page
 from .playback import OwnSound
+from .regions import check_partition
 from .tracks import (
     REST,
     check_mixer,
@@ -194,7 +195,13 @@ class PixelPlayer(anywidget.AnyWidget):
     @classmethod
     def _of(cls, scene: "Scene", state: dict, overlay: str) -> "PixelPlayer":
         # An already cut scene is as long as the stretch, and begins there.
-        start = max(0.0, state["start"] - getattr(scene, "start", 0.0))
+        first = getattr(scene, "start", 0.0)
+        start, length = state["start"] - first, len(scene.mixture) / scene.rate
+        if start < -0.05 or start + state["seconds"] > length + 0.05:
+            stretch = f"from {state['start']:.1f} s on, {state['seconds']:.1f} s long"
+            there = f"this scene begins at {first:.1f} s and has {length:.1f} s"
+            raise SopError(f"a player saved {stretch}: {there}; expected a stretch of it")
+        start = max(0.0, start)
         player = cls(scene, start=start, seconds=state["seconds"], overlay=overlay)
         with player.hold_trait_notifications():
             player.regions = state["regions"]
@@ -301,7 +308,11 @@ class PixelPlayer(anywidget.AnyWidget):
             return
         places = [region_name(region, self._clusters.names) for region in self.regions]
         try:
+            if self.whole and hasattr(self.scene, "config"):
+                check_partition(self.scene.config)
             sounds, shares = self._compute() if places else (self._sounds[:0], ())
+            call = partial(track_name, scene=self.scene, clusters=self._clusters.names)
+            mixer = mixer_of(self.regions, known, self.mixer, call) if places else []
         except Exception as e:
             text = str(e) if isinstance(e, SopError) else f"{type(e).__name__}: {e}"
             why = f"({' '.join(text.split())}); click somewhere else, or make the scene anew"
@@ -310,10 +321,8 @@ class PixelPlayer(anywidget.AnyWidget):
                 self.whole = known_whole
             self.error = f"{' + '.join(places)} can't be played {why}"
             raise SopError(self.error) from e
-        tracks, mixer = [], []
+        tracks = []
         if places:
-            call = partial(track_name, scene=self.scene, clusters=self._clusters.names)
-            mixer = mixer_of(self.regions, known, self.mixer, call)
             for m, where, share in zip(mixer, [*places, REST], shares, strict=True):
                 tracks.append({"name": m["name"], "where": where, "share": float(share)})
             for track, sound in zip(tracks[:-1], sounds[:-1], strict=True):
@@ -336,8 +345,12 @@ class PixelPlayer(anywidget.AnyWidget):
 
     async def _after(self) -> None:
         await asyncio.sleep(PICTURE_DELAY)
-        for _ in self._steps():
-            await asyncio.sleep(0)  # another click comes first
+        try:
+            for _ in self._steps():
+                await asyncio.sleep(0)  # another click comes first
+        except Exception as e:  # nobody waits for this task
+            self.error = f"the rest of the sound can't be had ({type(e).__name__}: {e})"
+            raise
 
     def _steps(self) -> Iterator[None]:
         """Send spectrograms, and then the own sound of the newest answer; step by step."""

@@ -11,8 +11,11 @@ The file is JSON, alone or as `player.json` in the zip that the page downloads:
 """
 
 import json
+import lzma
+import math
 import platform
 import zipfile
+import zlib
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +28,7 @@ from ..untrusted import printable
 if TYPE_CHECKING:
     from .scene import Scene
 
+BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError)  # of a zip
 VERSION = 1
 NAME = "player.json"  # in a zip
 MOST = 2**22  # bytes of it: 30 regions of a whole grid have a tenth of this
@@ -49,6 +53,9 @@ def parsed(content: str | bytes, grid: tuple[int, int], where: str = "from_json"
     ):
         expected = f"a player's regions and levels, version {VERSION}"
         raise SopError(f"{where}: expected {expected}, with {', '.join(KINDS)}")
+    for name in ("start", "seconds"):
+        if not (abs(kept[name]) < 1e9 and math.isfinite(kept[name])):
+            raise SopError(f"{where}: its {name} is no time in a video")
     if kept["grid"] != list(grid):
         other = f"a grid of {kept['grid']}"[:60]
         raise SopError(f"{where}: it is of {other}, this scene's has {list(grid)}")
@@ -67,7 +74,7 @@ def read(path: AnyPath) -> bytes:
                 return member.read(MOST)
     except KeyError:
         raise SopError(f"{path}: no {NAME} in this zip; expected what a player downloads") from None
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as e:
+    except (*BROKEN, OSError, NotImplementedError, RuntimeError) as e:
         why = getattr(e, "strerror", None) or e
         raise SopError(f"{path}: can't be read ({why})") from None
 

@@ -61,9 +61,9 @@ def check_mixer(mixer: Any, count: int) -> list[dict]:
         ]
         if len(checked) != count or any(math.isnan(m["level"]) for m in checked):
             raise ValueError
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         expected = f"name, level, mute and solo of each of {count} tracks"
-        raise SopError(f"mixer={mixer!r}: expected {expected}") from None
+        raise SopError(f"mixer={repr(mixer)[:80]}: expected {expected}") from None
     return checked
 
 

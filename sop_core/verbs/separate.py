@@ -224,8 +224,8 @@ def _write_page(scene: "Scene", out: Path, region: list | None, title: str, whol
     player = PixelPlayer(scene, seconds=scene.seconds if whole else MAX_SECONDS, band="model")
     player.regions = [region] if region else []
     player.to_html(out, title)
-    if player.seconds < scene.seconds - 1:
-        where = f"{player.seconds:.0f} s of {scene.seconds:.0f} s"
+    if player.seconds < scene.seconds - 0.05:
+        where = f"{player.seconds:.1f} s of {scene.seconds:.1f} s"
         note(f"note: {out}: the page has {where}; --from and --to choose others")
     size = f"{player.seconds:.1f} s, {out.stat().st_size / 1e6:.1f} MB"
     print(printable(f"{out}: {size}; open it in a browser and click"))

@@ -678,3 +678,31 @@ def test_a_track_is_called_by_what_it_looks_like_where_that_is_known(scene):
     scene.name = lambda region: None  # the model has no names
     player.regions = [[(1, 1)], [(7, 2)], [(2, 2)]]
     assert [m["name"] for m in player.mixer] == ["violin", "violin 2", "top left", "the rest"]
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"start": 1e300}, "its start is no time in a video"),
+        ({"seconds": 10**400}, "its seconds is no time in a video"),
+        ({"start": 500.0}, "a player saved from 500.0 s on"),
+        ({"mixer": [{"name": "a", "level": 10**400, "mute": False, "solo": False}] * 9}, "mixer="),
+    ],
+)
+def test_a_saved_player_with_numbers_that_are_none_is_one_sentence(scene, change, told):
+    player = PixelPlayer(scene, pixel=(0, 0))
+    state = json.loads(player.to_json())
+    with pytest.raises(SopError, match=told) as e:
+        PixelPlayer.from_json(scene, json.dumps(state | change))
+    assert len(str(e.value)) < 400
+
+
+def test_a_damaged_zip_of_a_player_is_one_sentence(scene, tmp_path):
+    path = tmp_path / "tracks.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("player.json", PixelPlayer(scene, pixel=(0, 0)).to_json() * 9)
+    content = bytearray(path.read_bytes())
+    content[45:60] = bytes(15)  # within the deflated data
+    path.write_bytes(content)
+    with pytest.raises(SopError, match="tracks.zip: can't be read"):
+        PixelPlayer.load(scene, path)

@@ -190,7 +190,7 @@ def test_separate_writes_a_page_of_any_stretch(run, video, tmp_path, capsys, whe
     words = ["separate", str(run), str(video), *where, "--out", str(out)]
     assert main(words) == 0
     told = capsys.readouterr()
-    assert "0.9 s" in told.out and "the page has 1 s of 2 s" in told.err
+    assert "0.9 s" in told.out and "the page has 0.9 s of 2.0 s" in told.err
     assert f"<h1>{video.stem}</h1>" in out.read_text()
     assert main([*words, "--from", "0.5", "--to", "1.5"]) == 0
     told = capsys.readouterr()

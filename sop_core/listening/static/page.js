@@ -101,12 +101,22 @@ export class Local {
   #answer() {
     const { model } = this, regions = model.get("regions"), whole = model.get("whole"), before = model.get("answer");
     const many = regions.length > MOST_TRACKS && `${regions.length} tracks, of which a player mixes ${MOST_TRACKS} at most`;
-    const fault = many || (whole && regions.length && this.separator.scene.undivided); // why not, if Python refuses it
-    if (fault) {
-      model.set({ regions: before.regions, whole: before.whole });
-      model.set("error", fault);
-      return;
+    const fault = many || (whole && this.separator.scene.undivided); // why not, if Python refuses it
+    if (fault) return this.#refuse(fault, before);
+    try {
+      this.#play(regions, whole, before);
+    } catch (error) { // no memory for so many or so long sounds, say
+      this.#refuse(`this browser can't compute it (${error.message}); remove a track, or open the page on another machine`, before);
     }
+  }
+
+  #refuse(why, before) {
+    this.model.set({ regions: before.regions, whole: before.whole });
+    this.model.set("error", why);
+  }
+
+  #play(regions, whole, before) {
+    const { model } = this;
     model.set("error", "");
     const clusters = model.get("legend").map(({ name }) => name), mixer = this.#mixer(regions, clusters, before);
     const { sounds, shares } = regions.length ? this.separator.heard(regions, whole) : { sounds: [], shares: [] };

@@ -382,8 +382,15 @@ function render({ model, el }) {
       file = URL.createObjectURL(new Blob([bytes()], { type }));
       Object.assign(document.createElement("a"), { href: file, download: name }).click();
     };
-    if (complete) write();
-    else downloads.push(setTimeout(write, PATIENCE), write);
+    if (complete) return write();
+    const item = { write };
+    item.timer = setTimeout(() => (downloads.splice(downloads.indexOf(item), 1), write()), PATIENCE);
+    downloads.push(item);
+  }
+
+  /** Write what waits, from the sounds that are there: the next answer's have other names. */
+  function flush() {
+    downloads.splice(0).forEach(({ timer, write }) => (clearTimeout(timer), write()));
   }
 
   const asWav = (sound) => wav(sound.map((samples) => samples.map((sample) => sample * sounds.master)), rate);
@@ -392,8 +399,9 @@ function render({ model, el }) {
   /** Made here and not in Python: the page has all of it, and a page without a kernel has nothing else. */
   function saveAll() {
     if (!mixer.length) return;
+    const of = { mixer, regions: accepted.regions, whole: accepted.whole ?? false };
     download("tracks.zip", "application/zip", () => {
-      const names = numbered(mixer.map(({ name }) => name)), { regions, whole = false } = accepted;
+      const { mixer, regions, whole } = of, names = numbered(mixer.map(({ name }) => name));
       const files = names.map((name, i) => ({ name, bytes: asWav(sounds.sounds[i + 1]) }));
       const mix = mixed(sounds.sounds, gains(mixer, "selection").map((gain) => gain * sounds.master));
       files.push({ name: "mix.wav", bytes: wav(mix, rate) });
@@ -410,7 +418,7 @@ function render({ model, el }) {
     sounds.load(tracks, inFull() && complete ? wide : plain);
     sounds.set(gains(mixer, hears));
     ui.root.dataset.band = inFull() ? (complete ? "full" : "quick") : "model";
-    if (complete) downloads.splice(0).forEach((item) => (typeof item === "function" ? item() : clearTimeout(item)));
+    if (complete) flush();
   }
 
   // --- from Python to the page
@@ -431,6 +439,7 @@ function render({ model, el }) {
   }
 
   function accept(answer) {
+    flush();
     const began = performance.now(), mine = asked && same(told(asked), told(answer));
     // What Python has clicked is heard where somebody listens, and nowhere before somebody did: "run all cells" is no wish to hear.
     const first = !accepted, aloud = !first && (mine ? asked.aloud : turn === ui.root), travelled = mine ? asked.travel : null;
@@ -836,6 +845,7 @@ function render({ model, el }) {
     for (const [event, wire] of connect) model.off(event, wire);
     gone.abort();
     timers.forEach(clearTimeout);
+    downloads.forEach(({ timer }) => clearTimeout(timer));
     cancelAnimationFrame(beat);
     sounds.close();
     film.close();
