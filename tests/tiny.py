@@ -17,6 +17,7 @@ SHARED = Path(os.environ.get("SOP_SHARED", Path(__file__).parents[2] / "shared")
 
 # One window is 0.74 s, T = 32; the grid is 4 x 4. Small enough to train in seconds.
 SETTINGS = {
+    "precision": "fp32",  # `auto` is bf16 on some chips: the same numbers on all
     "name": "tiny", "samples": "8191", "train_samples": "0", "bins": "32",
     "image": "32", "stride": "2", "sound_width": "4", "frame_width": "8", "channels": "4",
     "pool": "0", "batch": "4", "epoch_size": "8", "epochs": "2", "val_pairs": "4", "workers": "0",

@@ -31,7 +31,7 @@ SIDES = (1.0, 0.7, 0.5)
 
 @torch.inference_mode()
 def learn_names(model: SoundOfPixels, clips: Sequence[Clip], data: Training | None = None) -> Names:
-    """The names of the solos among some clips. Shows a progress bar.
+    """The names of the solos among some clips. Shows a progress bar where pictures are read.
 
     Clips that can't be read are left out, with a warning.
 
@@ -39,8 +39,10 @@ def learn_names(model: SoundOfPixels, clips: Sequence[Clip], data: Training | No
     Raises SopError where that leaves fewer than two labels, or none of them has two videos.
     """
     views, used = [], []
-    for clip in tqdm(_chosen(clips, model.config.seed), "naming", leave=False, unit="clip"):
-        seen = _seen(model, clip) if data is None or data.looked is None else _kept(data, clip)
+    kept = data if data and data.looked else None
+    chosen = _chosen(clips, model.config.seed)
+    for clip in tqdm(chosen, "naming", leave=False, unit="clip", disable=kept is not None):
+        seen = _kept(kept, clip) if kept else _seen(model, clip)
         if seen is not None:
             views.append(regions(seen))
             used.append(clip)
