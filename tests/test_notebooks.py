@@ -59,7 +59,7 @@ def test_a_saved_number_is_compared_to_its_first_decimal(tmp_path):
         text=True,
         timeout=120,
     )
-    found = re.findall(r"one\.ipynb::Cell \d+ (PASSED|FAILED)", done.stdout)
+    found = re.findall(r"one\W+ipynb::Cell \d+ (PASSED|FAILED)", done.stdout)
     assert found == ["PASSED" if same else "FAILED" for _, _, same in CASES], done.stdout[-3_000:]
 
 
