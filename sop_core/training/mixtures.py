@@ -171,12 +171,12 @@ class Training(Dataset):
         n = len(draw.mixture)
         if self.resident:
             arrays = self._numbers(draw, self.resident)  # a GPU has the rest
-        elif self.looked:
-            arrays = {"sounds": sounds(draw.mixture, config, rng)}
-            arrays["seen"] = self._seen(draw, self.looked)
         else:
             arrays = {"sounds": sounds(draw.mixture, config, rng)}
-            arrays |= pictures(draw.mixture, config, rng, draw.together)
+            if self.looked:
+                arrays["seen"] = self._seen(draw, self.looked)
+            else:
+                arrays |= pictures(draw.mixture, config, rng, draw.together)
         if config.together or self.looked:
             everywhere = np.ones((n, *config.grid), bool)
             arrays["cells"] = strip_cells(n, config.grid) if draw.together else everywhere

@@ -31,12 +31,10 @@ class Resident:
     def __init__(self, data: Training, device: torch.device, progress: bool = True):
         assert isinstance(data.looked, Looks)
         self.samples = data.config.samples
-        self.looks = data.looked.looks
         self.scale = 2**-15 / (data.config.sources if data.config.mixture == "mean" else 1)
         unread: dict[int, str] = {}
         # A clip may be shorter than a window, by as much as decoders differ.
-        lengths = [max(length, self.samples) for length in data.lengths.values()]
-        lengths = dict(zip(data.lengths, lengths, strict=True))
+        lengths = {clip: max(length, self.samples) for clip, length in data.lengths.items()}
         starts = np.cumsum([0, *(lengths[clip] for clip in data.numbers)])
         self.starts = torch.from_numpy(starts[:-1]).to(device)  # (clips,)
         self.sounds = torch.zeros(int(starts[-1]), dtype=torch.int16, device=device)  # in one row
