@@ -90,9 +90,9 @@ def write_clip(out: AnyPath, video: AnyPath, clip: Performance, crf: int = 23) -
     """Write a clip's video, stems and truth. `crf`: of h264, 0 to 51; more is worse."""
     video = Path(video)
     sound = clip.stems.sum(0) if clip.stereo is None else clip.stereo
-    # One thread: processes do not compete for cores, and the same clip gives the same bytes.
-    # (Nearly: of some 400 encodes of equal input two differed, for a reason not found.)
-    h264 = {"preset": "veryfast", "crf": str(crf), "threads": "1"}
+    # One thread: processes do not compete for cores. No mbtree: x264's reads memory that nobody
+    # wrote, and equal pictures give other bytes.
+    h264 = {"preset": "veryfast", "crf": str(crf), "threads": "1", "x264-params": "mbtree=0"}
     write_video(video, clip.frames(), clip.fps, sound, RATE, h264=h264, aac=AAC)
     truth = truth_file(out, video.stem)
     if len(clip.labels) > 1:

@@ -55,26 +55,12 @@ def files(folder):
 
 
 def assert_same_clips(again, first, videos):
-    """Truth and stems byte for byte; videos as decoded.
-
-    One encode in some hundreds of equal input differs in a few bytes.
-    """
+    """Videos, stems and truth, byte for byte."""
     names = [name for name in files(again) if name.endswith((".mp4", ".flac"))]
     names += [name for name in files(again) if name.startswith("truth/")]
     assert sum(name.endswith(".mp4") for name in names) == videos
     for name in set(names):
-        one, two = again / name, first / name
-        if one.read_bytes() == two.read_bytes():
-            continue
-        assert name.endswith(".mp4"), name
-        frames, others = (np.stack(pictures_of(video)).astype(int) for video in (one, two))
-        assert frames.shape == others.shape and np.abs(frames - others).mean() < 0.5, name
-        sound, other = sound_of(one), sound_of(two)
-        assert sound.shape == other.shape and np.corrcoef(sound, other)[0, 1] > 0.999, name
-
-
-def pictures_of(video):
-    return [piece for kind, piece in stream(video, 10, 44_100) if kind == "frame"]
+        assert (again / name).read_bytes() == (first / name).read_bytes(), name
 
 
 def sound_of(video, rate=44_100):

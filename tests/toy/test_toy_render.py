@@ -16,20 +16,11 @@ from sop_core.toy.music import FRAMES_PER_PICTURE, LABELS, RATE
 
 
 def assert_same_clips(folder, other, videos):
-    """Truth and stems byte for byte; videos as decoded.
-
-    One encode in some hundreds differs in a few bytes.
-    """
+    """Videos, stems and truth, byte for byte."""
     again, first = files(folder), files(other)
     assert sum(name.endswith(".mp4") for name in again) == videos
     for name in set(again) - {"orchestra.json"}:  # that one tells the counts
-        if name.endswith(".mp4") and again[name] != first[name]:
-            (frames, sound, _), (frames2, sound2, _) = decode(folder / name), decode(other / name)
-            assert frames.shape == frames2.shape
-            assert np.abs(frames[::20].astype(int) - frames2[::20]).mean() < 0.5
-            assert sound.shape == sound2.shape and np.corrcoef(sound, sound2)[0, 1] > 0.999
-        elif not name.endswith(".mp4"):
-            assert again[name] == first[name], name
+        assert again[name] == first[name], name
 
 
 def test_six_single_words_in_order():
