@@ -55,7 +55,7 @@ class _Level(nn.Module):
         outermost: bool = False,
     ):
         super().__init__()
-        self.outermost = outermost
+        self.outermost, self.innermost = outermost, inside is None
         reads = 2 * inner if inside else inner
         down = nn.Conv2d(1 if outermost else outer, inner, 4, stride=2, padding=1, bias=False)
         if up == "transposed":
@@ -74,5 +74,12 @@ class _Level(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.innermost and x.device.type == "cpu":
+            # In bf16, oneDNN's kernels for AMX read beyond the memory of a convolution to a single
+            # column (torch 2.14): other results each time, and NaN now and then.
+            with torch.autocast("cpu", enabled=False):
+                x = x.float()
+                y = self.model(x)
+                return torch.cat([x, y], 1)
         y = self.model(x)  # rectifies x in place, so it comes before the skip connection
         return y if self.outermost else torch.cat([x, y], 1)
