@@ -167,7 +167,7 @@ def main() -> None:
             page.goto((folder / "page.html").as_uri())
             size = (folder / "page.html").stat().st_size / 1e6
             what = f"the page without a kernel, {args.page:g} s, {size:.1f} MB"
-            clicks(page, args.clicks, "model", what)
+            clicks(page, args.clicks, "full", what)
             browser.close()
         finally:
             server.terminate()

@@ -25,7 +25,7 @@
                  validation checkpoint released naming loop
     listening/   a Scene: a video in which every pixel can be heard; the player; tracks as files
                  film features regions clusters fullband separated scene soundfiles export tracks
-                 playback saved levels page player
+                 playback saved levels page traits player
     evaluation/  scores of a model, of baselines and of ideal masks; localization; the report
                  nmf journal tables methods duets evaluate report
     verbs/       the command line, a file for each verb
@@ -41,5 +41,11 @@ Letters in docstrings and shape comments, everywhere:
 
 Source: Zhao, Gan, Rouditchenko, Vondrick, McDermott, Torralba. The Sound of Pixels. ECCV 2018.
 """
+
+import os
+
+# The threads of a step wait for each other. libgomp has them spin for some milliseconds first: each
+# time, where another process wants the core. Read when torch is imported; see benchmarks/busy.py.
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 __version__ = "0.1.0"

@@ -7,6 +7,10 @@ Visual features (K values for each cell and window) are small and stay in memory
 (K values for each frequency bin and STFT frame) stay there up to `MEMORY` bytes; the others are
 computed again each time they are needed. `save` and `load` keep everything in a folder beside the
 video.
+
+Feature maps are whole multiples of `steps`: of 11 bits. A bin of a binary mask can lie on either
+side of 0.5 by a hair, so whoever has fewer bits than the nets gave hears other sounds. With these
+bits, a float16 on the disk and the page in a browser (`page`) hear what a click in Python gives.
 """
 
 import hashlib
@@ -34,6 +38,7 @@ from .film import Film
 
 MEMORY = 2**29  # bytes of feature maps that stay in memory: 5 minutes at the paper's sizes
 CLIPS = 2  # of the rules by which a file's clip is found (`media/stream`): for the key
+LEVELS = 2**11  # of a feature map's values from 0 to the greatest: what a float16 holds
 PROGRESS_FROM = 20  # windows from which on a progress bar is shown
 
 
@@ -163,6 +168,8 @@ class FeatureMaps:
         else:
             stored = self.stored[i, :, : w.last - w.first].astype(np.float32)
             maps = torch.from_numpy(stored).to(self.device)
+        step = steps(maps)
+        maps = (maps / step).round_().mul_(step)
         if maps.nbytes <= self.room:
             self.room -= maps.nbytes
             self.kept[i] = maps
@@ -184,6 +191,14 @@ class FeatureMaps:
         """
         here = [(i, w) for i, w in enumerate(self.windows) if w.first < last and w.last > first]
         return iter(tqdm(here, "listening", unit=" windows", disable=len(here) < PROGRESS_FROM))
+
+
+def steps(maps: Tensor) -> Tensor:
+    """What each feature map of a window is counted in: powers of 2, so that rounding again changes
+    nothing. Shape: (K, T, F) -> (K, 1, 1)
+    """
+    mantissa, exponent = maps.abs().amax((1, 2), keepdim=True).clamp_min(1e-30).frexp()
+    return torch.ldexp(torch.ones_like(mantissa), exponent - (mantissa == 0.5).int()) / LEVELS
 
 
 # ---- beside the video

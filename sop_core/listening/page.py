@@ -2,7 +2,7 @@
 
 The page holds what `Scene.tracks` needs: the sound as 16-bit samples, feature maps, the visual
 features of all cells, the synthesizer's weights and the warp. `static/separator.js` does with them
-what `regions` and `separated` do.
+what `regions` and `separated` do. A model's names are in it, too, and what each cell looks like.
 """
 
 import base64
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import numpy as np
 import simplejpeg
+import soundfile
 import torch
 from PIL import Image
 from torch import Tensor
@@ -26,29 +27,38 @@ from torch import Tensor
 from .. import __version__
 from ..config import Config
 from ..errors import SopError
+from ..model.names import LIKELY
 from ..untrusted import printable
 from .features import FeatureMaps, fade
 from .levels import Levels
-from .regions import REGION_SHARE, TRAINING_SHARE, check_partition
+from .playback import OwnSound
+from .regions import REGION_SHARE, TRAINING_SHARE, check_partition, shown_in
 from .tracks import pcm
 
 if TYPE_CHECKING:
     from .player import PixelPlayer
+    from .scene import Scene
 
 TITLE = "The Sound of Pixels"
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("geometry.js", "files.js", "mixer.js", "player.js", "fft.js", "separator.js", "page.js")
+# One module each: of the player, wherever it is, and of the page.
+PLAYER = ("geometry.js", "files.js", "mixer.js", "film.js", "parts.js", "player.js")
+SCRIPTS = (*PLAYER, "fft.js", "separator.js", "band.js", "page.js")
 STYLES = ("player.css", "page.css")
 # Traits that the page makes itself; and the last error, which was this player's
 COMPUTED = {"mixture", "answer", "pictures", "own", "full", "error"}
 LONGEST = 120.0  # s: a browser needs about 3 MB of memory for each
 MOST = 850_000  # bytes of the file for each second, and as many once: 10 MB for 10 s
-# Amplitudes from which on feature maps have more than 8 bits (`levels`): the first with which the
-# file is small enough.
+# Amplitudes from which on feature maps have all of their bits, and how many bits others lack
+# (`levels`): the first with which the file is small enough.
 FLOORS = (1e-4, 2e-4, 3e-4, 4e-4, 6e-4, 8e-4, 1.2e-3, 1.7e-3, 2.5e-3, 4e-3, 8e-3, 0.02, 0.05, 0.2)
-MENDED = 0.15  # share of the file for what the bits so far get wrong
-# Of each second so many pictures at most, half as large as JPEG would make them.
-MOST_FPS, QUALITY = 15, 75
+CUTS = [*((floor, 4) for floor in FLOORS), (1.0, 6), (10.0, 8)]
+# Of each second so many pictures at most. Quality, and by what their sides are divided: the first
+# with which all of them have no more than this share of the file.
+MOST_FPS, SEEN = 15, 1 / 3
+# Bits of the video's own sound: the first with which it is this part of all else at most.
+OWN_BITS, OWN = (16, 14, 12), 1 / 3
+SMALLER = ((65, 1), (50, 1), (25, 1), (25, 2), (25, 4), (10, 8))
 
 
 def page(player: "PixelPlayer", title: str = TITLE) -> str:
@@ -138,7 +148,7 @@ def pack(values: Any) -> bytes:
     return b"".join([len(header).to_bytes(4, "little"), header, *blobs])
 
 
-def _seen(player: "PixelPlayer") -> dict[str, Any]:
+def _seen(player: "PixelPlayer", most: float) -> dict[str, Any]:
     """The traits that the player's page reads, with fewer and smaller pictures."""
     known = COMPUTED.union(anywidget.AnyWidget.class_trait_names())
     names = [n for n in player.trait_names(sync=True) if n[0] != "_" and n not in known]
@@ -148,7 +158,7 @@ def _seen(player: "PixelPlayer") -> dict[str, Any]:
     ends = np.cumsum(player.frame_sizes)
     kept = range(0, len(ends), every)
     jpegs = [player.frames[ends[k] - player.frame_sizes[k] : ends[k]] for k in kept]
-    files = [_webp(simplejpeg.decode_jpeg(jpeg)) for jpeg in jpegs]
+    files = _webps(jpegs, most)
     traits |= {"frames": b"".join(files), "frame_sizes": [*map(len, files)]}
     for name in ("moments", "clusters"):
         maps = np.frombuffer(traits[name], np.uint8).reshape(len(ends), -1)
@@ -156,9 +166,23 @@ def _seen(player: "PixelPlayer") -> dict[str, Any]:
     return traits | {"fps": player.fps / every}
 
 
-def _webp(picture: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(picture).save(file, "WEBP", quality=QUALITY)
+def _webps(jpegs: list[bytes], most: float) -> list[bytes]:
+    """Pictures as WebP files, of `most` bytes in all."""
+    files, few = [], jpegs[::16]
+    for step in SMALLER:
+        if sum(len(_webp(jpeg, *step)) for jpeg in few) / len(few) > most / len(jpegs):
+            continue
+        files = [_webp(jpeg, *step) for jpeg in jpegs]
+        if sum(map(len, files)) <= most:
+            break
+    return files or [_webp(jpeg, *SMALLER[-1]) for jpeg in jpegs]
+
+
+def _webp(jpeg: bytes, quality: int, part: int) -> bytes:
+    picture, file = Image.fromarray(simplejpeg.decode_jpeg(jpeg)), io.BytesIO()
+    if part > 1:
+        picture = picture.reduce(part)
+    picture.save(file, "WEBP", quality=quality)
     return file.getvalue()
 
 
@@ -175,9 +199,9 @@ def _packed(player: "PixelPlayer", most: float) -> bytes:
     clusters = np.full((len(numbers), *scene.grid), 255, np.uint8)
     for k, region in enumerate(player._clusters.regions):
         clusters[region[numbers]] = k
-    levels = Levels(scene, numbers, player._clusters.regions)
+    levels = Levels(scene, numbers, begin, end, player._own)
     values = {
-        "traits": _seen(player),
+        "traits": _seen(player, SEEN * most),
         # STFT frames: of what is packed; `first`, `last` and `length` (samples) are the scene's.
         "n_fft": config.n_fft, "hop": config.hop, "begin": begin, "end": end,
         "first": scene.first, "last": scene.last, "length": len(scene.mixture),
@@ -188,8 +212,10 @@ def _packed(player: "PixelPlayer", most: float) -> bytes:
         "features": _bytes(scene.visual_features[numbers]), "clusters": clusters.tobytes(),
         "share": REGION_SHARE, "most": TRAINING_SHARE * config.pool * math.prod(scene.grid),
         "image_activation": config.image_activation,
+        # track_name
+        "names": _names(scene),
+        "own": None,
         # masks
-        "low": levels.low.tolist(), "step": levels.step.tolist(),
         "scale": None if synthesizer.scale is None else synthesizer.scale.tolist(),
         "bias": float(synthesizer.bias),
         "output_activation": config.output_activation, "mask": config.mask,
@@ -197,15 +223,42 @@ def _packed(player: "PixelPlayer", most: float) -> bytes:
         "bank": _sparse(warp.bank, warp.kind), "back": _sparse(warp.back, warp.kind),
     }  # fmt: skip
 
-    def made(windows: dict[int, np.ndarray]) -> bytes:
-        return pack(values | {"windows": levels.spans(windows, begin, end)})
+    def made(cut: tuple[float, int]) -> bytes:
+        return pack(values | {"windows": levels.cut(*cut)})
 
-    def fits(floor: float) -> bool:
-        return len(gzip.compress(made(levels.cut(floor)), 1)) <= (1 - MENDED) * most
+    def size(cut: tuple[float, int]) -> int:
+        return len(gzip.compress(made(cut), 1))
 
-    floor = FLOORS[bisect_left(FLOORS[:-1], True, key=fits)]
-    cut = levels.cut(floor)
-    return made(cut if config.mask == "ratio" else levels.mended(cut, FLOORS[0], MENDED * most))
+    values["own"] = _own(player._own, OWN * min(size(CUTS[0]), most))
+    return made(CUTS[bisect_left(CUTS[:-1], True, key=lambda cut: size(cut) <= most)])
+
+
+def _own(own: OwnSound | None, most: float) -> dict | None:
+    """The video's own sound as a FLAC file, which browsers decode to the very samples; None: there
+    is none but the model's band in mono.
+    """
+    if own is None or own.times * own.channels == 1:
+        return None
+    peak, flac, scale = max(float(np.abs(own.padded).max()), 1e-9), b"", 0.0
+    for bits in OWN_BITS:
+        unit, file = 2 ** (16 - bits), io.BytesIO()
+        samples = np.rint(own.padded / peak * (32_767 // unit)).astype(np.int16) * unit
+        soundfile.write(file, samples.T, own.rate, format="FLAC", subtype="PCM_16")
+        flac, scale = file.getvalue(), peak * 2**15 / (32_767 // unit * unit)  # browsers' 1: 2^15
+        if len(flac) <= most:
+            break
+    about = {"times": own.times, "channels": own.channels, "rate": own.rate}
+    return about | {"scale": scale, "flac": flac}
+
+
+def _names(scene: "Scene") -> dict | None:
+    """What `Scene.name` tells a region of cells by; None: the model has no names."""
+    names, looks = scene.model.names, scene.looks
+    if names is None or looks is None:
+        return None
+    means = {"means": _bytes(names.means), "looks": _bytes(looks[shown_in(scene)].mean(0))}
+    likely = {"sharpness": names.sharpness, "least": names.least, "likely": LIKELY}
+    return {"labels": names.labels} | means | likely
 
 
 def _undivided(config: Config) -> str:

@@ -31,6 +31,7 @@ class OwnSound:
         channels: 1 or 2
         rate: `times` the model's rate, Hz
         mixture: float32 (C, L), L is `times` as long as the scene's mixture
+        padded: what `spec`'s frames are made of, float32 (C, l)
         times, n_fft, hop: see `FullBandAudio`
     """
 
@@ -50,7 +51,7 @@ class OwnSound:
         sound = _between(stream_sound(path, self.rate, None, choice), begin, end)
         at = scene.first * self.hop - begin
         self.channels = len(sound)
-        self.mixture = sound[:, at : at + len(scene.mixture) * self.times]
+        self.padded, self.mixture = sound, sound[:, at : at + len(scene.mixture) * self.times]
         frames = torch.from_numpy(sound).unfold(1, self.n_fft, self.hop).to(scene.device)
         self.frames = torch.fft.rfft(frames * torch.hann_window(self.n_fft, device=scene.device))
 

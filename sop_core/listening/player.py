@@ -1,21 +1,4 @@
-"""PixelPlayer: click a pixel of a video and hear it. The page's half is in `static/`.
-
-Conventions:
-    cell    (row, column) of the scene's grid, row 0 on top, column 0 on the left.
-    region  what one track is the sound of: a list of cells, or the number of a cluster.
-    energy  a cell's share of the mixture's energy, 0 to 1: two scenes can be compared.
-    level   absolute, too: a silent cell sounds silent, and the tracks and the rest add up to
-            the mixture.
-    share   of the mixture's energy that a track has, measured as the map measures it: a cell's
-            track has the energy of that cell.
-    whole   "nothing else sounds": everything is dealt out among the tracks, see `Scene.tracks`.
-    answer  the tracks of `answer["regions"]`, `answer["whole"]`. While `regions` and `whole` differ
-            from these, sounds are being computed. If that fails, both are set back and `error`
-            says why.
-    band    A click is answered by what is quick: mono, in the model's band. `full` follows: the
-            same tracks of the video's own sound, all of its channels (`own`), unless `band` is
-            "model".
-"""
+"""PixelPlayer: click a pixel of a video and hear it. The page's half is in `static/`."""
 
 import asyncio
 import base64
@@ -24,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import numpy as np
 import simplejpeg
 import torch
@@ -35,7 +17,7 @@ from ..config import AnyPath
 from ..errors import SopError
 from ..media.atomic import atomic_path
 from . import saved
-from .page import TITLE, framed, page
+from .page import PLAYER, TITLE, framed, page
 from .playback import OwnSound
 from .regions import check_partition
 from .tracks import (
@@ -50,36 +32,20 @@ from .tracks import (
     spectrogram,
     track_name,
 )
+from .traits import Traits
 
 if TYPE_CHECKING:
     from .scene import Scene
 
 STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("geometry.js", "files.js", "mixer.js", "player.js")  # one module for the page
-BANDS = ("full", "model")
-OVERLAYS = ("none", "now", "clip", "clusters")
+SCRIPTS = (*PLAYER, "kernel.js")
 MAX_TRACKS = 30  # browsers mix 32 channels, the mixture and the rest among them
 MAX_SECONDS = 30.0  # that a page is given unless it asks for more: 7 MB
 PICTURE_DELAY = 0.1  # s after a click in which the page starts the sound undisturbed
-NO_TRACKS: dict[str, Any] = {"regions": [], "whole": False, "tracks": []}
 CAPTION = "A picture of the player: to click it, open the notebook in JupyterLab and run it"
 
 
-class Checked(traitlets.List):
-    """A list that a method of the player checks before it is set.
-
-    Not by @validate: traitlets calls that too late for values that come from the page.
-    """
-
-    def __init__(self, method: str):
-        super().__init__()
-        self.method = method
-
-    def validate(self, player: "PixelPlayer", value: Any) -> list | None:
-        return super().validate(player, getattr(player, self.method)(value))
-
-
-class PixelPlayer(anywidget.AnyWidget):
+class PixelPlayer(Traits):
     """A video with the energy of its sound on it: click a cell, and mix what you hear.
 
         player = PixelPlayer(scene)
@@ -98,44 +64,15 @@ class PixelPlayer(anywidget.AnyWidget):
         start, seconds: the stretch of a longer scene that is shown
         overlay: one of `OVERLAYS`
         band: one of `BANDS`
-        offline: a notebook shows and keeps the page of `to_html`, 1 MB for 6 s or more. It clicks
-            without a kernel, also after `nbconvert --to html`, but Python is not told
+        offline: a notebook keeps the page of `to_html`, 1 MB for 6 s or more. As long as there is a
+            kernel, the player takes its place; then the page clicks without one, also when the
+            notebook is opened again, and after `nbconvert --to html`
 
     Raises SopError if the scene's arrays don't fit together or a region can't be played.
     """
 
     _esm = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
     _css = STATIC / "player.css"
-
-    grid = traitlets.Tuple(traitlets.Int(), traitlets.Int(), default_value=(1, 1)).tag(sync=True)
-    rate = traitlets.Int().tag(sync=True)  # Hz
-    start = traitlets.Float().tag(sync=True)  # s, in the whole video
-    seconds = traitlets.Float().tag(sync=True)  # how long it is
-    fps = traitlets.Float().tag(sync=True)  # picture k is on the screen from k / fps
-    frames = traitlets.Bytes().tag(sync=True)  # JPEG files, one after the other
-    frame_sizes = traitlets.List(traitlets.Int()).tag(sync=True)  # bytes of each
-    mixture = traitlets.Dict().tag(sync=True)  # a track, see `_track` and `pcm`
-    energy = traitlets.Bytes().tag(sync=True)  # of the whole clip: little-endian float32 (H, W)
-    moments = traitlets.Bytes().tag(sync=True)  # of each picture: uint8 (V, H, W), 255 is 1
-    clusters = traitlets.Bytes().tag(sync=True)  # numbers of clusters: uint8 (V, H, W), 255: none
-    legend = traitlets.List(traitlets.Dict()).tag(sync=True)  # name and share of each cluster
-    overlay = traitlets.Enum(OVERLAYS, "clip").tag(sync=True)
-    loop = traitlets.Bool(False).tag(sync=True)  # play over and over
-    # What the user asks for. It is not echoed to the page, which would have to wait for the echo.
-    regions = Checked("_check_regions").tag(sync=True, echo_update=False)
-    whole = traitlets.Bool(False).tag(sync=True, echo_update=False)
-    # What was computed. The rest, the last track, has no samples: the page computes them itself.
-    answer = traitlets.Dict(NO_TRACKS).tag(sync=True)
-    # Spectrograms of the mixture and the answer's tracks; they come after the answer.
-    pictures = traitlets.Dict().tag(sync=True)
-    mixer = Checked("_check_mixer").tag(sync=True)  # name, level, mute and solo of each track
-    # The video's own sound: {} or rate, channels, peak and pcm of the mixture.
-    own = traitlets.Dict().tag(sync=True)
-    # Of the own sound: {} or regions, whole, and peak and pcm of each track but the rest.
-    full = traitlets.Dict().tag(sync=True)
-    band = traitlets.Enum(BANDS, "full").tag(sync=True)  # which of the two is heard
-    about = traitlets.Unicode().tag(sync=True)  # versions, model and clip, for a report of a fault
-    error = traitlets.Unicode().tag(sync=True)  # one line; empty if all is well
 
     def __init__(
         self,
@@ -174,6 +111,7 @@ class PixelPlayer(anywidget.AnyWidget):
             own=self._own and _own_mixture(self._own) or {},
             **seen(scene, self._clusters),
         )
+        self._key = self.model_id or ""
         self.pixel = pixel
 
     @classmethod
@@ -222,14 +160,15 @@ class PixelPlayer(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs) -> tuple[dict, dict]:
         """The player, and a picture of 30 kB for pages without a kernel: nbconvert's, GitHub's.
 
-        If `offline`, the page of `to_html` instead. Of the two, a notebook without its kernel would
-        show the player, which is then blank.
+        If `offline`, the page of `to_html` instead, in whose place `kernel.js` puts the player. Of
+        the two, a notebook without its kernel would show the player, which is then blank.
         """
         bundle = super()._repr_mimebundle_(**kwargs)
         assert bundle, "anywidget gives None only for a widget without a view"
         data, metadata = bundle
         if self.offline:
-            return {"text/plain": data["text/plain"], "text/html": framed(page(self))}, {}
+            place = f'<div data-sop-page="{self._key}">{framed(page(self))}</div>'
+            return {"text/plain": data["text/plain"], "text/html": place}, {}
         middle = len(self.frame_sizes) // 2
         begin = sum(self.frame_sizes[:middle])
         frame = simplejpeg.decode_jpeg(self.frames[begin : begin + self.frame_sizes[middle]])
@@ -303,7 +242,8 @@ class PixelPlayer(anywidget.AnyWidget):
     @traitlets.observe("regions", "whole")
     def _listen(self, _) -> None:
         """Compute the regions' tracks. An error is raised for Python, and shown on the page."""
-        known, known_whole = self.answer["regions"], self.answer["whole"]
+        before: Any = self.answer
+        known, known_whole = before["regions"], before["whole"]
         if self.regions == known and self.whole == known_whole:
             return
         places = [region_name(region, self._clusters.names) for region in self.regions]

@@ -85,6 +85,12 @@ def _centres_in(count: int, low: float, high: float) -> list[int]:
 # ---- what regions look like
 
 
+def shown_in(scene: "Scene") -> np.ndarray:
+    """The windows that count in a scene, which may be a part of a video. Shape: -> bool (W,)"""
+    spans = scene.feature_maps.windows
+    return np.array([w.first < scene.last and w.last > scene.first for w in spans])
+
+
 def names_of(scene: "Scene", regions: Sequence[Region]) -> list[Name] | None:
     """The name of each region, from all windows of the scene; None: the model has no names.
 
@@ -95,8 +101,7 @@ def names_of(scene: "Scene", regions: Sequence[Region]) -> list[Name] | None:
         return None
     if not regions:
         return []
-    spans = scene.feature_maps.windows
-    here = torch.tensor([w.first < scene.last and w.last > scene.first for w in spans])
+    here = torch.from_numpy(shown_in(scene))
     means = []
     for region in regions:
         if isinstance(region, list):

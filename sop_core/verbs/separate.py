@@ -74,8 +74,7 @@ def separate(
         all_sources: The N most different instruments, and the rest. auto: as many as differ.
         out: A sound (wav, flac, mp3) or a video; for --all-sources a new folder. For several
             videos: a folder, in which each gets its own. html: a page, to send to a friend: every
-            click sounds, without Python. It has the first 30 s, or what --from and --to say, in
-            the model's band.
+            click sounds, without Python. It has the first 30 s, or what --from and --to say.
         start: Write what sounds from this second on.
         end: Write what sounds up to this second. Default: to the end.
         rate: source: the video's own sound, with its channels, at its own rate. model: what the
@@ -221,7 +220,7 @@ def _write_page(scene: "Scene", out: Path, region: list | None, title: str, whol
     from ..listening.player import MAX_SECONDS, PixelPlayer
     from ..untrusted import printable
 
-    player = PixelPlayer(scene, seconds=scene.seconds if whole else MAX_SECONDS, band="model")
+    player = PixelPlayer(scene, seconds=scene.seconds if whole else MAX_SECONDS)
     player.regions = [region] if region else []
     player.to_html(out, title)
     if player.seconds < scene.seconds - 0.05:

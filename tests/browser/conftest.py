@@ -1,4 +1,4 @@
-"""A real JupyterLab and a real Chromium, both this machine's own.
+"""A real JupyterLab, Jupyter Notebook 7 and Chromium, all of them this machine's own.
 
 Where one is missing, the tests skip and say so. No test waits by sleeping: it asks Lab for its
 state (`--expose-app-in-browser`), and the page for its elements.
@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 START = 60  # seconds that Lab may take to answer
 RUN = 300  # seconds that a whole notebook may take
 
+NOTEBOOKS = "/static/notebook/"  # scripts of Notebook 7, which throws a little when it starts
+
 # Javascript, of the open notebook
 CODE_CELLS = (
     "window.jupyterapp.shell.currentWidget.content.model.toJSON().cells"
@@ -37,10 +39,13 @@ def pytest_collection_modifyitems(items):
 
 
 class Lab:
-    """A running JupyterLab: `url`, and `folder`, whose notebooks it serves."""
+    """A running JupyterLab: `url`, and `folder`, whose notebooks it serves.
 
-    def __init__(self, url: str, token: str, folder: Path):
-        self.url, self.token, self.folder = url, token, folder
+    Args: `place`: where it shows a notebook, below `url`
+    """
+
+    def __init__(self, url: str, token: str, folder: Path, place: str = "lab/tree"):
+        self.url, self.token, self.folder, self.place = url, token, folder, place
 
     def write(self, name: str, *cells: str) -> str:
         """A notebook of code cells, fresh in the folder; gives its name."""
@@ -54,7 +59,7 @@ class Lab:
 
     def open(self, page, name: str) -> None:
         """Open a notebook of the folder and wait for its kernel."""
-        page.goto(f"{self.url}/lab/tree/{name}?reset&token={self.token}")
+        page.goto(f"{self.url}/{self.place}/{name}?reset&token={self.token}")
         page.wait_for_function(
             "name => window.jupyterapp?.shell.currentWidget?.context?.path === name"
             f" && {KERNEL} === 'idle'",
@@ -95,13 +100,29 @@ class Lab:
                     )
         return cells
 
-    def dark(self, page) -> None:
-        """Put on JupyterLab's dark theme."""
-        page.evaluate(
-            "() => window.jupyterapp.commands"
-            ".execute('apputils:change-theme', { theme: 'JupyterLab Dark' })"
-        )
-        page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    def shut_down(self, page) -> None:
+        """End the open notebook's kernel, as somebody else's page may: the server is told."""
+        kernel = page.evaluate(f"() => {KERNEL.replace('status', 'id')}")
+        headers = {"Authorization": f"token {self.token}"}
+        url = f"{self.url}/api/kernels/{kernel}"
+        urllib.request.urlopen(urllib.request.Request(url, headers=headers, method="DELETE"))
+
+    @contextmanager
+    def dark(self, page):
+        """`with lab.dark(page):` the dark theme, and the light one after it."""
+
+        def put_on(theme: str, light: str) -> None:
+            page.evaluate(
+                "theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })",
+                f"JupyterLab {theme}",
+            )
+            page.wait_for_function("is => document.body.dataset.jpThemeLight === is", arg=light)
+
+        put_on("Dark", "false")
+        try:
+            yield
+        finally:
+            put_on("Light", "true")
 
     @staticmethod
     def printed(cells: list[dict]) -> str:
@@ -150,6 +171,7 @@ def lab(tmp_path_factory):
     command += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"]
     command += ["--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}"]
     command += [f"--IdentityProvider.token={token}"]
+    command += ["--JupyterNotebookApp.expose_app_in_browser=True"]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     with log.open("w") as out:
@@ -166,6 +188,15 @@ def lab(tmp_path_factory):
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+@pytest.fixture(scope="session")
+def notebook7(lab):
+    """Jupyter Notebook 7, of the same server."""
+    pytest.importorskip(
+        "notebook", "7", reason="notebook>=7 is not installed: pip install -e .[dev]"
+    )
+    return Lab(lab.url, lab.token, lab.folder, "notebooks")
 
 
 def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
@@ -208,7 +239,7 @@ def new_page(chromium):
     def make(**settings):
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | settings)
         page, thrown = context.new_page(), []
-        page.on("pageerror", lambda error: thrown.append(str(error)))
+        page.on("pageerror", lambda error: NOTEBOOKS in str(error.stack) or thrown.append(error))
         try:
             yield page
         finally:

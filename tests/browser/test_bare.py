@@ -209,6 +209,60 @@ def test_all_tracks_are_downloaded_at_once_and_python_makes_the_player_again(
     assert again.mixer[0]["level"] == pytest.approx(10 ** (-6 / 20)) and not again.whole
 
 
+def test_what_is_saved_never_clips_is_softer_by_one_factor_and_says_so(page, tmp_path):
+    """Tracks louder than full scale, and a mix at +6 dB: files still add up."""
+    scene = ToneScene(level=0.9)
+    _, player = shown(page, scene)
+
+    def saved(press, name):
+        with page.expect_download() as waiting:
+            player.button(press).click()
+        waiting.value.save_as(tmp_path / name)
+        return tmp_path / name
+
+    player.click(3, 9)
+    player.names(2)
+    one, rest = scene.tracks([[(3, 9)]])
+    assert np.abs(one).max() < 1 < np.abs(rest).max()
+    samples, _ = soundfile.read(saved("Download right as WAV", "one.wav"))
+    np.testing.assert_allclose(samples, one / np.abs(rest).max(), atol=2e-4)
+    assert "2.9 dB softer" in player.root.get_by_role("alert").inner_text()
+    player.root.get_by_label("Level of right").fill("6")
+    with module.saved.zipfile.ZipFile(saved("all tracks", "tracks.zip")) as archive:
+        names = ["1 right.wav", "2 the rest.wav", "mix.wav"]
+        files = [soundfile.read(io.BytesIO(archive.read(name)))[0] for name in names]
+    loudest = np.abs(2 * one).max()
+    for samples, sound in zip(files, (one, rest, 2 * one), strict=True):
+        np.testing.assert_allclose(samples, sound / loudest, atol=2e-4)
+    assert "5.1 dB softer" in player.root.get_by_role("alert").inner_text()
+    player.click(0, 0)  # the next answer takes the line away
+    player.root.get_by_role("alert").wait_for(state="hidden")
+
+
+def test_a_level_that_is_changed_while_a_click_is_refused_reaches_python(page, scene):
+    python, player = shown(page, scene)
+    player.click(3, 9)
+    player.names(2)
+    scene.tracks = lambda regions: 1 / 0
+    busy = player.eval(
+        """(() => {
+            const press = key => e.querySelector('.sop-stage').dispatchEvent(
+                new KeyboardEvent('keydown', { key, bubbles: true }));
+            ['ArrowRight', 'ArrowRight', 'Enter'].forEach(press);
+            const level = e.querySelector('.sop-level');
+            level.value = -12;
+            level.dispatchEvent(new Event('input'));
+            return e.dataset.busy;
+        })()"""
+    )
+    assert busy == "true"
+    player.root.get_by_role("alert").wait_for()
+    player.wait("e.dataset.busy === 'false'")
+    page.wait_for_function("() => true")
+    assert python.regions == [[(3, 9)]] and "ZeroDivisionError" in python.error
+    assert python.mixer[0]["level"] == pytest.approx(10 ** (-12 / 20), abs=1e-6)
+
+
 def test_full_band_and_stereo_follow_a_click_without_a_seam(page, stereo):
     """A tone goes on as it was: what is left beside it is 50 dB softer, at the seam too."""
     python, player = shown(page, stereo)

@@ -714,8 +714,7 @@ def test_dark_theme_and_narrow_pages(lab, player):
     player.hears((3, 9))
     player.click(8, 2, shift=True)
     player.names(3)
-    lab.dark(page)
-    try:
+    with lab.dark(page):
         text = player.eval("getComputedStyle(e).color")
         assert np.mean([float(v) for v in re.findall(r"[\d.]+", text)[:3]]) > 150, (
             text
@@ -737,12 +736,7 @@ def test_dark_theme_and_narrow_pages(lab, player):
             assert beside == (width == 1280) and (
                 beside or tracks["y"] >= stage["y"] + stage["height"]
             )
-    finally:
         page.set_viewport_size({"width": 1280, "height": 900})
-        page.evaluate(
-            "() => window.jupyterapp.commands"
-            ".execute('apputils:change-theme', { theme: 'JupyterLab Light' })"
-        )
 
 
 # --- the workbook's own picture

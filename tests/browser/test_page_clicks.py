@@ -1,6 +1,7 @@
 """The page that needs no kernel, as somebody gets it: a file, opened in Chromium, and a mouse."""
 
 import base64
+from copy import copy
 
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from tiny import TINY
 from sop_core.listening.player import PixelPlayer
 from sop_core.listening.scene import Scene
 from sop_core.listening.tracks import REST
+from sop_core.media.stream import read_video
+from sop_core.media.write import write_video
 from sop_core.model.model import SoundOfPixels
 
 START, SECONDS = 3, 5
 # Javascript; e is the player's root. Of what the mixer holds: the mixture, the tracks, the rest.
-SOUND = """(e, i) => {
-    const bytes = new Uint8Array(e.sop.sounds[i][0].slice().buffer);
+SOUND = """(e, [i, c]) => {
+    const bytes = new Uint8Array(e.sop.sounds[i][c].slice().buffer);
     return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
 }"""
 ANSWERED = ".sop-player[data-busy=false][data-click-ms]:not([data-click-ms=''])"
@@ -49,13 +52,21 @@ class Page:
             act()
         self.where.locator(ANSWERED).wait_for()
 
-    def sound(self, i):
-        return np.frombuffer(base64.b64decode(self.root.evaluate(SOUND, i)), "<f4")
+    def sound(self, i, channel=0):
+        return np.frombuffer(base64.b64decode(self.root.evaluate(SOUND, [i, channel])), "<f4")
 
 
 @pytest.fixture(scope="module")
-def player(toy_duet):
-    return PixelPlayer(toy_duet, start=START, seconds=SECONDS)
+def mono(toy_duet):
+    """The scene without the file that it is from: the model's band is all there is."""
+    scene = copy(toy_duet)
+    scene.source = None
+    return scene
+
+
+@pytest.fixture(scope="module")
+def player(mono):
+    return PixelPlayer(mono, start=START, seconds=SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +164,37 @@ def test_nothing_else_sounds_and_all_of_it_is_a_file(shown, player, tmp_path):
     assert again.whole and again.regions == [[cell] for cell in cells]
 
 
-def test_a_page_begins_whole_where_the_player_was(toy_duet, tmp_path, page):
-    player = PixelPlayer(toy_duet, start=START, seconds=2, band="model")
+def test_all_of_the_band_follows_a_click_and_can_be_left(toy_duet, tmp_path, page):
+    """In stereo, one side late: what plays goes on at the same place; the last click counts."""
+    frames, sound = read_video(toy_duet.source, 8, 44_100)
+    write_video(tmp_path / "w.mp4", frames, 8, np.stack([sound, np.roll(sound, 441)]), 44_100)
+    player = PixelPlayer(Scene.from_video(toy_duet.model, tmp_path / "w.mp4"), seconds=SECONDS)
+    player.to_html(tmp_path / "page.html")
+    page.goto((tmp_path / "page.html").as_uri())
+    shown = Page(page, page)
+    shown.click(7, 10)
+    shown.click(11, 4)
+    page.locator(".sop-player[data-band=full]").wait_for()
+    assert shown.root.get_attribute("data-state") == "playing"
+    assert 0 < shown.root.evaluate("e => e.sop.at()") < SECONDS
+    (theirs,) = np.concatenate([*player._own.tracks(player.scene, [[(11, 4)]])], -1)
+    assert np.abs(theirs[0]).max() > 0.2
+    np.testing.assert_allclose(shown.sound(0, 1), player._own.mixture[1], atol=1e-3)
+    for c in (0, 1):
+        np.testing.assert_allclose(shown.sound(1, c), theirs[c], atol=1e-3)
+    box = shown.root.locator(".sop-band input")
+    box.uncheck()
+    page.locator(".sop-player[data-band=model]").wait_for()
+    assert shown.root.evaluate("e => e.sop.sounds[1].length") == 1  # mono
+    shown.click(7, 10)
+    assert shown.root.get_attribute("data-band") == "model"
+    box.check()
+    page.locator(".sop-player[data-band=full]").wait_for()
+    assert shown.root.evaluate("e => e.sop.sounds[1].length") == 2
+
+
+def test_a_page_begins_whole_where_the_player_was(mono, tmp_path, page):
+    player = PixelPlayer(mono, start=START, seconds=2, band="model")
     player.regions, player.whole = [[(11, 4)], [(7, 10)]], True
     player.to_html(tmp_path / "whole.html")
     page.goto((tmp_path / "whole.html").as_uri())
@@ -211,8 +251,8 @@ def test_it_fits_any_width_and_theme(file, new_page, width, scheme):
         assert (ground == "rgb(255, 255, 255)") == (scheme == "light") and ground != text
 
 
-def test_it_clicks_in_a_notebook_that_became_a_page(toy_duet, tmp_path, page):
-    player = PixelPlayer(toy_duet, start=START, seconds=2, offline=True)
+def test_it_clicks_in_a_notebook_that_became_a_page(mono, tmp_path, page):
+    player = PixelPlayer(mono, start=START, seconds=2, offline=True)
     data, metadata = player._repr_mimebundle_()
     output = new_output("display_data", data, metadata=metadata)
     notebook = new_notebook(cells=[new_code_cell("player", outputs=[output])])

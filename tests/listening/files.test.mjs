@@ -5,7 +5,7 @@ import test from "node:test";
 import { crc32 as zlibs } from "node:zlib";
 
 const read = (name) => readFileSync(new URL(`../../sop_core/listening/static/${name}.js`, import.meta.url), "utf8");
-const { crc32, mixed, numbered, playerFile, zip } = await import(`data:text/javascript,${encodeURIComponent(["geometry", "files"].map(read).join("\n"))}`);
+const { crc32, fitting, mixed, numbered, playerFile, zip } = await import(`data:text/javascript,${encodeURIComponent(["geometry", "files"].map(read).join("\n"))}`);
 const bytes = (text) => new TextEncoder().encode(text);
 
 test("the checksum is zip's", () => {
@@ -27,10 +27,14 @@ test("files are numbered, so that no two are alike, and no name leads out of the
   assert.equal(numbered(Array(10).fill(""))[0], "01 track.wav");
 });
 
-test("the mix is the sum of sounds times gains, one channel on both sides, and never clips", () => {
+test("the mix is the sum of sounds times gains, one channel on both sides; one factor makes all files fit", () => {
   const sound = (...channels) => channels.map((c) => Float32Array.from(c)), sounds = [sound([9, 9], [9, 9]), sound([0.5, 0], [0, 0.25]), sound([0.25, -0.5])];
   assert.deepEqual(mixed(sounds, [0, 1, 1]).map((c) => [...c]), [[0.75, -0.5], [0.25, -0.25]]);
-  assert.deepEqual(mixed(sounds, [0, 4, 0]).map((c) => [...c]), [[1, 0], [0, 0.5]]);
+  const loud = mixed(sounds, [0, 4, 0]);
+  assert.deepEqual(loud.map((c) => [...c]), [[2, 0], [0, 1]]);
+  assert.equal(fitting([...sounds.slice(1), loud]), 0.5);
+  assert.equal(fitting([sound([-4]), ...sounds.slice(1)]), 0.25);
+  assert.equal(fitting(sounds.slice(1)), 1); // nothing is made louder
 });
 
 test("a player's file has what it needs, and no more", () => {

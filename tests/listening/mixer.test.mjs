@@ -5,7 +5,7 @@ import test from "node:test";
 
 // All of the page, joined as listening/player.py does it: one module, which node can load as long as nothing is rendered.
 const read = (name) => readFileSync(new URL(`../../sop_core/listening/static/${name}.js`, import.meta.url), "utf8");
-const source = ["geometry", "files", "mixer", "player"].map(read).join("\n");
+const source = ["geometry", "files", "mixer", "film", "parts", "player", "kernel"].map(read).join("\n");
 const { default: widget, gains, position, rest, upsample } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
 
 const track = (level, mute, solo) => ({ name: "", level, mute, solo });
@@ -52,4 +52,4 @@ test("time runs on, to the end or round and round", () => {
   assert.equal(position(0.5, -0.01, 2, true), 0.5); // told to start, but not yet heard
 });
 
-test("the widget is anywidget's", () => assert.equal(typeof widget.render, "function"));
+test("the widget is anywidget's", () => assert.deepEqual([typeof widget.initialize, typeof widget.render], ["function", "function"]));

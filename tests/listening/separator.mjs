@@ -4,8 +4,8 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 const read = (name) => readFileSync(new URL(`../../sop_core/listening/static/${name}.js`, import.meta.url), "utf8");
-const source = ["geometry", "files", "mixer", "player", "fft", "separator", "page"].map(read).join("\n");
-const { Local, RealFft, Separator, regionName, trackName, unpack } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+const source = ["geometry", "files", "mixer", "film", "parts", "player", "fft", "separator", "band", "page"].map(read).join("\n");
+const { Local, OwnSound, RealFft, Separator, regionName, trackName, unpack } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
 
 const folder = process.argv[2], at = (name) => join(folder, name), json = (name) => JSON.parse(readFileSync(at(name)));
 
@@ -30,10 +30,22 @@ if (existsSync(at("scene.bin"))) {
     told.shares.push(heard.shares);
     told.names.push(...regions.map((region) => regionName(region, clusters)));
     told.tracks.push(regions.map((region) => {
-      const name = trackName(region, scene.grid, clusters, taken);
+      const name = trackName(region, scene, clusters, taken);
       taken.add(name);
       return name;
     }));
+  }
+  if (existsSync(at("own.f32"))) { // (C, l), as a browser decodes it
+    const all = new Float32Array(new Uint8Array(readFileSync(at("own.f32"))).buffer), long = all.length / scene.own.channels;
+    const own = new OwnSound(separator, Array.from({ length: scene.own.channels }, (_, c) => all.subarray(c * long, (c + 1) * long)));
+    const tracks = json("ask.json").flatMap(({ regions, whole }) => {
+      const began = performance.now(), steps = own.tracks(regions, whole);
+      let step = steps.next();
+      while (!step.done) step = steps.next();
+      (told.fullMs ??= []).push(performance.now() - began);
+      return step.value.flat();
+    });
+    writeFileSync(at("full.f32"), Buffer.concat(tracks.map((track) => Buffer.from(Float32Array.from(track).buffer))));
   }
   writeFileSync(at("sounds.f32"), Buffer.concat(sounds.map((sound) => Buffer.from(Float32Array.from(sound).buffer))));
   const { model } = new Local(scene), { pixels, size } = model.get("pictures").rows[0]; // of the mixture

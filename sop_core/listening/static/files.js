@@ -39,15 +39,19 @@ export const numbered = (names) => names.map((name, i) => `${String(i + 1).padSt
 export const playerFile = ({ grid, start, seconds, whole, regions, mixer }) =>
   JSON.stringify({ player: 1, grid, start, seconds, whole, regions, mixer });
 
-/** The sum of sounds times gains, channel by channel; turned down where it would be louder than full scale. */
+/** The sum of sounds times gains, channel by channel. */
 export function mixed(sounds, gains) {
-  const sum = sounds[0].map((channel, c) => {
+  return sounds[0].map((channel, c) => {
     const out = new Float32Array(channel.length);
     sounds.forEach((sound, k) => {
       if (gains[k]) for (let i = 0; i < out.length; i++) out[i] += gains[k] * sound[Math.min(c, sound.length - 1)][i];
     });
     return out;
   });
-  const peak = sum.reduce((most, channel) => channel.reduce((m, x) => Math.max(m, Math.abs(x)), most), 0);
-  return peak > 1 ? sum.map((channel) => channel.map((x) => x / peak)) : sum;
+}
+
+/** The factor by which sounds fit files: 1, or less if one of them would clip. One for all, so that they still add up. */
+export function fitting(sounds) {
+  const louder = (most, x) => Math.max(most, Math.abs(x));
+  return 1 / sounds.flat().reduce((most, channel) => channel.reduce(louder, most), 1);
 }

@@ -1,6 +1,6 @@
 // What the player knows of cells, time, words, colours and bytes: pure, tested by tests/listening/geometry.test.mjs.
 // A cell is [row, column], row 0 on top. A region is a list of cells, or the number of a cluster.
-// geometry.js, files.js, mixer.js and player.js are one module on the page (listening/player.py joins them).
+// All files of the player are one module on the page (listening/page.py names them, listening/player.py joins them).
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 

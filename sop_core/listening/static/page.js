@@ -1,6 +1,7 @@
 // The page that needs no Python (listening/page.py): the player of player.js, answered by separator.js instead of by a kernel.
 
 const MOST_TRACKS = 30, LOUDNESS = 60, COLUMNS = 640; // as in player.py and tracks.py: MAX_TRACKS, DYNAMIC_RANGE (dB), MAX_COLUMNS
+const STRETCH = 12; // ms of work on the full band, after which the page has a turn
 const SPECTRA = 100; // ms after an answer: the page starts the sound undisturbed
 const REST = "the rest";
 
@@ -50,25 +51,40 @@ function placeOf(cells, grid) {
   return [third(row, "top", "bottom"), third(column, "left", "right")].filter(Boolean).join(" ") || "middle";
 }
 
-/** A track's short name until the user gives it another: `tracks.track_name`, by its place. */
-export function trackName(region, grid, clusters, taken) {
-  const name = typeof region === "number" ? clusters[region] : placeOf(region, grid);
+/** What cells look like: `Names.of` what `page._names` packed; "" for what is like no label, or where the model has no names. */
+function labelOf(cells, [, columns], names) {
+  if (!names) return "";
+  const means = new Float32Array(names.means), looks = new Float32Array(names.looks), size = means.length / names.labels.length;
+  const look = Float64Array.from({ length: size }, (_, d) => cells.reduce((sum, [r, c]) => sum + looks[(r * columns + c) * size + d], 0));
+  const long = Math.max(Math.hypot(...look), 1e-12);
+  const cosines = names.labels.map((_, i) => look.reduce((sum, value, d) => sum + value * means[i * size + d], 0) / long), best = Math.max(...cosines);
+  const sure = 1 / cosines.reduce((sum, cosine) => sum + Math.exp(names.sharpness * (cosine - best)), 0);
+  return best >= names.least && sure > names.likely ? names.labels[cosines.indexOf(best)] : "";
+}
+
+/** A track's short name until the user gives it another: `tracks.track_name`. */
+export function trackName(region, { grid, names }, clusters, taken) {
+  const name = typeof region === "number" ? clusters[region] : labelOf(region, grid, names) || placeOf(region, grid);
   for (let k = 1; ; k++) {
     const one = k === 1 ? name : `${name} ${k}`;
     if (!taken.has(one)) return one;
   }
 }
 
-/** As `tracks.pcm`. */
-function pcm(sound) {
-  const peak = Math.max(sound.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0), 1e-9);
-  return { peak, pcm: new DataView(Int16Array.from(sound, (sample) => Math.round((sample * 32767) / peak)).buffer) };
+/** As `tracks.pcm`, of one channel after the other. */
+function pcm(...channels) {
+  const peak = channels.reduce((most, channel) => channel.reduce((m, sample) => Math.max(m, Math.abs(sample)), most), 1e-9);
+  const whole = new Int16Array(channels.length * channels[0].length);
+  channels.forEach((channel, c) => whole.set(Int16Array.from(channel, (sample) => Math.round((sample * 32767) / peak)), c * channel.length));
+  return { peak, pcm: new DataView(whole.buffer) };
 }
 
 /** The kernel's half of the player: `PixelPlayer._listen`. */
 export class Local {
-  constructor(scene) {
+  /** `samples`: the channels of the video's own sound; null: the model's band is all there is. */
+  constructor(scene, samples = null) {
     this.separator = new Separator(scene);
+    this.own = samples && new OwnSound(this.separator, samples);
     const { mixture } = this.separator;
     const first = this.separator.spectrogram(mixture, COLUMNS);
     this.loudest = Math.max(first.mags.reduce((a, b) => Math.max(a, b), 0), 1e-9);
@@ -76,7 +92,8 @@ export class Local {
     const bytes = Object.fromEntries(Object.entries(scene.traits).map(([name, value]) => [name, value instanceof ArrayBuffer ? new DataView(value) : value]));
     const empty = { regions: [], whole: false, tracks: [] };
     const all = { name: "the mixture", share: Number(mixture.some(Boolean)), ...pcm(mixture) };
-    const own = { own: {}, full: {}, band: "model", answer: empty, pictures: { regions: [], rows: [this.picture] }, mixture: all };
+    const wide = this.own ? { own: { ...scene.own, ...pcm(...this.own.mixture) } } : { own: {}, band: "model" };
+    const own = { ...wide, full: {}, answer: empty, pictures: { regions: [], rows: [this.picture] }, mixture: all };
     this.model = new Traits({ ...bytes, ...own }, () => this.#listen());
     this.#listen();
   }
@@ -93,7 +110,8 @@ export class Local {
   /** After the click itself: what it shows at once is drawn before the sound is computed. */
   #listen() {
     const { model } = this, answer = model?.get("answer");
-    if (!model || (same(answer.regions, model.get("regions")) && answer.whole === model.get("whole"))) return;
+    if (!model) return;
+    if (same(answer.regions, model.get("regions")) && answer.whole === model.get("whole")) return this.#widen();
     clearTimeout(this.next);
     this.next = setTimeout(() => this.#answer(), 0);
   }
@@ -130,7 +148,29 @@ export class Local {
     this.later = setTimeout(() => {
       const rows = sounds.length ? [...sounds, left].map((sound) => this.#shades(this.separator.spectrogram(sound, COLUMNS))) : [];
       model.set("pictures", { regions, rows: [this.picture, ...rows] });
+      this.#widen();
     }, SPECTRA);
+  }
+
+  /** All of the band of the newest answer, in the time that the page leaves: `PixelPlayer._steps`. */
+  #widen() {
+    const { model, own } = this, { regions, whole } = model.get("answer"), there = (what) => what && same([what.regions, what.whole], [regions, whole]);
+    if (!own || model.get("band") === "model" || !regions.length || there(model.get("full")) || there(this.wanted)) return;
+    this.wanted = { regions, whole };
+    const mine = this.wanted, steps = own.tracks(regions, whole);
+    const go = () => {
+      if (this.wanted !== mine) return;
+      if (!there(model.get("answer"))) return void (this.wanted = null); // another click has come
+      for (const until = performance.now() + STRETCH; performance.now() < until;) {
+        const { done, value } = steps.next();
+        if (!done) continue;
+        this.wanted = null;
+        model.set("full", { regions, whole, tracks: value.map((channels) => pcm(...channels)) });
+        return;
+      }
+      setTimeout(go, 0);
+    };
+    go();
   }
 
   /** A region that was there before keeps its name and level, and then so does the rest: `tracks.mixer_of`. */
@@ -141,7 +181,7 @@ export class Local {
     const kept = regions.map((region) => old.get(keyOf(region))), there = kept.filter(Boolean);
     const taken = new Set([REST, ...there.map(({ name }) => name)]);
     const tracks = regions.map((region, i) => {
-      const track = kept[i] ?? { name: trackName(region, this.model.get("grid"), clusters, taken), ...fresh };
+      const track = kept[i] ?? { name: trackName(region, this.separator.scene, clusters, taken), ...fresh };
       taken.add(track.name);
       return track;
     });
@@ -158,7 +198,9 @@ async function unzipped(text) {
 
 async function begin(main) {
   try {
-    const local = new Local(unpack(await unzipped(document.getElementById("sop-scene").textContent)));
+    const scene = unpack(await unzipped(document.getElementById("sop-scene").textContent));
+    const own = scene.own && await decoded(scene.own).catch(() => null); // a browser without FLAC: the model's band alone
+    const local = new Local(scene, own);
     main.replaceChildren();
     render({ model: local.model, el: main });
     main.sop = local; // for whoever wants to look inside

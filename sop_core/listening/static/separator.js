@@ -17,13 +17,13 @@ export function unpack(buffer) {
   return revive(header);
 }
 
-/** Feature maps as they are packed, bytes from the highest on, (K, F, t): as they are used, (K, t, F). float32 holds 24 bits. */
+/** Feature maps as they are packed, bytes from the highest on, (K, F, t): as they are used, (K, t, F). float32 holds them all. */
 function arranged(bytes, channels, frames, bins) {
   const packed = new Uint8Array(bytes), count = channels * frames * bins, maps = new Float32Array(count);
   for (let k = 0, from = 0; k < channels; k++) {
     for (let f = 0; f < bins; f++) {
       for (let t = 0, to = k * frames * bins + f; t < frames; t++, to += bins, from++) {
-        maps[to] = (packed[from] << 16) + (packed[count + from] << 8) + packed[2 * count + from];
+        maps[to] = (packed[from] << 8) + packed[count + from];
       }
     }
   }
@@ -41,6 +41,15 @@ const ACTIVATIONS = { // in place
   },
 };
 
+export const hann = (n) => Float64Array.from({ length: n }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / n));
+
+/** The squared windows of frames, added up. */
+export function overlapped(window, frames, hop) {
+  const weight = new Float64Array((frames - 1) * hop + window.length);
+  for (let t = 0; t < frames; t++) window.forEach((value, i) => { weight[t * hop + i] += value ** 2; });
+  return weight;
+}
+
 /** Python's `round`: halves to the even number. */
 const rounded = (x) => (x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 
@@ -53,15 +62,13 @@ export class Separator {
     this.scene = scene;
     this.fft = new RealFft(n);
     this.linear = n / 2 + 1;
-    this.window = Float64Array.from({ length: n }, (_, i) => 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / n));
-    const whole = new Int16Array(scene.sound);
-    this.samples = Float32Array.from(whole, (sample) => sample * (scene.peak / 32767));
+    this.window = hann(n);
+    this.samples = Float32Array.from(new Int16Array(scene.sound), (sample) => sample * (scene.peak / 32767));
     this.frames = end - begin;
     this.skip = (first - begin) * hop + n / 2; // samples before the scene
     this.mixture = this.samples.subarray(this.skip, this.skip + length);
     this.spec = this.#stft(this.samples, this.frames);
-    this.weight = new Float64Array((this.frames - 1) * hop + n); // the squared windows, added up
-    for (let t = 0; t < this.frames; t++) for (let i = 0; i < n; i++) this.weight[t * hop + i] += this.window[i] ** 2;
+    this.weight = overlapped(this.window, this.frames, hop);
     this.features = new Float32Array(scene.features);
     this.clusters = new Uint8Array(scene.clusters);
     this.maps = scene.windows.map(({ first: a, last: b, maps }) => arranged(maps, channels, b - a, bins));
@@ -111,10 +118,10 @@ export class Separator {
   }
 
   #windowLogits(region, w) {
-    const { channels, scale, bias, low, step } = this.scene, feature = this.#pooled(region, w), maps = this.maps[w];
+    const { channels, scale, bias, windows } = this.scene, { low, step } = windows[w], feature = this.#pooled(region, w), maps = this.maps[w];
     if (!feature) return null;
     const size = maps.length / channels, factors = feature.map((value, k) => value * (scale?.[k] ?? 1));
-    const logits = new Float32Array(size).fill(factors.reduce((sum, factor, k) => sum + factor * low[k], bias));
+    const logits = new Float32Array(size).fill(factors.reduce((sum, factor, k) => sum + factor * low[k] * step[k], bias));
     for (let k = 0; k < channels; k++) {
       const factor = factors[k] * step[k], from = k * size;
       if (factor) for (let i = 0; i < size; i++) logits[i] += factor * maps[from + i];
@@ -141,15 +148,11 @@ export class Separator {
     return masks;
   }
 
-  /** The sounds of regions, which divide what several of them claim, (L,) each, and their shares of the mixture's energy; of what they
-   *  leave, too: `Scene.heard`. `whole`: nothing else sounds. */
-  heard(regions, whole = false) {
-    const { hop, bins, mask: kind, n_fft: n, length, begin, first, last } = this.scene, { linear, window, fft, spec } = this;
-    const masks = this.#masks(regions, whole), binary = kind === "binary" && !whole;
-    const sounds = regions.map(() => new Float32Array(this.weight.length));
-    const energy = new Float64Array(regions.length + 2); // of the regions, the rest and the mixture
+  /** What regions take of each STFT frame, one after the other: `weights` (F_linear,) of each, the same arrays every time; and which
+   *  of them take anything: `regions.take`. */
+  *weights(regions, whole) {
+    const { bins, mask: kind } = this.scene, { linear } = this, masks = this.#masks(regions, whole), binary = kind === "binary" && !whole;
     const soft = regions.map(() => new Float32Array(linear)), weights = regions.map(() => new Float32Array(linear));
-    const re = new Float64Array(linear), im = new Float64Array(linear), wave = new Float64Array(n);
     for (let t = 0; t < this.frames; t++) {
       const sounding = masks.map((mask, p) => {
         multiply(this.back, mask.subarray(t * bins, (t + 1) * bins), soft[p]);
@@ -162,6 +165,18 @@ export class Separator {
         return any;
       });
       if (!whole && regions.length > 1) share(weights, soft);
+      yield { t, weights, sounding };
+    }
+  }
+
+  /** The sounds of regions, which divide what several of them claim, (L,) each, and their shares of the mixture's energy; of what they
+   *  leave, too: `Scene.heard`. `whole`: nothing else sounds. */
+  heard(regions, whole = false) {
+    const { hop, n_fft: n, length, begin, first, last } = this.scene, { linear, window, fft, spec } = this;
+    const sounds = regions.map(() => new Float32Array(this.weight.length));
+    const energy = new Float64Array(regions.length + 2); // of the regions, the rest and the mixture
+    const re = new Float64Array(linear), im = new Float64Array(linear), wave = new Float64Array(n);
+    for (const { t, weights, sounding } of this.weights(regions, whole)) {
       if (t >= first - begin && t < last - begin) this.#measure(weights, t, energy);
       sounds.forEach((sound, p) => {
         if (!sounding[p]) return; // most regions are silent most of the time
