@@ -81,7 +81,7 @@ solos: $(READY)  ## train data/weights anew: make solos PHOTOS=... SOUNDS=... SO
 	  --id solos --ckpt $(SOLOS)/ckpt --resume
 	$(BIN)/python -c "from sop_core.training.checkpoint import halve; halve('$(SOLOS)/ckpt/solos', 'data/weights')"
 
-SCRATCH := backbone=resnet18 pretrained=false image=112 frame_stride=8 frame_width=16 frame_groups=3 frame_dilation=false lr_fc=4e-4 lr_frame=4e-4
+SCRATCH := absent=0 backbone=resnet18 pretrained=false image=112 frame_stride=8 frame_width=16 frame_groups=3 frame_dilation=false lr_fc=4e-4 lr_frame=4e-4
 
 scratch: $(READY)  ## train the demo with eyes that start at random; its history goes beside the shipped weights, for notebook 03
 	$(BIN)/python -m sop_core train --preset demo --train data/demo/train.csv --val data/demo/val.csv --id scratch --set $(SCRATCH)

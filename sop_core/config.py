@@ -157,6 +157,16 @@ class Config(Run, Nets, Mixing, Signal):  # fields are in the order of the bases
                 f"{deepest}: the stem halves the picture twice, and each group but the first once"
             )
 
+    def with_nets(self, other: "Config") -> "Config":
+        """A copy whose nets are those of `other`, and read sounds and pictures as those do.
+
+        Everything else stays: mixtures, loss, schedule, and which frames of a clip are taken.
+        """
+        nets = {f.name for base in (Signal, Nets) for f in dataclasses.fields(base)}
+        nets -= {"name", "profile", "seed", "fps", "frames", "stride", "audio_format"}
+        nets -= {"backbone_learns"}
+        return _named(vars(self) | {key: getattr(other, key) for key in nets})
+
     def to_json(self) -> str:
         """The text of `config.json`."""
         return json.dumps(dataclasses.asdict(self), indent=1)
@@ -255,6 +265,7 @@ DEMO = Config(
     warp="bank",
     frames=1,
     crop=0.7,
+    absent=0.5,
     channels=16,
     sound_depth=5,
     sound_width=24,

@@ -64,11 +64,18 @@ class Learned(NamedTuple):
     recordings: tuple[str, ...] = ()
 
 
-def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume: bool) -> None:
+def start(
+    folder: AnyPath,
+    config: Config,
+    clips: dict[str, list[Clip]],
+    resume: bool,
+    begin: AnyPath | None = None,
+) -> None:
     """Make the folder of a new run, or check that the run in it can be resumed.
 
     Args: `clips`: the run's `train` and `val`, in their order. `resume`: go on with the run in the
-        folder; without one it is a new run.
+        folder; without one it is a new run. `begin`: the folder of the run whose weights it starts
+        from: its clips have been learned from, too.
     Raises SopError where a new run would overwrite one, and where the run to resume has another
     config or other clips.
     """
@@ -77,6 +84,9 @@ def start(folder: AnyPath, config: Config, clips: dict[str, list[Clip]], resume:
         split: [Learned(c.name, c.video, c.photos, c.recordings) for c in mine]
         for split, mine in clips.items()
     }
+    if begin is not None:
+        before = read_learned(begin) or {"train": []}
+        names["train"] += [clip for clip in before["train"] if clip not in names["train"]]
     if resume:
         sweep(folder)
         sweep(folder / "state")

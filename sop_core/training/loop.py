@@ -56,6 +56,7 @@ def fit(
     folder: AnyPath,
     resume: bool = False,
     device: str | None = None,
+    begin: AnyPath | None = None,
 ) -> Iterator[Record]:
     """Train for `config.epochs` epochs. Yields one record after each.
 
@@ -66,17 +67,19 @@ def fit(
     Args: `folder`: of the run. `resume`: go on from the last state that was saved there. Without
         one the run starts, with a warning; of a run that is complete nothing is left to do. So the
         same call serves a job that may be stopped or killed at any moment.
+        `begin`: the folder of the run whose weights it starts from; None: it starts anew. The
+        config must be of the same nets (`Config.with_nets`).
     Raises SopError where `folder` holds a run already (without `resume`), where the config or the
-    clips to resume with differ, where the clips can't make mixtures, where memory does not
-    suffice, where a process that reads clips is killed, and where the loss or a gradient is not
-    finite.
+    clips to resume with differ, where `begin` has other nets, where the clips can't make mixtures,
+    where memory does not suffice, where a process that reads clips is killed, and where the loss or
+    a gradient is not finite.
     """
     # Clips, and the state of the run to resume
     config.check()
     folder = Path(folder)
     engine = accelerator(config, device)
     data, pairs = Training(train, config), draw_pairs(val, config.val_pairs, config)
-    state = _opened(folder, config, {"train": train, "val": val}, resume, engine)
+    state = _opened(folder, config, {"train": train, "val": val}, resume, begin, engine)
     with ExitStack() as stack:
         if engine.is_main_process:
             stack.callback(checkpoint.free, folder)  # however the run ends
@@ -134,27 +137,48 @@ def fit_on_gpus(
 
 
 def _opened(
-    folder: Path, config: Config, clips: dict[str, list[Clip]], resume: bool, engine: Accelerator
+    folder: Path,
+    config: Config,
+    clips: dict[str, list[Clip]],
+    resume: bool,
+    begin: AnyPath | None,
+    engine: Accelerator,
 ) -> dict | None:
-    """Start the run's folder, or get the state to resume from.
+    """Start the run's folder, or get the state to go on from: this run's, or that of `begin`.
 
     The first process does it and sends the state to the others, which may not have the folder.
     """
     state, error = None, ""
     if engine.is_main_process:
         try:
-            checkpoint.start(folder, config, clips, resume)
+            first = None if begin is None else _begun(config, begin)
+            checkpoint.start(folder, config, clips, resume, begin)
             state = checkpoint.read_state(folder) if resume else None
             if resume and state is None:
                 warnings.warn(
                     f"{folder}: no state to resume from yet; the run starts", stacklevel=2
                 )
+            state = state or first
         except SopError as e:
             error = str(e)
     state, error = broadcast_object_list([state, error])
     if error:
         raise SopError(error)
     return state
+
+
+def _begun(config: Config, begin: AnyPath) -> dict:
+    """The state of a run that starts from the weights in a folder."""
+    there = checkpoint.read_config(begin)
+    nets = asdict(config.with_nets(there))
+    here = asdict(config)
+    other = [f"{k}={v} there, {here[k]} here" for k, v in nets.items() if v != here[k]]
+    if other:
+        hint = "the nets stay as they are there"
+        raise SopError(f"{begin}: can't start from other nets ({'; '.join(other)}); {hint}")
+    model = checkpoint.load_model(begin, "cpu")
+    progress = {"history": [], "at": asdict(Progress())}
+    return {"model": model.learned(), "backbone": model.backbone, **progress}
 
 
 @dataclass
@@ -198,7 +222,7 @@ class _Run:
             data.resident = self.resident.unread
         self.model = model
         self.objective, self.optimizer = trainable(model, engine)
-        if state:
+        if state and "optimizer" in state:
             self.optimizer.load_state_dict(state["optimizer"])
             self.publish()
 

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from ..compose import acoustics
 from ..config import Config
 from ..model import masks
-from ..model.model import SoundOfPixels
+from ..model.model import SoundOfPixels, activate
 from .engine import mean
 from .mixtures import apply_jitter
+
+OTHERS = 4  # pictures of other mixtures, of which the least alike one should get nothing
 
 
 class Objective(nn.Module):
@@ -98,8 +100,8 @@ def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: 
 
     It has up to three parts. `masks.loss`: each mask by itself, as a click uses it.
     `masks.loss_among`: the masks of a mixture together, as an evaluation uses them
-    (`masks.partition`). With `config.absent`: the mask of the picture of another mixture of the
-    batch, which should be empty.
+    (`masks.partition`). With `config.absent`: the mask of a picture of another mixture
+    (`others`), which should be empty.
     Shape: magnitudes (B, F, T) and (B, N or more, F, T), of which the first N have a picture;
     pooled visual features (B, N, K)
     """
@@ -116,6 +118,24 @@ def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: 
     if config.among:
         loss = loss + config.among * masks.loss_among(logits, target, weight)
     if config.absent and len(pictures) > 1:  # alone, the next mixture would be itself
-        logits = model.logits(pictures.roll(1, 0)[:, :1], maps).float()  # (B, 1, F, T)
+        shown = activate(pictures.detach(), config.image_activation, -1)
+        unlike = pictures[others(shown), 0][:, None]  # (B, 1, K)
+        logits = model.logits(unlike, maps).float()  # (B, 1, F, T)
         loss = loss + config.absent * masks.loss(logits, torch.zeros_like(logits), weight)
     return loss
+
+
+def others(pictures: Tensor, among: int = OTHERS) -> Tensor:
+    """For each mixture, another one whose first picture shows what is not in it.
+
+    Of `among` other mixtures it is the one whose first picture is least alike to the mixture's own
+    pictures (by correlation over K). A picture drawn blindly often shows an instrument that sounds:
+    in every third mixture of two of six. No labels are needed for this.
+    Shape: visual features (B, N, K), B at least 2 -> indices (B,)
+    """
+    size = len(pictures)
+    centred = nn.functional.normalize(pictures - pictures.mean((0, 1)), dim=-1)
+    steps = torch.arange(1, min(among, size - 1) + 1, device=pictures.device)
+    candidates = (torch.arange(size, device=pictures.device)[:, None] - steps) % size  # (B, n)
+    alike = torch.einsum("bnk,bmk->bmn", centred, centred[candidates, 0]).amax(2)  # (B, n)
+    return candidates.gather(1, alike.argmin(1, keepdim=True))[:, 0]

@@ -17,6 +17,7 @@ def train(
     val: Annotated[Path, Parameter(metavar="val.csv")],
     id: Annotated[str, Parameter(metavar="MODEL_ID")],
     ckpt: Home = CKPT,
+    begin: Annotated[Path | None, Parameter(name="--from", metavar="CKPT_DIR")] = None,
     resume: bool = False,
     tensorboard: bool = False,
     set: Settings = (),
@@ -30,6 +31,7 @@ def train(
         val: Clips that choose the best epoch.
         id: Name of the run's folder.
         ckpt: Folder of all runs. Default: in $SOP_ROOT, else the checkout, else the current folder.
+        begin: Start from this model's weights, with nets of its sizes: data/weights, say.
         resume: Go on from the last saved state; where there is none yet, start the run.
         tensorboard: Also write curves for TensorBoard into the run's folder.
         set: Change settings: epochs=3 batch=8 ...
@@ -37,7 +39,7 @@ def train(
     from ..__main__ import is_main, note
     from ..data.clips import read_index
     from ..evaluation import report
-    from ..training.checkpoint import load_model, read_history
+    from ..training.checkpoint import load_model, read_config, read_history
     from ..training.loop import fit
     from ..training.pairs import draw_pairs
     from ..untrusted import lines
@@ -45,7 +47,10 @@ def train(
     if Path(id).name != id:
         raise SopError(f"--id {id}: expected a plain name; its folder lies in {ckpt} (--ckpt)")
     changes = [setting.partition("=") for setting in set]
-    config = PRESETS[preset].override({key: value for key, _, value in changes})
+    config = PRESETS[preset]
+    if begin is not None:
+        config = config.with_nets(read_config(begin))
+    config = config.override({key: value for key, _, value in changes})
     folder = ckpt / id
     clips = read_index(val)
     shown = draw_pairs(clips, 6, config)
@@ -59,7 +64,7 @@ def train(
             note(f"note: no report of this epoch: {e}")
 
     r = None
-    for r in fit(config, read_index(train), clips, folder, resume, device):
+    for r in fit(config, read_index(train), clips, folder, resume, device, begin):
         if not is_main():
             continue
         print(f"epoch {r.epoch:>3}/{config.epochs}  loss {r.loss:.4f}"

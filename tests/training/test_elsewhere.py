@@ -1,5 +1,6 @@
 """`acoustics` changes the sources of training, each alone; `absent` adds to its loss."""
 
+import itertools
 import json
 from dataclasses import asdict, replace
 
@@ -110,7 +111,7 @@ def test_a_config_from_before_there_were_acoustics_has_none():
 
 
 def test_a_picture_of_another_mixture_should_get_nothing():
-    """`absent`: the mask of the first picture of the next mixture, against silence, by hand."""
+    """`absent`: the mask of the least alike picture of others, against silence, by hand."""
     generator = torch.Generator().manual_seed(0)
     mixture = torch.rand(3, TINY.bins, TINY.stft_frames, generator=generator)
     sources = torch.rand(3, 2, TINY.bins, TINY.stft_frames, generator=generator)
@@ -121,7 +122,12 @@ def test_a_picture_of_another_mixture_should_get_nothing():
         before = objective.mask_loss(model, mixture, sources, features)
         model.config = replace(TINY, absent=0.5)
         after = objective.mask_loss(model, mixture, sources, features)
-        of_others = features[[2, 0, 1], :1]
+        shown = features.sigmoid().flatten(0, 1)
+        centred = (shown - shown.mean(0)).view(3, 2, -1)
+        alike = np.full((3, 3), np.inf)
+        for i, j in itertools.permutations(range(3), 2):
+            alike[i, j] = max(torch.cosine_similarity(a, centred[j, 0], 0) for a in centred[i])
+        of_others = features[alike.argmin(1), :1]
         alone = [part[:1] for part in (mixture, sources, features)]
         model.config = TINY
         without = objective.mask_loss(model, *alone)
@@ -131,3 +137,18 @@ def test_a_picture_of_another_mixture_should_get_nothing():
     weight = np.log1p(mixture.numpy() / mixture.numpy().mean((1, 2), keepdims=True)).clip(1e-3, 10)
     errors = -np.log(1 - masks[:, 0]) * weight / weight.mean()
     assert (after - before).item() == pytest.approx(0.5 * errors.mean(), rel=1e-4)
+
+
+def test_a_picture_that_shows_what_sounds_is_not_taken_for_an_absent_one():
+    """Of pairs of six instruments, drawn blindly, every third has the other picture's."""
+    rng = np.random.default_rng(0)
+    instruments = torch.tensor(rng.uniform(size=(6, 16)), dtype=torch.float32)
+    pairs = np.stack([rng.choice(6, 2, replace=False) for _ in range(800)]).reshape(100, 8, 2)
+    wrong = blind = 0
+    for batch in pairs:
+        noise = torch.tensor(rng.normal(0, 0.03, (8, 2, 16)), dtype=torch.float32)
+        taken = objective.others(instruments[batch] + noise).numpy()
+        assert (taken != np.arange(8)).all()
+        wrong += sum(batch[j, 0] in batch[i] for i, j in enumerate(taken))
+        blind += sum(batch[i - 1, 0] in batch[i] for i in range(8))
+    assert blind > 0.25 * 800 and wrong < 0.03 * 800

@@ -21,6 +21,7 @@ from tiny import SETTINGS, TINY, write_clip
 from torch.utils.data import DataLoader, Dataset
 
 from sop_core import metrics
+from sop_core.config import DEMO, SOLOS
 from sop_core.data.clips import write_index
 from sop_core.errors import SopError, Terminated
 from sop_core.listening.scene import Scene
@@ -71,6 +72,43 @@ def test_a_run_is_never_overwritten_nor_resumed_with_another_config(run, tiny_cl
         next(fit(TINY, tiny_clips, tiny_clips, folder))
     with pytest.raises(SopError, match="batch=4 there, 2 now"):
         next(fit(replace(TINY, batch=2), tiny_clips, tiny_clips, folder, resume=True))
+
+
+def test_a_run_that_begins_with_anothers_weights_starts_from_them(run, tiny_clips, tmp_path):
+    """With learning rates of 0 it keeps them; its clips and those of the other were learned."""
+    folder, _ = run
+    still = replace(TINY, seed=5, lr_sound=0.0, lr_fc=0.0, lr_frame=0.0, weight_decay=0.0, epochs=1)
+    mine = tiny_clips[1:]
+    list(fit(still, mine, mine, tmp_path / "anew"))
+    list(fit(still, mine, mine, tmp_path / "tuned", begin=folder))
+    before, anew, tuned = (
+        load_file(where / "model.safetensors")
+        for where in (folder, tmp_path / "anew", tmp_path / "tuned")
+    )
+    learned = [k for k in before if k.endswith(("weight", "bias")) and before[k].ndim > 1]
+    assert learned and all(torch.equal(before[k], tuned[k]) for k in learned)
+    assert not any(torch.equal(before[k], anew[k]) for k in learned)
+    names = [name for name, _ in checkpoint.read_clips(tmp_path / "tuned")["train"]]
+    assert names == [c.name for c in mine] + [tiny_clips[0].name]
+    list(fit(still, mine, mine, tmp_path / "tuned", resume=True, begin=folder))  # it is complete
+
+
+def test_a_run_that_begins_with_other_nets_is_refused(run, tiny_clips, tmp_path):
+    other = replace(TINY, channels=8, sound_width=8)
+    with pytest.raises(SopError, match="channels=4 there, 8 here; sound_width=4 there, 8 here"):
+        next(fit(other, tiny_clips, tiny_clips, tmp_path / "run", begin=run[0]))
+    with pytest.raises(SopError, match="nowhere.*not a config that can be read"):
+        next(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run", begin=tmp_path / "nowhere"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_nets_of_another_config_with_the_rest_of_a_preset():
+    mixed = DEMO.with_nets(SOLOS)
+    nets, rest = ("rate", "bins", "sound_depth", "train_samples"), ("fps", "epochs", "batch")
+    assert [getattr(mixed, key) for key in nets] == [getattr(SOLOS, key) for key in nets]
+    assert [getattr(mixed, key) for key in rest] == [getattr(DEMO, key) for key in rest]
+    assert (mixed.name, mixed.rate, mixed.batch, mixed.acoustics) == ("demo", 22_050, 8, 0)
+    assert mixed.with_nets(DEMO) == DEMO
 
 
 def test_one_call_serves_a_job_that_is_killed_whatever_it_does(
