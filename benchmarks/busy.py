@@ -3,9 +3,9 @@
     python benchmarks/busy.py [--seconds 8]
 
 `sop_core` sets GOMP_SPINCOUNT: how long libgomp's threads spin, waiting for each other, before they
-sleep. Each line is a training of the demo's sound net on two threads, in a process of its own: with
-this setting and with libgomp's own, on cores that are free and beside a process that never rests.
-On a Mac, whose OpenMP is another, the lines are equal.
+sleep. Each line compares two trainings of the demo's sound net on two threads, in processes of
+their own: with this setting, and with libgomp's own. The lines are for cores that are free, and
+beside a process that never rests. On a Mac, whose OpenMP is another, the two are equal.
 """
 
 import argparse
@@ -47,8 +47,10 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     for where, words in (("free", "pass"), ("one busy", "while True: pass")):
         with subprocess.Popen([sys.executable, "-c", words]) as other:
-            libgomp, own = steps(seconds, LIBGOMP), steps(seconds, None)
-            other.kill()
+            try:
+                libgomp, own = steps(seconds, LIBGOMP), steps(seconds, None)
+            finally:
+                other.kill()
         times = f"{own / libgomp:.2f} times"
         print(f"cores {where}: {own:.1f} steps/s, {times} libgomp's own {libgomp:.1f}")
 

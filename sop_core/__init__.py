@@ -46,6 +46,7 @@ import os
 
 # The threads of a step wait for each other. libgomp has them spin for some milliseconds first: each
 # time, where another process wants the core. Read when torch is imported; see benchmarks/busy.py.
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
 __version__ = "0.1.0"

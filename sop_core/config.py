@@ -164,7 +164,6 @@ class Config(Run, Nets, Mixing, Signal):  # fields are in the order of the bases
         """
         nets = {f.name for base in (Signal, Nets) for f in dataclasses.fields(base)}
         nets -= {"name", "profile", "seed", "fps", "frames", "stride", "audio_format"}
-        nets -= {"backbone_learns"}
         return _named(vars(self) | {key: getattr(other, key) for key in nets})
 
     def to_json(self) -> str:

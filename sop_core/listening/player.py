@@ -64,9 +64,9 @@ class PixelPlayer(Traits):
         start, seconds: the stretch of a longer scene that is shown
         overlay: one of `OVERLAYS`
         band: one of `BANDS`
-        offline: a notebook keeps the page of `to_html`, 1 MB for 6 s or more. As long as there is a
-            kernel, the player takes its place; then the page clicks without one, also when the
-            notebook is opened again, and after `nbconvert --to html`
+        offline: a notebook keeps the page of `to_html`, about 2 MB for 10 s or more. As long as
+            there is a kernel, the player takes its place; then the page clicks without one, also
+            when the notebook is opened again, and after `nbconvert --to html`
 
     Raises SopError if the scene's arrays don't fit together or a region can't be played.
     """
@@ -179,8 +179,8 @@ class PixelPlayer(Traits):
     def to_html(self, path: AnyPath, title: str = TITLE) -> None:
         """Write one html file with all that is shown, which needs neither Python nor the network.
 
-        Its clicks sound as here, to about 1e-3 of full scale (`levels` says why). It has 10 MB for
-        10 s at most, and what was clicked and mixed so far.
+        Its clicks sound as here, to less than 1e-3 of full scale. It has about 10 MB for 10 s at
+        most, and what was clicked and mixed so far.
 
         Raises SopError if the scene has no feature maps.
         """

@@ -51,7 +51,7 @@ class Traits(anywidget.AnyWidget):
     fps = traitlets.Float().tag(sync=True)  # picture k is on the screen from k / fps
     frames = traitlets.Bytes().tag(sync=True)  # JPEG files, one after the other
     frame_sizes = traitlets.List(traitlets.Int()).tag(sync=True)  # bytes of each
-    mixture = traitlets.Dict().tag(sync=True)  # a track, see `_track` and `pcm`
+    mixture = traitlets.Dict().tag(sync=True)  # a track, see `pcm`
     energy = traitlets.Bytes().tag(sync=True)  # of the whole clip: little-endian float32 (H, W)
     moments = traitlets.Bytes().tag(sync=True)  # of each picture: uint8 (V, H, W), 255 is 1
     clusters = traitlets.Bytes().tag(sync=True)  # numbers of clusters: uint8 (V, H, W), 255: none

@@ -1,7 +1,9 @@
 """The folder of a run.
 
 config.json         the config
-clips.csv           what the run learns from, and what it chooses its best epoch by
+clips.csv           what the run learns from, and what it chooses its best epoch by; not where it
+                    begins with weights of which nobody knows this
+begin.txt           the hash of the weights that it begins with, if there are any
 model.safetensors   the weights of the best epoch
 names.safetensors   names for what it sees (model/names.py); a folder without it gives none
 history.csv         a `Record` an epoch
@@ -27,7 +29,7 @@ from torch import Tensor
 from ..config import AnyPath, Config
 from ..data.clips import Clip
 from ..errors import SopError
-from ..media.atomic import atomic_path, sweep
+from ..media.atomic import atomic_path, sha256, sweep
 from ..media.csvs import read_rows, write_rows
 from ..model.model import SoundOfPixels
 from ..model.names import Names
@@ -35,6 +37,7 @@ from .engine import device_of
 
 BACKBONE = "backbone_digest"  # in the metadata of `model.safetensors` and `names.safetensors`
 NAMES = "names.safetensors"
+BEGIN = "begin.txt"
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def start(
 
     Args: `clips`: the run's `train` and `val`, in their order. `resume`: go on with the run in the
         folder; without one it is a new run. `begin`: the folder of the run whose weights it starts
-        from: its clips have been learned from, too.
+        from: its clips, which are in those weights, count as learned from, too.
     Raises SopError where a new run would overwrite one, and where the run to resume has another
     config or other clips.
     """
@@ -84,13 +87,17 @@ def start(
         split: [Learned(c.name, c.video, c.photos, c.recordings) for c in mine]
         for split, mine in clips.items()
     }
+    before, begun = None, ""
     if begin is not None:
-        before = read_learned(begin) or {"train": []}
-        names["train"] += [clip for clip in before["train"] if clip not in names["train"]]
+        begun, before = sha256(Path(begin, "model.safetensors")), read_learned(begin)
+        mine = {*names["train"]}
+        earlier = dict.fromkeys(clip for split in (before or {}).values() for clip in split)
+        names["train"] += [clip for clip in earlier if clip not in mine]
     if resume:
         sweep(folder)
         sweep(folder / "state")
         if (folder / "config.json").is_file():
+            _check_begin(folder, begun)
             _check_same(folder, config, names)
             return
     if (folder / "config.json").exists():
@@ -102,8 +109,25 @@ def start(
         for split, mine in names.items()
         for name, video, *made in mine
     ]
-    write_rows(folder / "clips.csv", rows, end="\r\n")
+    if begin is None or before is not None:
+        write_rows(folder / "clips.csv", rows, end="\r\n")
+    if begun:
+        with atomic_path(folder / BEGIN) as part:
+            part.write_text(begun)
     write_config(folder, config)
+
+
+def _check_begin(folder: Path, begun: str) -> None:
+    """Raises SopError where the run in `folder` began with other weights than those of `begun`.
+
+    Where a state was saved, it has the weights: then `begun` may be "".
+    """
+    there = (folder / BEGIN).read_text() if (folder / BEGIN).is_file() else ""
+    if begun == there or (not begun and (folder / "state" / "last.pt").is_file()):
+        return
+    how = "with the weights of another model" if there else "anew"
+    hint = "give --from as then" if there else "leave out --from"
+    raise SopError(f"{folder}: can't resume: this run began {how}; {hint}, or choose another --id")
 
 
 def _check_same(folder: Path, config: Config, names: dict[str, list[Learned]]) -> None:
@@ -127,7 +151,7 @@ def free(folder: AnyPath) -> None:
     """Remove what `start` made, if nothing was learned since: another run may use the folder."""
     learned = ("state/last.pt", "history.csv", "model.safetensors")
     if not any(Path(folder, name).exists() for name in learned):
-        for name in ("config.json", "clips.csv"):
+        for name in ("config.json", "clips.csv", BEGIN):
             Path(folder, name).unlink(missing_ok=True)
 
 

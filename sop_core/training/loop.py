@@ -151,14 +151,16 @@ def _opened(
     state, error = None, ""
     if engine.is_main_process:
         try:
-            first = None if begin is None else _begun(config, begin)
+            if begin is not None:
+                _check_nets(config, begin)
             checkpoint.start(folder, config, clips, resume, begin)
             state = checkpoint.read_state(folder) if resume else None
             if resume and state is None:
                 warnings.warn(
                     f"{folder}: no state to resume from yet; the run starts", stacklevel=2
                 )
-            state = state or first
+            if begin is not None and state is None:
+                state = _begun(begin)
         except SopError as e:
             error = str(e)
     state, error = broadcast_object_list([state, error])
@@ -167,15 +169,20 @@ def _opened(
     return state
 
 
-def _begun(config: Config, begin: AnyPath) -> dict:
-    """The state of a run that starts from the weights in a folder."""
+def _check_nets(config: Config, begin: AnyPath) -> None:
+    """Raises SopError where the model in a folder has other nets, or reads sounds otherwise."""
     there = checkpoint.read_config(begin)
     nets = asdict(config.with_nets(there))
     here = asdict(config)
     other = [f"{k}={v} there, {here[k]} here" for k, v in nets.items() if v != here[k]]
     if other:
-        hint = "the nets stay as they are there"
-        raise SopError(f"{begin}: can't start from other nets ({'; '.join(other)}); {hint}")
+        what = "can't start from it with other settings of nets, sound or picture"
+        hint = "leave them out (--set), or train without --from"
+        raise SopError(f"{begin}: {what} ({'; '.join(other)}); {hint}")
+
+
+def _begun(begin: AnyPath) -> dict:
+    """The state of a run that starts from the weights in a folder."""
     model = checkpoint.load_model(begin, "cpu")
     progress = {"history": [], "at": asdict(Progress())}
     return {"model": model.learned(), "backbone": model.backbone, **progress}

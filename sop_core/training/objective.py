@@ -117,7 +117,7 @@ def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: 
     loss = masks.loss(logits, target, weight)
     if config.among:
         loss = loss + config.among * masks.loss_among(logits, target, weight)
-    if config.absent and len(pictures) > 1:  # alone, the next mixture would be itself
+    if config.absent and len(pictures) > 1:  # alone, there is no other mixture
         shown = activate(pictures.detach(), config.image_activation, -1)
         unlike = pictures[others(shown), 0][:, None]  # (B, 1, K)
         logits = model.logits(unlike, maps).float()  # (B, 1, F, T)

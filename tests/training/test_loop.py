@@ -90,7 +90,33 @@ def test_a_run_that_begins_with_anothers_weights_starts_from_them(run, tiny_clip
     assert not any(torch.equal(before[k], anew[k]) for k in learned)
     names = [name for name, _ in checkpoint.read_clips(tmp_path / "tuned")["train"]]
     assert names == [c.name for c in mine] + [tiny_clips[0].name]
-    list(fit(still, mine, mine, tmp_path / "tuned", resume=True, begin=folder))  # it is complete
+    # it is complete, whether its beginning is named again or not
+    assert list(fit(still, mine, mine, tmp_path / "tuned", resume=True, begin=folder)) == []
+
+
+def test_a_run_goes_on_from_its_state_and_not_from_its_beginning(run, tiny_clips, tmp_path):
+    folder, _ = run
+    whole = list(fit(TINY, tiny_clips, tiny_clips, tmp_path / "whole", begin=folder))
+    first = next(iter(fit(TINY, tiny_clips, tiny_clips, tmp_path / "halves", begin=folder)))
+    rest = list(fit(TINY, tiny_clips, tiny_clips, tmp_path / "halves", resume=True, begin=folder))
+    for a, b in zip([first, *rest], whole, strict=True):
+        assert a.loss == pytest.approx(b.loss, rel=1e-5)
+    # begun and killed before anything was saved: it does not start from random weights
+    shutil.rmtree(tmp_path / "halves" / "state")
+    with pytest.raises(SopError, match="began with the weights of another model; give --from"):
+        next(fit(TINY, tiny_clips, tiny_clips, tmp_path / "halves", resume=True))
+    with pytest.raises(SopError, match="began anew; leave out --from"):
+        next(fit(TINY, tiny_clips, tiny_clips, folder, resume=True, begin=tmp_path / "whole"))
+
+
+def test_where_nobody_knows_what_the_first_weights_learned_nobody_claims_to(
+    run, tiny_clips, tmp_path
+):
+    shutil.copytree(run[0], tmp_path / "unknown")
+    (tmp_path / "unknown" / "clips.csv").unlink()
+    config = replace(TINY, epochs=1)
+    list(fit(config, tiny_clips, tiny_clips, tmp_path / "tuned", begin=tmp_path / "unknown"))
+    assert checkpoint.read_learned(tmp_path / "tuned") is None
 
 
 def test_a_run_that_begins_with_other_nets_is_refused(run, tiny_clips, tmp_path):

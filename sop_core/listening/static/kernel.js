@@ -3,8 +3,8 @@
 
 const DOUBT = 4000; // ms without an answer after which the kernel is asked whether it still has this player
 const LOST = ["dead", "restarting", "autorestarting"]; // states of a kernel after which its players are gone
-const TAKEN_ALONG = ["answer", "mixer", "pictures", "overlay", "loop", "regions", "whole"];
-const ALONE_NOW = "The kernel is gone: this page answers by itself, in the model's band. To get Python back, run the cell again.";
+const TAKEN_ALONG = ["answer", "mixer", "pictures", "overlay", "loop", "regions", "whole", "band"];
+const ALONE_NOW = "The kernel is gone: this page answers by itself. To get Python back, run the cell again.";
 
 /** Note in the model when its kernel is gone. Returns a function that ends this. */
 function attend(model) {

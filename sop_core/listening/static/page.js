@@ -161,12 +161,16 @@ export class Local {
     const go = () => {
       if (this.wanted !== mine) return;
       if (!there(model.get("answer"))) return void (this.wanted = null); // another click has come
-      for (const until = performance.now() + STRETCH; performance.now() < until;) {
-        const { done, value } = steps.next();
-        if (!done) continue;
-        this.wanted = null;
-        model.set("full", { regions, whole, tracks: value.map((channels) => pcm(...channels)) });
-        return;
+      try {
+        for (const until = performance.now() + STRETCH; performance.now() < until;) {
+          const { done, value } = steps.next();
+          if (!done) continue;
+          model.set("full", { regions, whole, tracks: value.map((channels) => pcm(...channels)) });
+          this.wanted = null;
+          return;
+        }
+      } catch ({ message }) {
+        return void model.set("error", `The sound in full can't be made here (${message}): the model's band stays.`);
       }
       setTimeout(go, 0);
     };

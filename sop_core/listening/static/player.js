@@ -104,10 +104,14 @@ function render({ model, el }) {
     ask(!shiftKey ? [region] : known ? before : [...before, region], true, timeStamp);
   }
 
-  /** Set `regions` and `whole`. `aloud`: and hear them; `since`: when that was wanted. */
+  /** Set `regions` and `whole`. `aloud`: and hear them; `since`: when that was wanted. Returns whether anybody will answer. */
   function ask(regions, aloud, since, whole = model.get("whole") ?? false) {
     const fresh = !same([regions, whole], wanted());
-    if (fresh && model.get("kernel_gone")) return complain(GONE); // what is there can still be heard and mixed
+    if (fresh && model.get("kernel_gone")) {
+      complain(GONE); // what is there can still be heard and mixed
+      say(); // a tick that was set is taken back
+      return false;
+    }
     asked = { regions, whole, aloud, since };
     if (aloud) {
       announce(ui.root);
@@ -120,6 +124,7 @@ function render({ model, el }) {
       hear("selection");
       play(again ? 0 : undefined);
     }
+    return true;
   }
 
   /** To the nearest of `from`, whose tracks come back as they were; those that are here stay as they are. */
@@ -128,8 +133,7 @@ function render({ model, el }) {
     const { regions, mixer: then } = from.at(-1), entry = from.at(-1), here = new Set(accepted.regions.map(keyOf));
     const again = new Map(regions.map((region, i) => [keyOf(region), then[i]]).filter(([key]) => !here.has(key)));
     if (again.size === regions.length) again.set(keyOf("the rest"), then.at(-1));
-    ask(regions, false, undefined, from.at(-1).whole);
-    asked.travel = { from, to, again, entry };
+    if (ask(regions, false, undefined, from.at(-1).whole)) asked.travel = { from, to, again, entry };
   }
 
   function edit(i, change) {
@@ -142,8 +146,7 @@ function render({ model, el }) {
 
   function remove(i) {
     const { name } = mixer[i];
-    ask(model.get("regions").filter((region) => keyOf(region) !== trackOf(i)), false);
-    asked.removed = name;
+    if (ask(model.get("regions").filter((region) => keyOf(region) !== trackOf(i)), false)) asked.removed = name;
   }
 
   /** By double click or Enter. */
@@ -175,7 +178,7 @@ function render({ model, el }) {
   /** Bytes of a WAV file for each of `list`: as loud as they are, or all softer by one factor, which is said, so that `fit` do not clip. */
   function wavs(list, fit) {
     const scale = fitting(fit), softer = (sound) => sound.map((samples) => samples.map((sample) => sample * scale));
-    if (scale < 1) complain(`A track or the mix would be louder than full scale, so all that is saved is ${decibels(1 / scale).slice(1)} softer.`);
+    if (scale < 1) complain(`A track or the mix would be louder than full scale, so all that is saved is ${Math.max(0.1, -20 * Math.log10(scale)).toFixed(1)} dB softer.`);
     return list.map((sound) => wav(scale < 1 ? softer(sound) : sound, rate));
   }
 
