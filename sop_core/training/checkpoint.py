@@ -79,8 +79,8 @@ def start(
     Args: `clips`: the run's `train` and `val`, in their order. `resume`: go on with the run in the
         folder; without one it is a new run. `begin`: the folder of the run whose weights it starts
         from: its clips, which are in those weights, count as learned from, too.
-    Raises SopError where a new run would overwrite one, and where the run to resume has another
-    config or other clips.
+    Raises SopError where a new run would overwrite one, where the run to resume has another config,
+    other clips or another beginning, and where `begin` has no model.
     """
     folder = Path(folder)
     names = {
@@ -89,7 +89,7 @@ def start(
     }
     before, begun = None, ""
     if begin is not None:
-        begun, before = sha256(Path(begin, "model.safetensors")), read_learned(begin)
+        begun, before = sha256(_weights(begin)), read_learned(begin)
         mine = {*names["train"]}
         earlier = dict.fromkeys(clip for split in (before or {}).values() for clip in split)
         names["train"] += [clip for clip in earlier if clip not in mine]
@@ -229,15 +229,21 @@ def halve(folder: AnyPath, out: AnyPath) -> None:
         Path(out, NAMES).unlink(missing_ok=True)
 
 
+def _weights(folder: AnyPath) -> Path:
+    """The file of a model's weights. Raises SopError where there is no model."""
+    path = Path(folder, "model.safetensors")
+    if not Path(folder, "config.json").is_file() or not path.is_file():
+        expected = "expected config.json and model.safetensors; train one with --id"
+        raise SopError(f"{folder}: no checkpoint there, {expected}")
+    return path
+
+
 def load_model(folder: AnyPath, device: str | None = None) -> SoundOfPixels:
     """The best model of a run, ready to separate.
 
     Raises SopError where there is none, or it can't be read.
     """
-    path = Path(folder, "model.safetensors")
-    if not Path(folder, "config.json").is_file() or not path.is_file():
-        expected = "expected config.json and model.safetensors; train one with --id"
-        raise SopError(f"{folder}: no checkpoint there, {expected}")
+    path = _weights(folder)
     model = SoundOfPixels.blank(read_config(folder))
     try:
         with safe_open(path, "pt") as f:

@@ -125,6 +125,9 @@ def test_a_run_that_begins_with_other_nets_is_refused(run, tiny_clips, tmp_path)
         next(fit(other, tiny_clips, tiny_clips, tmp_path / "run", begin=run[0]))
     with pytest.raises(SopError, match="nowhere.*not a config that can be read"):
         next(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run", begin=tmp_path / "nowhere"))
+    checkpoint.write_config(tmp_path, TINY)  # of a run that was stopped in its first epoch
+    with pytest.raises(SopError, match="no checkpoint there, expected config.json and model"):
+        next(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run", begin=tmp_path))
     assert not (tmp_path / "run").exists()
 
 
