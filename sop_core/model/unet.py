@@ -4,6 +4,8 @@ Keys of its state dict are those of the released `sound_best.pth` (at the paper'
 Source: Zhao et al. 2018, section 3.2; Ronneberger et al. 2015.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -74,12 +76,10 @@ class _Level(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.innermost and x.device.type == "cpu":
-            # In bf16, oneDNN's kernels for AMX read beyond the memory of a convolution to a single
-            # column (torch 2.14): other results each time, and NaN now and then.
-            with torch.autocast("cpu", enabled=False):
-                x = x.float()
-                y = self.model(x)
-                return torch.cat([x, y], 1)
-        y = self.model(x)  # rectifies x in place, so it comes before the skip connection
-        return y if self.outermost else torch.cat([x, y], 1)
+        # In bf16, oneDNN's kernels for AMX read beyond the memory of a convolution to a single column
+        # (torch 2.14): other results each time, and NaN now and then.
+        exact = self.innermost and x.device.type == "cpu"
+        with torch.autocast("cpu", enabled=False) if exact else nullcontext():
+            x = x.float() if exact else x
+            y = self.model(x)  # rectifies x in place, so it comes before the skip connection
+            return y if self.outermost else torch.cat([x, y], 1)
