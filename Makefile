@@ -60,6 +60,7 @@ notebooks: $(READY)  ## run every notebook from a fresh kernel and save it with 
 	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 weights: $(READY)  ## train the shipped demo weights anew and put them, with their numbers, into data/demo_weights
+	rm -rf build/weights/ckpt
 	$(BIN)/python -m sop_core demo --out build/weights
 	mkdir -p data/demo_weights
 	cp build/weights/ckpt/demo/config.json build/weights/ckpt/demo/model.safetensors \
@@ -84,6 +85,7 @@ solos: $(READY)  ## train data/weights anew: make solos PHOTOS=... SOUNDS=... SO
 SCRATCH := absent=0 backbone=resnet18 pretrained=false image=112 frame_stride=8 frame_width=16 frame_groups=3 frame_dilation=false lr_fc=4e-4 lr_frame=4e-4
 
 scratch: $(READY)  ## train the demo with eyes that start at random; its history goes beside the shipped weights, for notebook 03
+	rm -rf ckpt/scratch
 	$(BIN)/python -m sop_core train --preset demo --train data/demo/train.csv --val data/demo/val.csv --id scratch --set $(SCRATCH)
 	mkdir -p data/demo_weights/from_scratch && cp ckpt/scratch/history.csv data/demo_weights/from_scratch/
 

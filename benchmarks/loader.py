@@ -36,7 +36,7 @@ PAPER = replace(MUSIC, looks=0, together=0.0, noise=0.0)
 SECONDS, JPG = 90, 23_000  # of sound a clip, bytes a frame
 
 
-def make_clips(data: Path, count: int) -> list[Clip]:
+def make_clips(data: Path, count: int, rate: int = MUSIC.rate) -> list[Clip]:
     """Clips of smooth noise: what they show doesn't matter, how large their files are does."""
     rng = np.random.default_rng(0)
     clips = []
@@ -44,10 +44,10 @@ def make_clips(data: Path, count: int) -> list[Clip]:
         sound, frames = data / "audio" / "x" / f"{c}.mp3", data / "frames" / "x" / f"{c}.mp4"
         frames.mkdir(parents=True)
         sound.parent.mkdir(parents=True, exist_ok=True)
-        wave = np.cumsum(rng.normal(size=SECONDS * MUSIC.rate))
+        wave = np.cumsum(rng.normal(size=SECONDS * rate))
         wave -= np.convolve(wave, np.ones(200) / 200, "same")
         for kind in SOUND_KINDS:
-            with sound_writer(sound.with_suffix(f".{kind}"), MUSIC.rate) as write:
+            with sound_writer(sound.with_suffix(f".{kind}"), rate) as write:
                 write((0.5 * wave / abs(wave).max()).astype(np.float32))
         wide = Image.fromarray(rng.integers(0, 255, (80, 900, 3), np.uint8)).resize((5120, 455))
         quality = None

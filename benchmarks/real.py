@@ -6,6 +6,7 @@
 mixed, equally loud. A window is the model's (2.97 s for the demo's), and begins each quarter of
 that. `--labels`: only solos of these labels. `--photos`: also measured with a photo of
 `PHOTOS/<label>/` in place of the video's frames: the difference is what the eyes lose on a video.
+Labels without a photo are then left out of both.
 `--out`: a csv of the rows.
 """
 
@@ -86,6 +87,8 @@ if __name__ == "__main__":
             seen = {"frames": clips}
             if given.photos:
                 seen["photos"] = with_photos(clips, given.photos, work)
+                shown = {clip.name for clip in seen["photos"]}
+                seen["frames"] = [clip for clip in clips if clip.name in shown]  # the same sounds
             for name, shown in seen.items():
                 mixtures = mix(shown, model.config)
                 if not mixtures:

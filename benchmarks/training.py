@@ -181,7 +181,7 @@ def loaders(config: Config, args) -> dict[str, float]:
     """Mixtures a second that one process reads, of pictures and of looks."""
     config, speeds = replace(config, looks=4, workers=0), {}
     with tempfile.TemporaryDirectory() as folder:
-        data = Training(make_clips(Path(folder), 3), config)
+        data = Training(make_clips(Path(folder), 3, config.rate), config)
         for name in ("anew", "once"):
             if name == "once":
                 motor = engine.accelerator(config, args.device)

@@ -129,6 +129,20 @@ class Config(Run, Nets, Mixing, Signal):  # fields are in the order of the bases
         linear = self.n_fft // 2 + 1
         if self.warp == "none" and self.bins != linear:
             yield f"warp=none with bins={self.bins}, expected n_fft // 2 + 1 = {linear}"
+        if self.warp == "mel" and self.bins > linear:
+            yield (
+                f"warp=mel with bins={self.bins}, expected at most n_fft // 2 + 1 = {linear}, or "
+                "warp=bank"
+            )
+        if self.mask == "ratio" and self.target == "half" and self.loss == "bce":
+            yield "mask=ratio with target=half, whose targets exceed 1: expected loss l1 or l2"
+        if self.absent and self.loss != "bce":
+            yield f"absent={self.absent:g} with loss={self.loss}, expected loss=bce or absent=0"
+        if self.frames_apart and (self.together or self.looks_once):
+            yield (
+                f"frames_apart with together={self.together:g}, looks={self.looks}: what is looked "
+                "at once, or side by side, is normalized together; expected 0 of both"
+            )
         if not self.has_odds and (self.loss == "bce" or self.share):
             yield (
                 f"output_activation={self.output_activation} with loss={self.loss}, "

@@ -81,7 +81,8 @@ class Mixing:
     gain: Annotated[float, Meta(ge=1, le=1_000, description="a factor from 1 to 1000")] = 1.5
     # smallest share of a frame's area that a training crop keeps
     crop: Annotated[float, Meta(gt=0, le=1, description="a share over 0, up to 1")] = 0.5
-    # share of training's mixtures in which one source is a silent scene, if the index has any
+    # of the mixtures whose pictures are apart (see `together`), the share in which one source is a
+    # silent scene, if the index has any
     silence: Fraction = 0.1
     noise: Fraction = 0.2  # share of training's mixtures with noise that no picture shows
     # share of training's sources that are heard in another room, through another microphone, before
@@ -100,7 +101,7 @@ class Mixing:
     target: Literal["loudest", "half"] = "loudest"
     loss: Literal["bce", "l1", "l2"] = "bce"
     # weight of the cross-entropy among a mixture's sources, which is added to the `bce` of each
-    # mask alone; 0: none
+    # mask alone; 0: none. Losses l1 and l2 go without.
     among: Weight = 1.0
     # weight of the `bce` of a picture of another mixture, whose mask should be empty; 0: none. Of a
     # few other mixtures of the same process, and the same part of the batch (`accumulate`), it is

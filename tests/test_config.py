@@ -200,3 +200,17 @@ def test_every_frame_that_a_config_admits_becomes_sound_again():
         torch.testing.assert_close(
             istft(stft(sound, n_fft, hop), hop, 5_000), sound, atol=1e-9, rtol=0
         )
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"n_fft": "254", "hop": "64"}, "warp=mel with bins=256, expected at most .* = 128, or wa"),
+        ({"mask": "ratio", "target": "half"}, "target=half, whose targets exceed 1: expected loss"),
+        ({"absent": "0.5", "loss": "l1"}, "absent=0.5 with loss=l1, expected loss=bce or absent=0"),
+        ({"frames_apart": "true"}, "frames_apart with together=0.5, looks=12: .* expected 0 of"),
+    ],
+)
+def test_settings_that_would_crash_or_be_ignored_contradict(settings, said):
+    with pytest.raises(SopError, match=said):
+        MUSIC.override(settings)

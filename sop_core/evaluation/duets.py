@@ -15,12 +15,13 @@ import pandas as pd
 import torch
 
 from .. import metrics
-from ..config import AnyPath
-from ..data.clips import Clip
+from ..config import AnyPath, Config
+from ..data.clips import Clip, finder
 from ..errors import SopError
 from ..listening.clusters import SILENT_SHARE
 from ..listening.regions import Cell, Region
 from ..listening.scene import Scene
+from ..media.csvs import read_text
 from ..media.sound import read_sound, sound_length
 from ..model.model import SoundOfPixels
 from ..model.names import UNKNOWN
@@ -80,11 +81,12 @@ def read_truth(folder: AnyPath, id: str) -> list[Stem] | None:
     Returns None if there is no such file, or if it describes a solo.
     Raises SopError if the file is broken.
     """
-    path = Path(folder, f"{id}.json")
-    if not path.is_file():
+    found = finder(folder)(f"{id}.json", False)
+    if found is None:
         return None
+    path = Path(found)
     try:
-        truth = json.loads(path.read_text())
+        truth = json.loads(read_text(path))
         if len(truth["sources"]) == 1:
             return None
         w, h = map(float, truth["frame_size"])
@@ -113,6 +115,23 @@ def with_truth(clips: Sequence[Clip], truth: AnyPath | None) -> KnownDuets:
     """The clips that have a truth in a folder, each with its stems. No folder: none has."""
     known = [(clip, read_truth(truth, clip.id)) for clip in clips if truth is not None]
     return [(clip, stems) for clip, stems in known if stems]
+
+
+def check_duets(clips: Sequence[Clip], truth: AnyPath | None, config: Config) -> KnownDuets:
+    """The same, to be measured.
+
+    Raises SopError if no clip has a truth, if the sound of a clip is at another rate, and if a stem
+    can't be opened.
+    """
+    known = with_truth(clips, truth)
+    if not known:
+        hint = f"for any of the {len(clips)} clips, e.g. {clips[0].id}.json"
+        raise SopError(f"{truth}: no <id>.json there {hint}")
+    for clip, stems in known:
+        same_rate(clip.name, sound_length(clip.sound)[1], config)
+        for stem in stems:
+            sound_length(stem.path)
+    return known
 
 
 def heard(
@@ -146,15 +165,9 @@ def score_duets(
     -80 dB), which is so soft that even a picture that claims all of it claims almost no energy.
 
     Returns a `Duets`.
-    Raises SopError if no clip has a truth, if the sound of a clip is at another rate, and if all
-    stems are silent.
+    Raises SopError as `check_duets` does, and if all stems are silent.
     """
-    known = with_truth(clips, truth)
-    for clip, _ in known:
-        same_rate(clip.name, sound_length(clip.sound)[1], model.config)
-    if not known:
-        hint = f"for any of the {len(clips)} clips, e.g. {clips[0].id}.json"
-        raise SopError(f"{truth}: no <id>.json there {hint}")
+    known = check_duets(clips, truth, model.config)
 
     def measure(i: int) -> dict:
         clip, stems = known[i]

@@ -29,9 +29,9 @@ from ..media.csvs import write_table
 from ..model.model import SoundOfPixels
 from ..training import checkpoint
 from ..training.pairs import pairs_hash, repeats
-from ..training.windows import Mixture
+from ..training.windows import Mixture, same_fps
 from . import tables
-from .duets import CLAIM, KnownDuets, score_duets, with_truth
+from .duets import CLAIM, check_duets, score_duets, with_truth
 from .journal import Journal
 from .methods import score_pairs
 
@@ -68,7 +68,8 @@ def evaluate(
 
     Returns the content of `metrics.json`, and the scores behind its rows (see `tables`).
     Raises SopError if a checkpoint was trained on what is measured (unless `allow_leaks`; then the
-    results say so), and if two models have different windows.
+    results say so), if two models have different windows or frame rates, and, before anything is
+    measured, if the duets have no truth or no stems.
     """
     config = model.config
     device = next(model.parameters()).device
@@ -92,28 +93,34 @@ def evaluate(
                 f"{folder}: {config.seconds:.2f} s at {config.rate} Hz; only models of the same "
                 "windows can be compared on a manifest"
             )
-        about = {"equal_level": equal_level} | n_duets
+        same_fps((part.clip for pair in pairs for part in pair), one.config)
+        about = {"equal_level": equal_level}
         protocols.append(protocol(one, place, pairs, sources, leaked, chose) | about)
 
-    # Notes count only if the protocol, the model, the files and the device are the same.
-    setting = [device.type, _states(pairs, known)]
-    if known and model.names is not None:
-        setting.append((model.names.labels, model.names.means.tolist()))
+    if duets:
+        check_duets(duets, truth, config)
 
-    def journal(model: SoundOfPixels, protocol: dict, baselines: Iterable[str] = ()) -> Journal:
-        key = _hash([protocol, model.config.to_json(), sorted(baselines), setting])
+    # Notes count only if the protocol, the model, the files and the device are the same.
+    states = _states({part.clip for pair in pairs for part in pair})
+
+    def journal(model: SoundOfPixels, protocol: dict, *more: object) -> Journal:
+        key = _hash([protocol, model.config.to_json(), device.type, states, *more])
         return Journal(notes, key, engine)
 
     # The model, then the others on the same mixtures, then the duets.
-    mine = journal(model, protocols[0], baselines)
+    mine = journal(model, protocols[0], sorted(baselines))
     scores = score_pairs(model, pairs, baselines, mine, equal_level)
-    results = {"protocol": protocols[0]} | _summary(scores, sources) | {"compared": []}
+    results = {"protocol": protocols[0] | n_duets} | _summary(scores, sources) | {"compared": []}
     for (place, rival), theirs in zip(rivals, protocols[1:], strict=True):
         other = score_pairs(rival, pairs, (), journal(rival, theirs), equal_level)
-        compared = {"folder": str(place), "protocol": theirs} | _versus(scores, other, sources)
+        compared = {"folder": str(place), "protocol": theirs | n_duets}
+        compared |= _versus(scores, other, sources)
         results["compared"].append(compared)
     if duets:
-        scored = score_duets(model, duets, truth, mine)
+        stems = [s.path for _, stems in known for s in stems]
+        named = model.names and (model.names.labels, model.names.means.tolist())
+        about = (n_duets, _states(set(films), stems), named)
+        scored = score_duets(model, duets, truth, journal(model, protocols[0], *about))
         results["duets"] = tables.table(scored.scores)
         results["localization"] = tables.localization(scored.placed)
         results["claims"] = {"threshold": CLAIM, "rows": tables.claims(scored.claimed, CLAIM)}
@@ -144,11 +151,10 @@ def _hash(what: object) -> str:
     return hashlib.sha256(repr(what).encode(errors="surrogateescape")).hexdigest()[:10]
 
 
-def _states(pairs: list[Mixture], known: KnownDuets) -> list[tuple[str, int, int]]:
-    """Path, size and time of each sound that is measured: they change if a file does."""
-    files = {part.clip.sound for pair in pairs for part in pair} | {clip.sound for clip, _ in known}
-    files |= {s.path for _, stems in known for s in stems}
-    stats = [(str(path), path.stat()) for path in sorted(files) if path.is_file()]
+def _states(clips: set[Clip], stems: Iterable[Path] = ()) -> list[tuple[str, int, int]]:
+    """Path, size and time of each sound and each folder of frames: they change if a file does."""
+    files = {path for clip in clips for path in (clip.sound, clip.frames)}.union(stems)
+    stats = [(str(path), path.stat()) for path in sorted(files) if path.exists()]
     return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
 
 
@@ -176,6 +182,7 @@ def protocol(
         "n_same_label": sum(len({p.clip.label for p in pair}) < len(pair) for pair in mixtures),
         "n_same_video": sum(map(repeats, mixtures)),
         "sources": sources,
+        "rate": config.rate,
         "seconds": round(config.seconds, 4),
         "mask": config.mask,
         "share": config.share,
@@ -194,7 +201,8 @@ def leaks(
 
     A copy of a video, by `copies.csv` of the data, is that video.
 
-    Returns None if the folder doesn't say which videos the split had.
+    Returns None if the folder doesn't say which videos the split had, or, where none of these was
+    among them, if it doesn't say all.
     """
     learned = (checkpoint.read_learned(folder) or {}).get(split)
     if learned is None:
@@ -215,7 +223,8 @@ def leaks(
         copied = notes[data].of(clip.name) in groups[data]
         return same or copied or not material.isdisjoint(clip.photos + clip.recordings)
 
-    return [(where, clip.name) for where, clip in measured if known(clip)]
+    found = [(where, clip.name) for where, clip in measured if known(clip)]
+    return found if found or checkpoint.knows_all(folder) else None
 
 
 def _refuse(folder: AnyPath, leaked: Leaks, count: int) -> None:

@@ -89,7 +89,8 @@ def score_pairs(
     Args:
         baselines: those of `config.BASELINES` to measure as well.
         journal: holds what an earlier run scored. That is not scored again.
-        equal_level: the sources of each mixture are made equally loud first (RMS).
+        equal_level: the sources of each mixture are made equally loud first (RMS); silent ones
+            stay silent.
 
     Returns scores as `tables` describes them.
     Raises SopError if a clip can't be read, with its row in the manifest.
@@ -123,8 +124,10 @@ def _read(pair: Mixture, model: SoundOfPixels, equal_level: bool) -> tuple[Tenso
     item: dict[str, Any] = Listed([pair], model.config)[0]
     sounds = item["sounds"]
     if equal_level:
-        power = sounds.square().mean(-1, keepdim=True)  # (N, 1); a silent source stays silent
-        sounds = sounds * (power.mean() / power.clamp_min(1e-12)).sqrt()
+        level = sounds.square().mean(-1, keepdim=True).sqrt()  # (N, 1)
+        heard = ~torch.as_tensor(metrics.silent(sounds))[:, None]  # the silent stay as they are
+        loud = level.square()[heard].mean().sqrt()
+        sounds = torch.where(heard, sounds * (loud / level), sounds)
     return sounds.to(device), item["frames"].to(device)
 
 

@@ -94,7 +94,8 @@ def confusion(scores: pd.DataFrame) -> list[dict]:
     """One row for each pair of labels that were mixed: how often the model confuses them.
 
     A source is confused if its estimate holds more of the other sources than of itself: SIR below
-    0 dB. In a mixture of three or more, SIR counts all other sources together.
+    0 dB. In a mixture of three or more, SIR counts all other sources together. Silent estimates
+    are left out: they hold nothing.
 
     Returns rows with label, other (the label it was mixed with), n (sources), confused (the share
     of these sources), and gain (mean SDR of the model less the mixture's, in dB).
@@ -104,11 +105,13 @@ def confusion(scores: pd.DataFrame) -> list[dict]:
         return []
     wide = scored.pivot(index=["pair", "source", "label"], columns="method", values=["sdr", "sir"])
     gain = wide["sdr", "model"] - wide["sdr", "mixture"]
-    one = pd.DataFrame({"confused": wide["sir", "model"] < 0, "gain": gain}).reset_index()
+    one = pd.DataFrame({"confused": wide["sir", "model"] < 0, "gain": gain})
+    one = one.loc[wide["sdr", "model"] != metrics.FAILED].reset_index()
     # Join each source with every other one of its mixture.
-    other = one.filter(["pair", "source", "label"])
+    other = gain.reset_index().filter(["pair", "source", "label"], axis=1)
     other = other.rename(columns={"source": "rival", "label": "other"})
-    both = one.merge(other, on="pair").query("source != rival").groupby(["label", "other"])
+    both = one.merge(other, on="pair").query("source != rival")
+    both = both.drop_duplicates(["pair", "source", "other"]).groupby(["label", "other"])
     rows = both.agg(n=("gain", "size"), confused=("confused", "mean"), gain=("gain", "mean"))
     return rows.round(4).reset_index().to_dict("records")
 
@@ -244,9 +247,12 @@ def text_protocol(protocol: dict) -> str:
     return _text("protocol", protocol)
 
 
-def text_compared(rows: list[dict], compared: list[dict]) -> str:
-    """Checkpoints as text, one a line: SDR, and its difference from the first one's, in dB."""
-    return _text("compared", rows, compared)
+def text_compared(rows: list[dict], compared: list[dict], protocol: dict) -> str:
+    """Checkpoints as text, one a line: SDR, and its difference from the first one's, in dB.
+
+    `rows` and `protocol` are the first one's.
+    """
+    return _text("compared", rows, compared, protocol)
 
 
 def text_localization(where: dict) -> str:

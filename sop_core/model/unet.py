@@ -76,8 +76,8 @@ class _Level(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        # In bf16, oneDNN's kernels for AMX read beyond the memory of a convolution to a single column
-        # (torch 2.14): other results each time, and NaN now and then.
+        # In bf16, oneDNN's kernels for AMX read beyond the memory of a convolution to a single
+        # column (torch 2.14): other results each time, and NaN now and then.
         exact = self.innermost and x.device.type == "cpu"
         with torch.autocast("cpu", enabled=False) if exact else nullcontext():
             x = x.float() if exact else x

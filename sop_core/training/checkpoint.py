@@ -38,6 +38,9 @@ from .engine import device_of
 BACKBONE = "backbone_digest"  # in the metadata of `model.safetensors` and `names.safetensors`
 NAMES = "names.safetensors"
 BEGIN = "begin.txt"
+UNKNOWN_TOO = (
+    "\nof clips that are not known\n"  # follows, if those weights' folder doesn't list them
+)
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,13 @@ def start(
         split: [Learned(c.name, c.video, c.photos, c.recordings) for c in mine]
         for split, mine in clips.items()
     }
-    before, begun = None, ""
+    begun, unknown = "", False
     if begin is not None:
         begun, before = sha256(_weights(begin)), read_learned(begin)
-        mine = {*names["train"]}
-        earlier = dict.fromkeys(clip for split in (before or {}).values() for clip in split)
-        names["train"] += [clip for clip in earlier if clip not in mine]
+        unknown = before is None or not knows_all(begin)
+        for split, earlier in (before or {}).items():
+            mine = {*names[split]}
+            names[split] += [clip for clip in earlier if clip not in mine]
     if resume:
         sweep(folder)
         sweep(folder / "state")
@@ -109,11 +113,10 @@ def start(
         for split, mine in names.items()
         for name, video, *made in mine
     ]
-    if begin is None or before is not None:
-        write_rows(folder / "clips.csv", rows, end="\r\n")
+    write_rows(folder / "clips.csv", rows, end="\r\n")
     if begun:
         with atomic_path(folder / BEGIN) as part:
-            part.write_text(begun)
+            part.write_text(begun + UNKNOWN_TOO * unknown)
     write_config(folder, config)
 
 
@@ -123,6 +126,7 @@ def _check_begin(folder: Path, begun: str) -> None:
     Where a state was saved, it has the weights: then `begun` may be "".
     """
     there = (folder / BEGIN).read_text() if (folder / BEGIN).is_file() else ""
+    there = there.removesuffix(UNKNOWN_TOO)
     if begun == there or (not begun and (folder / "state" / "last.pt").is_file()):
         return
     how = "with the weights of another model" if there else "anew"
@@ -199,8 +203,19 @@ def read_learned(folder: AnyPath) -> dict[str, list[Learned]] | None:
     return splits
 
 
+def knows_all(folder: AnyPath) -> bool:
+    """Whether `read_learned` gives all clips; the weights that a run began with may know others."""
+    path = Path(folder, BEGIN)
+    return not (path.is_file() and path.read_text().endswith(UNKNOWN_TOO))
+
+
 def write_model(folder: AnyPath, model: SoundOfPixels) -> None:
-    """Write what was learned. The file also names the frozen backbone that it was learned with."""
+    """Write what was learned. The file also names the frozen backbone that it was learned with.
+
+    Names of a backbone that learns are removed: they are of what it saw before.
+    """
+    if any(p.requires_grad for p in model.frame.features.parameters()):
+        Path(folder, NAMES).unlink(missing_ok=True)
     _write_weights(folder, model, model.learned())
 
 

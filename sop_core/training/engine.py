@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -19,6 +20,7 @@ from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
 from accelerate.utils import patch_environment
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from ..config import Config
 from ..errors import SopError, Terminated
@@ -80,6 +82,10 @@ def accelerator(config: Config, device: str | None = None) -> Accelerator:
         expected = f"expected a multiple of {parts}: processes x accumulate"
         batch = f"batch={config.batch} on {processes} process(es)"
         raise SopError(f"config {config.name}: {batch}, {expected}")
+    if config.absent and config.batch == parts:
+        what = f"absent={config.absent:g} needs the picture of another mixture"
+        expected = f"expected a batch over {parts}, or absent=0"
+        raise SopError(f"config {config.name}: {what}; batch={config.batch}, {expected}")
     chosen = device_of(device)
     kind = {"bf16": "bf16", "fp32": "no"}[precision(config, chosen)]
     # All Accelerators of a process share a state. Another training in the same notebook may need
@@ -214,6 +220,17 @@ def enough_memory(where: str) -> Iterator[None]:
             raise
         hint = "start anew with a lower --set batch, or accumulate=2, and another --id"
         raise SopError(f"{where}: out of memory; {hint}") from None
+
+
+def read(loader: DataLoader) -> Iterator[Any]:
+    """The loader's batches. An error of a worker comes without the worker's traceback.
+
+    torch makes the traceback a part of the message.
+    """
+    try:
+        yield from loader
+    except SopError as e:
+        raise SopError(str(e).strip().rpartition("SopError: ")[2]) from None
 
 
 @contextmanager

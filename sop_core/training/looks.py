@@ -3,7 +3,8 @@
 Each clip has `config.looks` pictures, which are seeded crops. It has some more in which it stands
 beside other clips (`together`). The features are kept as float16 in `DATA/looks/<key>.npy`, beside
 `frames/` and `audio/`. The key depends on the backbone's weights, on the clips' frames, and on all
-settings that draw the crops. A file with another key is removed.
+settings that draw the crops. A file with another key is removed, if no training has used it for a
+day: several may run side by side.
 """
 
 import errno
@@ -13,6 +14,7 @@ import math
 import os
 import shutil
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,14 +30,15 @@ from ..data.clips import Clip
 from ..errors import SopError
 from ..media.atomic import sweep, unfinished
 from ..model.eyes import Eyes
-from .engine import ignore_sigint
+from .engine import ignore_sigint, read, readers
 from .mixtures import Training, side_by_side, together_looks
 from .windows import window_frames
 
 BATCH = 16  # pictures in one pass of the backbone
+UNUSED = 86_400  # seconds after which a file that no training has opened may go
 # The settings that draw the pictures
 DRAWN_BY = ("seed", "fps", "rate", "samples", "image", "frame_stride")
-DRAWN_BY += ("sources", "crop", "looks", "together")
+DRAWN_BY += ("sources", "crop", "looks", "together", "clips")
 
 
 class Looks:
@@ -55,6 +58,8 @@ class Looks:
         table = self._table
         if table is None:
             table = self._table = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            with suppress(OSError):  # of another user, or on a disk that can only be read
+                os.utime(self.path)
         return table
 
     def __reduce__(self):
@@ -74,7 +79,8 @@ def look_once(data: Training, eyes: Eyes, engine: Accelerator) -> Looks:
     path = folder / f"{_key(config, clips, eyes)}.npy"
     if engine.is_local_main_process and not path.exists():
         try:
-            _write(path, data, eyes, engine)
+            with readers("looking once"):
+                _write(path, data, eyes, engine)
         except OSError as e:
             hint = "free the disk, or look anew at every step: --set looks=0"
             what = f"what the backbone sees can't be kept there ({e.strerror or e})"
@@ -82,8 +88,16 @@ def look_once(data: Training, eyes: Eyes, engine: Accelerator) -> Looks:
     while not path.exists():
         time.sleep(0.5)
     looks = Looks(path, config.looks)
-    _ = looks.table  # open it now: another training, with other crops, may remove the file
+    _ = looks.table  # now it counts as used
     return looks
+
+
+def _unused(path: Path) -> bool:
+    """Whether no training has opened this file for a day. Each opens it, some at each epoch."""
+    try:
+        return time.time() - path.stat().st_mtime > UNUSED
+    except OSError:  # another training has just removed it
+        return False
 
 
 def _folder(clips: list[Clip]) -> Path:
@@ -155,7 +169,7 @@ def _write(path: Path, data: Training, eyes: Eyes, engine: Accelerator) -> None:
     part = unfinished(path, path.stem[:8])
     sweep(path.parent)
     for other in path.parent.glob("*.npy"):
-        if not other.name.startswith(".part"):  # another training may be writing that
+        if not other.name.startswith(".part") and _unused(other):  # a part is being written
             other.unlink(missing_ok=True)
     part.touch()
     with part.open("r+b") as f:
@@ -176,9 +190,11 @@ def _write(path: Path, data: Training, eyes: Eyes, engine: Accelerator) -> None:
         loader = DataLoader(rest, None, num_workers=config.workers, worker_init_fn=ignore_sigint)
         title = f"looking once, {len(pictures) * row / 1e6:,.0f} MB"
         total = len(pictures)
-        for images, unread in tqdm(loader, title, total, leave=False, unit="clip", initial=done):
-            batches = images.to(engine.device).split(BATCH)
-            features = torch.cat([eyes.look(batch) for batch in batches]).half()
+        for images, unread in tqdm(
+            read(loader), title, total, leave=False, unit="clip", initial=done
+        ):
+            several = images.to(engine.device).split(BATCH)
+            features = torch.cat([eyes.look(batch) for batch in several]).half()
             features[unread] = torch.nan
             f.write(features.cpu().numpy().astype("<f2").tobytes())
             f.flush()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, notebook_launcher
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 from torch.utils.data import DataLoader, Subset
@@ -35,6 +36,7 @@ from .engine import (
     interruptible,
     kept_memory,
     mean,
+    read,
     readers,
 )
 from .looks import look_once
@@ -126,12 +128,14 @@ def fit_on_gpus(
     processes = max(n for n in range(1, gpus + 1) if size % n == 0)
 
     def one() -> None:
-        torch.set_num_threads(1)  # with more, the fork of a process that has computed hangs
+        if processes > 1:  # with more, the fork of a process that has computed hangs
+            torch.set_num_threads(1)
         list(fit(config, train, val, folder, resume))
 
     with socket.socket() as free:  # a port of its own: another notebook may train here as well
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
+    AcceleratorState._reset_state(reset_partial_state=True)  # of an earlier training in this kernel
     notebook_launcher(one, num_processes=processes, use_port=port)
     return checkpoint.read_history(folder)
 
@@ -255,7 +259,7 @@ class _Run:
             pin_memory=engine.device.type == "cuda",
             worker_init_fn=ignore_sigint,
         )
-        batches = _read(engine.prepare(loader))
+        batches = read(engine.prepare(loader))
         name, quiet = f"epoch {self.number}/{config.epochs}", not engine.is_main_process
         bar = tqdm(batches, name, steps, unit="step", leave=False, initial=at.step, disable=quiet)
         # The steps
@@ -353,14 +357,3 @@ class _Run:
             if self.history[-1].best:
                 checkpoint.write_model(self.folder, self.model)
             checkpoint.write_history(self.folder, self.history)
-
-
-def _read(loader: DataLoader) -> Iterator[dict]:
-    """The loader's batches. An error of a worker comes without the worker's traceback.
-
-    torch makes the traceback a part of the message.
-    """
-    try:
-        yield from loader
-    except SopError as e:
-        raise SopError(str(e).strip().rpartition("SopError: ")[2]) from None

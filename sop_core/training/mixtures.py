@@ -88,6 +88,7 @@ class Training(Dataset):
     An item has the keys of `Listed`'s, and some more:
         cells: bool (N, H, W), the part of the picture where each source is (with `together`)
         noise: float32 (L,) (with `noise`)
+        videos: int64 (N,), numbers of the sources' videos (with `absent`)
         seen: float16 (N, V, C, H, W), instead of frames and jitter: the features of frames, if
             they were computed before (`looked`)
     If a GPU holds sounds and features (`resident`), there are numbers instead of these two, and
@@ -106,6 +107,8 @@ class Training(Dataset):
         self.sounding = [c for c in self.lengths if c.label != SILENCE_LABEL]
         self.silent = [c for c in self.lengths if c.label == SILENCE_LABEL]
         self.numbers = {clip: i for i, clip in enumerate([*self.sounding, *self.silent])}
+        videos = {video: i for i, video in enumerate(dict.fromkeys(c.video for c in self.numbers))}
+        self.videos = {clip: videos[clip.video] for clip in self.numbers}
         self.round = None
         self.looked: Precomputed | None = None
         self.resident: Unread | None = None
@@ -177,6 +180,8 @@ class Training(Dataset):
                 arrays["seen"] = self._seen(draw, self.looked)
             else:
                 arrays |= pictures(draw.mixture, config, rng, draw.together)
+        if config.absent:
+            arrays["videos"] = np.array([self.videos[part.clip] for part in draw.mixture])
         if config.together or self.looked:
             everywhere = np.ones((n, *config.grid), bool)
             arrays["cells"] = strip_cells(n, config.grid) if draw.together else everywhere

@@ -23,7 +23,7 @@ from .checkpoint import has_names, load_model, write_names
 from .mixtures import Training
 
 FRAMES = 3  # of a clip that are looked at
-PER_LABEL, AT_MOST = 32, 4_096  # clips of a label, and of all labels
+PER_LABEL, AT_MOST = 32, 1_024  # clips of a label, and of all labels: a GB for the default backbone
 # A frame's regions: the whole of it, and its corners with these shares of its sides. Regions of a
 # scene are parts of pictures, too.
 SIDES = (1.0, 0.7, 0.5)

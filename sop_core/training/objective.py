@@ -56,7 +56,7 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
                 sources[noisy, -1] = model.magnitudes(spec)
                 total[noisy] += spec
         mixture = model.magnitudes(total)  # (B, F, T)
-    return mask_loss(model, mixture, sources, pictures(model, batch))
+    return mask_loss(model, mixture, sources, pictures(model, batch), batch.get("videos"))
 
 
 @torch.no_grad()
@@ -95,7 +95,13 @@ def pictures(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     return model.region_features(seen, batch["cells"])
 
 
-def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: Tensor) -> Tensor:
+def mask_loss(
+    model: SoundOfPixels,
+    mixture: Tensor,
+    sources: Tensor,
+    pictures: Tensor,
+    videos: Tensor | None = None,
+) -> Tensor:
     """The loss of the masks that visual features give: a scalar.
 
     It has up to three parts. `masks.loss`: each mask by itself, as a click uses it.
@@ -103,7 +109,7 @@ def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: 
     (`masks.partition`). With `config.absent`: the mask of a picture of another mixture
     (`others`), which should be empty.
     Shape: magnitudes (B, F, T) and (B, N or more, F, T), of which the first N have a picture;
-    pooled visual features (B, N, K)
+    pooled visual features (B, N, K); numbers of their videos (B, N)
     """
     config = model.config
     maps = model.feature_maps(mixture)
@@ -119,23 +125,34 @@ def mask_loss(model: SoundOfPixels, mixture: Tensor, sources: Tensor, pictures: 
         loss = loss + config.among * masks.loss_among(logits, target, weight)
     if config.absent and len(pictures) > 1:  # alone, there is no other mixture
         shown = activate(pictures.detach(), config.image_activation, -1)
-        unlike = pictures[others(shown), 0][:, None]  # (B, 1, K)
-        logits = model.logits(unlike, maps).float()  # (B, 1, F, T)
+        chosen, foreign = others(shown, videos)
+        logits = model.logits(pictures[chosen, :1], maps).float()  # (B, 1, F, T)
+        weight = weight * foreign[:, None, None, None]
         loss = loss + config.absent * masks.loss(logits, torch.zeros_like(logits), weight)
     return loss
 
 
-def others(pictures: Tensor, among: int = OTHERS) -> Tensor:
+def others(
+    pictures: Tensor, videos: Tensor | None = None, among: int = OTHERS
+) -> tuple[Tensor, Tensor]:
     """For each mixture, another one whose first picture shows what is not in it.
 
     Of `among` other mixtures it is the one whose first picture is least alike to the mixture's own
     pictures (by correlation over K). A picture drawn blindly often shows an instrument that sounds:
-    in every third mixture of two of six. No labels are needed for this.
-    Shape: visual features (B, N, K), B at least 2 -> indices (B,)
+    in every third mixture of two of six. No labels are needed for this. With `videos`, the numbers
+    of the pictures' videos, none is taken whose video is in the mixture.
+
+    Returns the index for each mixture, and whether it is of another video: of few clips, all four
+    can be of the mixture's own.
+    Shape: visual features (B, N, K), B at least 2, and numbers (B, N) -> indices (B,), bool (B,)
     """
     size = len(pictures)
     centred = nn.functional.normalize(pictures - pictures.mean((0, 1)), dim=-1)
     steps = torch.arange(1, min(among, size - 1) + 1, device=pictures.device)
     candidates = (torch.arange(size, device=pictures.device)[:, None] - steps) % size  # (B, n)
     alike = torch.einsum("bnk,bmk->bmn", centred, centred[candidates, 0]).amax(2)  # (B, n)
-    return candidates.gather(1, alike.argmin(1, keepdim=True))[:, 0]
+    if videos is not None:
+        own = (videos[candidates, :1] == videos[:, None]).any(-1)  # (B, n)
+        alike = alike.masked_fill(own, torch.inf)
+    least = alike.min(1)
+    return candidates.gather(1, least.indices[:, None])[:, 0], least.values < torch.inf

@@ -13,11 +13,10 @@ from .objective import Objective
 
 
 def trainable(model: SoundOfPixels, engine: Accelerator) -> tuple[nn.Module, Optimizer]:
-    """The model's objective and its optimizer, on an engine. Compiles the nets if `compile`."""
+    """The model's objective and its optimizer, on an engine. `compile`: compiles the sound net."""
     synchronize(model, engine)
     if model.config.compile:
         model.sound.compile()
-        model.frame.compile()
     return engine.prepare(Objective(model), make_optimizer(model))
 
 

@@ -103,7 +103,6 @@ def evaluate(
     ev.write_scores(out.with_name(f"{out.stem}.scores.csv"), scores)
     write_pairs(out.with_name(f"{out.stem}.pairs.csv"), mixtures)
     ev.write_metrics(out, results)
-    shutil.rmtree(notes, ignore_errors=True)
     print(lines(tables.text_results(results)))
     print(f"\nnumbers: {printable(out)}")
     if report:
@@ -111,3 +110,4 @@ def evaluate(
         shown = html.of_evaluation(model, mixtures, duet_clips, truth, results, scores)
         path = html.write(report, model, history=history, results=results, **shown)
         print(f"look and listen: {printable(path)}")
+    shutil.rmtree(notes, ignore_errors=True)

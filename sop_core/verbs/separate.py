@@ -91,7 +91,7 @@ def separate(
     from ..listening.regions import check_partition, on_grid
     from ..media.choose import Choice
     from ..toy.render import is_solo
-    from ..training.checkpoint import load_model, read_clips
+    from ..training.checkpoint import knows_all, load_model, read_clips
 
     # What is wrong with the options, before any work
     whole = all_sources is not None
@@ -112,7 +112,7 @@ def separate(
     if pixel:
         on_grid(pixel, model.config.grid)
     # Each video
-    learned = export.learned_from(read_clips(ckpt), is_solo)
+    learned = export.learned_from(read_clips(ckpt) if knows_all(ckpt) else None, is_solo)
     how = {"rate": rate, "wav_format": wav_format or "pcm16"}
     if whole:
         how |= {"kind": kind, "partition": partition, "count": all_sources or None}

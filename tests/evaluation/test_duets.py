@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -520,3 +521,13 @@ def test_stems_that_end_before_their_duet_are_held_against_as_much_of_it(eyes, d
     assert found.claimed["mean"].iloc[0] == pytest.approx(
         found.claimed.peak.iloc[0] / 2, rel=0.2
     )  # half of it is red
+
+
+def test_a_truth_is_found_however_its_letters_are_written(duet, tmp_path):
+    """A Mac's archive has them decomposed, and so may a label be; an index has them composed."""
+    told = json.loads((duet[1] / "d.json").read_text())
+    told["sources"][0]["label"] = unicodedata.normalize("NFD", "flûte")
+    path = tmp_path / unicodedata.normalize("NFD", "étude.json")
+    path.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
+    stems = duets.read_truth(tmp_path, unicodedata.normalize("NFC", "étude"))
+    assert [s.label for s in stems] == ["flûte", "blue"]

@@ -22,7 +22,7 @@ from sop_core.data.clips import Clip, read_index, write_index
 from sop_core.data.lists import Made, write_composed
 from sop_core.data.splits import build_index
 from sop_core.errors import SopError
-from sop_core.evaluation import evaluate, methods, tables
+from sop_core.evaluation import evaluate, methods, report, tables
 from sop_core.model.model import SoundOfPixels
 from sop_core.training import checkpoint
 from sop_core.training.mixtures import Training
@@ -170,9 +170,10 @@ def test_notes_of_other_files_do_not_count(world, tmp_path):
     noted = (tmp_path / "notes" / "0.jsonl").read_text().count("evaluate")
     evaluate.evaluate(one, data / "one", pairs, notes=tmp_path / "notes")
     assert (tmp_path / "notes" / "0.jsonl").read_text().count("evaluate") == noted
-    os.utime(pairs[0][0].clip.sound, (1, 1))
-    evaluate.evaluate(one, data / "one", pairs, notes=tmp_path / "notes")
-    assert (tmp_path / "notes" / "0.jsonl").read_text().count("evaluate") == 2 * noted
+    for times, path in enumerate((pairs[0][0].clip.sound, pairs[0][0].clip.frames), 2):
+        os.utime(path, (1, 1))
+        evaluate.evaluate(one, data / "one", pairs, notes=tmp_path / "notes")
+        assert (tmp_path / "notes" / "0.jsonl").read_text().count("evaluate") == times * noted
 
 
 def test_a_compared_checkpoint_is_told_of_the_same_mixtures(world, tmp_path):
@@ -198,6 +199,70 @@ def test_models_of_other_windows_are_not_compared(world, tmp_path):
         evaluate.evaluate(
             checkpoint.load_model(data / "one"), data / "one", pairs, others=[tmp_path / "longer"]
         )
+
+
+def test_a_model_of_another_frame_rate_is_not_shown_pictures_of_another_moment(world, tmp_path):
+    data, _ = world
+    clips = [write_clip(tmp_path, label, n) for n in (1, 2) for label in ("red", "blue")]
+    (tmp_path / "preprocess.json").write_text(json.dumps({"fps": TINY.fps}))
+    slow = replace(TINY, fps=1.0)
+    checkpoint.start(tmp_path / "slow", slow, {"train": [], "val": []}, False)
+    checkpoint.write_model(tmp_path / "slow", SoundOfPixels(slow))
+    one, pairs = checkpoint.load_model(data / "one"), draw_pairs(clips, 2, TINY)
+    with pytest.raises(SopError, match="its frames are 8 a second .* expects 1; preprocess"):
+        evaluate.evaluate(one, data / "one", pairs, others=[tmp_path / "slow"])
+
+
+def test_the_protocol_tells_the_rate_since_starts_are_in_samples(world):
+    """At another rate, the same manifest means other moments, and the same hash."""
+    data, clips = world
+    one, pairs = checkpoint.load_model(data / "one"), draw_pairs(clips[2:], 2, TINY)
+    about = evaluate.protocol(one, data / "one", pairs, 2, [], [])
+    assert about["rate"] == TINY.rate and about["seconds"] == round(TINY.samples / TINY.rate, 4)
+
+
+def test_a_mistyped_truth_is_told_before_anything_is_measured(world, tmp_path, monkeypatch):
+    data, clips = world
+    one, pairs = checkpoint.load_model(data / "one"), draw_pairs(clips[2:], 2, TINY)
+    monkeypatch.setattr(evaluate, "score_pairs", None)  # nobody calls it
+    with pytest.raises(SopError, match=r"mistyped: no <id>.json there for any of the 1 clips"):
+        evaluate.evaluate(one, data / "one", pairs, clips[2:3], tmp_path / "mistyped")
+    source = {"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": "lost.flac"}
+    told = {"frame_size": [1, 1], "sources": 2 * [source]}
+    (tmp_path / f"{clips[2].id}.json").write_text(json.dumps(told))
+    with pytest.raises(SopError, match=r"lost.flac: no such file"):
+        evaluate.evaluate(one, data / "one", pairs, clips[2:3], tmp_path)
+
+
+def test_the_notes_of_the_pairs_count_whatever_the_duets_are(world, tmp_path, monkeypatch):
+    data, clips = world
+    one, pairs = checkpoint.load_model(data / "one"), draw_pairs(clips[2:], 2, TINY)
+    alone, _ = evaluate.evaluate(one, data / "one", pairs, notes=tmp_path / "notes")
+    source = {"label": "x", "box_xyxy": [0, 0, 1, 1], "stem": clips[2].sound.name}
+    told = {"frame_size": [1, 1], "sources": 2 * [source]}
+    truth = clips[2].sound.parent
+    (truth / f"{clips[2].id}.json").write_text(json.dumps(told))
+    monkeypatch.setattr(methods, "score", None)  # of pairs nothing is scored again
+    found, _ = evaluate.evaluate(
+        one, data / "one", pairs, clips[2:3], truth, notes=tmp_path / "notes"
+    )
+    (truth / f"{clips[2].id}.json").unlink()
+    assert found["rows"] == alone["rows"] and found["duets"] and found["protocol"]["n_duets"] == 1
+
+
+def test_notes_are_kept_until_the_report_is_there(world, tmp_path, monkeypatch):
+    data, _ = world
+
+    def full(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(report, "write", full)
+    with pytest.raises(OSError, match="no space"):
+        main(list(map(str, words(data, tmp_path, "--n-pairs", "2", "--report", tmp_path / "r"))))
+    assert (tmp_path / "m.part").exists()
+    monkeypatch.undo()
+    assert main(list(map(str, words(data, tmp_path, "--n-pairs", "2")))) == 0
+    assert not (tmp_path / "m.part").exists()
 
 
 def test_mixtures_of_2_3_and_4_have_tables_of_their_own(world, tmp_path):

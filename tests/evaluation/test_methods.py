@@ -144,3 +144,8 @@ def test_sources_at_equal_level_are_equally_loud(model, tiny_clips, tmp_path):
 
     assert sdr(False)[1] - sdr(False)[0] > 30  # two sources, about 20 dB up and 20 dB down
     assert sdr(True) == pytest.approx([0, 0], abs=1.0)
+    # what is silent, but for its dither, is not made loud
+    level = np.sqrt(np.mean(sound**2))
+    soundfile.write(soft.sound, sound * (5e-5 / level), rate, subtype="PCM_24")
+    scores = methods.score_pairs(model, pairs, equal_level=True)
+    assert scores.sdr.isna().all() and scores.silent.tolist() == [True, False] * 7

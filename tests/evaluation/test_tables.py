@@ -49,7 +49,14 @@ def test_confusion_of_three_counts_each_other_source():
         for m in ("model", "mixture")
     ]
     found = {(r["label"], r["other"]): r["n"] for r in tables.confusion(pd.DataFrame(rows))}
-    assert found == {("a", "a"): 2, ("a", "b"): 2, ("b", "a"): 2}
+    assert found == {("a", "a"): 2, ("a", "b"): 2, ("b", "a"): 1}
+
+
+def test_a_silent_estimate_confuses_nothing_with_anything():
+    rows = [row(0, n, "ab"[n], m, 1.0, -1.0) for n in (0, 1) for m in ("model", "mixture")]
+    assert [r["confused"] for r in tables.confusion(pd.DataFrame(rows))] == [1, 1]
+    rows[2] |= {"sdr": metrics.FAILED, "sir": metrics.FAILED}  # the model's estimate of b
+    assert [(r["label"], r["n"]) for r in tables.confusion(pd.DataFrame(rows))] == [("a", 1)]
 
 
 def test_the_mixtures_stand_in_the_order_of_their_gain(scores):
@@ -262,7 +269,8 @@ def numbers(method, sdr, interval):
 
 PROTOCOL = {
     "profile": "default", "mask": "binary", "checkpoint": "abc", "leaked": 0,
-    "manifest": "0123456789", "n_pairs": 9, "sources": 2, "seconds": 5.944,
+    "manifest": "0123456789", "n_pairs": 9, "sources": 2, "rate": 11_025, "seconds": 5.944,
+    "equal_level": False,
     "epoch_chosen_on": None, "metric": "BSS Eval", "n_same_video": 0,
     "versions": {"sop_core": "0.1", "torch": "2.9"},
 }  # fmt: skip
@@ -301,7 +309,7 @@ mixture                  1.00   0.00   1.00   1.00         -              2     
 oracle_binary           15.00   0.00   1.00  15.00         -              2         0       0
 
 profile default, binary mask, checkpoint abc; 1 MIXTURES HOLD VIDEOS THAT IT WAS TRAINED ON
-manifest 0123456789: 9 mixtures of 2 sources, 5.94 s
+manifest 0123456789: 9 mixtures of 2 sources, 5.94 s at 11025 Hz
 best epoch chosen on: not known
 BSS Eval
 sop_core 0.1, torch 2.9
@@ -340,16 +348,20 @@ def test_checkpoints_stand_below_each_other_with_their_difference_from_the_first
     first = [numbers("mixture", 0.0, None), numbers("model", 5.0, [4.0, 6.0])]
     better = [numbers("model", 6.5, [5.5, 7.25])]
     unknown = [numbers("model", None, None)]
+    gain, none = {"sdr": 1.5, "sdr_ci95": [0.5, 2.5]}, {"sdr": None, "sdr_ci95": None}
     others = [
-        {"folder": "x" * 40, "rows": better, "difference": {"sdr": 1.5, "sdr_ci95": [0.5, 2.5]}},
-        {"folder": "b", "rows": unknown, "difference": {"sdr": None, "sdr_ci95": None}},
+        {"folder": "x" * 40, "rows": better, "difference": gain, "protocol": {"leaked": 40}},
+        {"folder": "b", "rows": unknown, "difference": none, "protocol": {"leaked": None}},
     ]
-    head, *lines = tables.text_compared(first, others).splitlines()
+    head, *lines = tables.text_compared(first, others, PROTOCOL).splitlines()
     assert head.split()[:2] == ["checkpoint", "SDR"] and head.count("95 %") == 2
     assert [line.split() for line in lines] == [
-        ["(the", "first)", "5.00", "[", "4.00,", "6.00]", "-", "-"],
-        ["x" * 32, "6.50", "[", "5.50,", "7.25]", "1.50", "[", "0.50,", "2.50]"],
-        ["b", "-", "-", "-", "-"],
+        ["(the", "first)", "5.00", "[", "4.00,", "6.00]", "-", "-", "others"],
+        [
+            *["x" * 32, "6.50", "[", "5.50,", "7.25]"],
+            *["1.50", "[", "0.50,", "2.50]", "40", "of", "these"],
+        ],
+        ["b", "-", "-", "-", "-", "not", "known"],
     ]
 
 
@@ -361,7 +373,9 @@ def test_the_protocol_says_what_was_measured_on_what(leaked, said):
         PROTOCOL | {"leaked": leaked}
     ).splitlines()
     assert first.startswith("profile default, binary mask, checkpoint abc; ") and said in first
-    assert second == "manifest 0123456789: 9 mixtures of 2 sources, 5.94 s"
+    assert second == "manifest 0123456789: 9 mixtures of 2 sources, 5.94 s at 11025 Hz"
+    loud = tables.text_protocol(PROTOCOL | {"equal_level": True})
+    assert f"{second}, equally loud\n" in loud
     assert chosen == "best epoch chosen on: not known" and metric == "BSS Eval"
     assert versions == "sop_core 0.1, torch 2.9"
     assert "chosen on: others\n" in tables.text_protocol(PROTOCOL | {"epoch_chosen_on": "others"})
@@ -377,7 +391,7 @@ def test_each_part_of_the_results_is_a_paragraph(placed):
     assert tables.text_results(results) == f"{table}\n\n{protocol}"
     same, three, duets = (numbers(m, 1.0, None) for m in ("same", "three", "duets"))
     where = tables.localization(placed)
-    other = {"folder": "b", "rows": [model], "difference": model}
+    other = {"folder": "b", "rows": [model], "difference": model, "protocol": PROTOCOL}
     protocol = PROTOCOL | {"n_same_video": 4}
     results |= {
         "protocol": protocol, "by_sources": {"2": [model], "3": [three]},
@@ -394,7 +408,7 @@ def test_each_part_of_the_results_is_a_paragraph(placed):
         "left out: row 6, since a/1, b/2 is silent there",
         "left out: row 8, since c/3 is silent there",
         "4 mixtures are of one video with itself",
-        tables.text_compared([model], [other]),
+        tables.text_compared([model], [other], protocol),
         f"duets, each instrument's sound taken from its box:\n{tables.text_table([duets])}",
         tables.text_localization(where),
         tables.text_claims(claims),

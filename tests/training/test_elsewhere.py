@@ -10,8 +10,9 @@ import torch
 from tiny import TINY
 
 from sop_core.config import Config
+from sop_core.errors import SopError
 from sop_core.model.model import SoundOfPixels
-from sop_core.training import loop, objective
+from sop_core.training import engine, loop, objective
 from sop_core.training.loop import fit
 from sop_core.training.mixtures import Training
 from sop_core.training.objective import heard_elsewhere
@@ -35,9 +36,9 @@ def trained_on(monkeypatch):
         seen.append([batch["sounds"], model])
         return loss(model, batch)
 
-    def masks_of(model, mixture, sources, pictures):
+    def masks_of(model, mixture, sources, *pictures):
         seen[-1] += [sources, mixture]
-        return mask_loss(model, mixture, sources, pictures)
+        return mask_loss(model, mixture, sources, *pictures)
 
     monkeypatch.setattr(objective, "batch_loss", batch_loss)
     monkeypatch.setattr(objective, "mask_loss", masks_of)
@@ -147,8 +148,45 @@ def test_a_picture_that_shows_what_sounds_is_not_taken_for_an_absent_one():
     wrong = blind = 0
     for batch in pairs:
         noise = torch.tensor(rng.normal(0, 0.03, (8, 2, 16)), dtype=torch.float32)
-        taken = objective.others(instruments[batch] + noise).numpy()
+        taken = objective.others(instruments[batch] + noise)[0].numpy()
         assert (taken != np.arange(8)).all()
         wrong += sum(batch[j, 0] in batch[i] for i, j in enumerate(taken))
         blind += sum(batch[i - 1, 0] in batch[i] for i in range(8))
     assert blind > 0.25 * 800 and wrong < 0.03 * 800
+
+
+def test_a_picture_of_a_video_that_sounds_is_never_taken_for_an_absent_one():
+    """Of the few clips of one's own, other mixtures have the same ones."""
+    generator = torch.Generator().manual_seed(0)
+    videos = torch.tensor([[0, 1], [1, 2], [0, 2], [3, 1]])
+    features = torch.randn(4, 2, TINY.channels, generator=generator)
+    taken, foreign = objective.others(features, videos)
+    free = [[j for j in range(4) if videos[j, 0] not in videos[i]] for i in range(4)]
+    assert foreign.tolist() == [bool(f) for f in free] == [True, True, True, True]
+    assert all(int(taken[i]) in free[i] for i in range(4))
+    # two clips: every other mixture is of the same two, and nothing is asked to be empty
+    both = torch.tensor([[0, 1], [1, 0], [0, 1]])
+    assert not objective.others(features[:3], both)[1].any()
+    mixture = torch.rand(3, TINY.bins, TINY.stft_frames, generator=generator)
+    sources = torch.rand(3, 2, TINY.bins, TINY.stft_frames, generator=generator)
+    model = SoundOfPixels(TINY).eval()
+    with torch.no_grad():
+        without = objective.mask_loss(model, mixture, sources, features[:3], both)
+        model.config = replace(TINY, absent=0.5)
+        assert objective.mask_loss(model, mixture, sources, features[:3], both) == without
+        assert objective.mask_loss(model, mixture, sources, features[:3]) > without
+
+
+def test_a_batch_says_which_videos_it_shows(tiny_clips):
+    parts = [replace(clip, section_of="film") for clip in tiny_clips[:2]]
+    data = Training([*parts, *tiny_clips[2:]], replace(TINY, absent=0.5))
+    ids = {clip: int(number) for clip, number in data.videos.items()}
+    assert ids[parts[0]] == ids[parts[1]] and len({*ids.values()}) == len(ids) - 1
+    shown = [data[i]["videos"].tolist() for i in range(8)]
+    drawn = [[ids[part.clip] for part in data.draw(i).mixture] for i in range(8)]
+    assert shown == drawn and "videos" not in Training(tiny_clips, TINY)[0]
+
+
+def test_absent_needs_two_mixtures_in_a_part_of_a_batch():
+    with pytest.raises(SopError, match=r"absent=0.5 needs .* another mixture; batch=1, expected a"):
+        engine.accelerator(replace(TINY, absent=0.5, batch=1), "cpu")

@@ -24,17 +24,19 @@ from sop_core import metrics
 from sop_core.config import DEMO, SOLOS
 from sop_core.data.clips import write_index
 from sop_core.errors import SopError, Terminated
+from sop_core.evaluation import evaluate
 from sop_core.listening.scene import Scene
 from sop_core.media.jpgs import read_frames
 from sop_core.media.sound import read_sound
 from sop_core.model import masks
 from sop_core.model.model import SoundOfPixels
 from sop_core.training import checkpoint, engine, loop, objective
-from sop_core.training.loop import _read, _Run, fit
+from sop_core.training.loop import _Run, fit
 from sop_core.training.mixtures import Training
 from sop_core.training.optimizer import schedule, trainable
 from sop_core.training.pairs import draw_pairs
 from sop_core.training.validation import validate
+from sop_core.training.windows import Part
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +90,9 @@ def test_a_run_that_begins_with_anothers_weights_starts_from_them(run, tiny_clip
     learned = [k for k in before if k.endswith(("weight", "bias")) and before[k].ndim > 1]
     assert learned and all(torch.equal(before[k], tuned[k]) for k in learned)
     assert not any(torch.equal(before[k], anew[k]) for k in learned)
-    names = [name for name, _ in checkpoint.read_clips(tmp_path / "tuned")["train"]]
-    assert names == [c.name for c in mine] + [tiny_clips[0].name]
+    learned = checkpoint.read_clips(tmp_path / "tuned")
+    for split in ("train", "val"):  # what chose the old epoch is no more learned than before
+        assert [name for name, _ in learned[split]] == [c.name for c in (*mine, tiny_clips[0])]
     # it is complete, whether its beginning is named again or not
     assert list(fit(still, mine, mine, tmp_path / "tuned", resume=True, begin=folder)) == []
 
@@ -115,8 +118,20 @@ def test_where_nobody_knows_what_the_first_weights_learned_nobody_claims_to(
     shutil.copytree(run[0], tmp_path / "unknown")
     (tmp_path / "unknown" / "clips.csv").unlink()
     config = replace(TINY, epochs=1)
-    list(fit(config, tiny_clips, tiny_clips, tmp_path / "tuned", begin=tmp_path / "unknown"))
-    assert checkpoint.read_learned(tmp_path / "tuned") is None
+    tuned, few = tmp_path / "tuned", tiny_clips[2:]
+    list(fit(config, few, tiny_clips, tuned, begin=tmp_path / "unknown"))
+    assert {name for name, _ in checkpoint.read_clips(tuned)["train"]} == {c.name for c in few}
+    assert not checkpoint.knows_all(tuned) and checkpoint.knows_all(run[0])
+    one, other = ((Part(clip, 0),) for clip in (few[0], tiny_clips[0]))
+    assert evaluate.leaks(tuned, [one]) == [("row 1", few[0].name)]  # certainly
+    assert evaluate.leaks(tuned, [other]) is None  # perhaps
+    for clips in (few, tiny_clips):  # neither where the state is, nor with the beginning
+        resume = fit(config, clips, tiny_clips, tuned, resume=True, begin=tmp_path / "unknown")
+        if clips is few:
+            assert list(resume) == []
+        else:
+            with pytest.raises(SopError, match="can't resume with other clips in train"):
+                next(resume)
 
 
 def test_a_run_that_begins_with_other_nets_is_refused(run, tiny_clips, tmp_path):
@@ -550,11 +565,13 @@ import sys
 import torch
 from pathlib import Path
 from tiny import TINY
+from sop_core.training import engine
 from sop_core.training.loop import fit_on_gpus
 from sop_core.data.clips import read_index
 torch.set_num_threads(2)
 # a kernel that has computed: its forks must not hang
 print((torch.rand(500, 500) @ torch.rand(500, 500)).sum())
+engine.accelerator(TINY, "cpu")  # an earlier cell looked at pictures
 torch.cuda.device_count = lambda: 3  # a batch of 4, mixed twice, can be shared by 1 or 2
 clips = read_index(Path(sys.argv[1]))
 records = fit_on_gpus(TINY, clips, clips, Path(sys.argv[2]))
@@ -596,7 +613,7 @@ def test_files_that_cannot_be_read_are_named_once_and_counted(tmp_path, workers)
         SopError, match=r"^1\d* mixtures in a row could not be read; the last: [^\n]*no such file$"
     ):
         batches = DataLoader(Broken(), 2, num_workers=workers)
-        list(_read(batches))
+        list(engine.read(batches))
 
 
 class Broken(Dataset):
@@ -649,7 +666,11 @@ SHARED_MEMORY = (
 )
 def test_a_loader_that_dies_gets_one_clear_sentence(how, said):
     with pytest.raises(SopError, match=said), engine.readers("epoch 3"):
-        list(_read(DataLoader(Dying(how), 2, num_workers=1, worker_init_fn=engine.ignore_sigint)))
+        list(
+            engine.read(
+                DataLoader(Dying(how), 2, num_workers=1, worker_init_fn=engine.ignore_sigint)
+            )
+        )
     with pytest.raises(RuntimeError, match="another"), engine.readers("epoch 3"):
         raise RuntimeError("another")
 
