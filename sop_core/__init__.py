@@ -3,7 +3,7 @@
     errors       SopError, the one exception for what the user can mend
     untrusted    names from outside, made safe to print
     settings     every number of a run, with its unit
-    config       one run as a Config; the presets MUSIC, VGGSOUND, DEMO; where data and runs go
+    config       one run as a Config; the presets MUSIC, VGGSOUND, DEMO, SOLOS; the folders
     metrics      SDR, SIR, SAR; whether a map finds its box
     media/       files of sound and pictures, in and out
                  atomic csvs mp3 sound jpgs choose formats container clock mono survey pictures

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from .scene import Scene
 
 SILENT_SHARE = 0.01  # a region with a smaller share of the mixture's energy counts as silent
-# A model does not know what sounds if not even its greatest cell has this share of the energy: one
-# threshold for all pictures. Of four sources that are equally loud each has 0.25. On the demo's 24
-# test videos the greatest cell has 0.52 or more; on 17 videos of instruments that the demo's model
+# A model does not know what sounds if not even the cell with the most energy has this share of it:
+# one threshold for all pictures. Of four sources that are equally loud each has 0.25. On the demo's
+# 24 test videos this cell has about 0.5 or more; on 17 videos of instruments that the demo's model
 # never learned, it has less than 0.2 on 8.
 HEARD_SHARE = 0.2
 NOT_KNOWN = "this model does not know what sounds here"
