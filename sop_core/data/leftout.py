@@ -66,6 +66,21 @@ def like_sections(clips: list[Clip]) -> list[str]:
     ]
 
 
+def like_one_video(clips: list[Clip]) -> list[str]:
+    """A warning of ids under several labels: cello/1 and flute/1 count as one video."""
+    labels: dict[str, set[str]] = {}
+    for clip in clips:
+        if not clip.section_of and not clip.photos:
+            labels.setdefault(clip.id, set()).add(clip.label)
+    several = sorted(id for id, own in labels.items() if len(own) > 1)
+    if not several:
+        return []
+    return [
+        f"{len(several)} id(s) stand under several labels ({_some(several)}): they count as one "
+        "video, which is in one list and never mixed with itself; rename those that are not"
+    ]
+
+
 def like_duets(clips: list[Clip], labels: set[str]) -> list[str]:
     """Warnings of labels of two words that may be one instrument: one word is no other label."""
     return [

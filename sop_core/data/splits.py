@@ -23,7 +23,15 @@ from .clips import (
     write_index,
 )
 from .copies import Groups, note_copies, read_copies
-from .leftout import SECTION, left_out, like_duets, like_sections, nothing_found, passed_over
+from .leftout import (
+    SECTION,
+    left_out,
+    like_duets,
+    like_one_video,
+    like_sections,
+    nothing_found,
+    passed_over,
+)
 from .lists import (
     SPLITS,
     Made,
@@ -217,7 +225,7 @@ def build_index(
     placed = {*train, *val, *test}
     everything = [c for c in clips if c in placed]
     notes = passed_over(data, entries) + left_out(usable, clips, placed, min_frames)
-    notes += like_sections(clips)
+    notes += like_sections(clips) + like_one_video(clips)
     if duet != "train":
         notes += like_duets(clips, known_labels(data) | {c.label for c in usable})
     tested = {c.video for c in test if not c.is_duet}

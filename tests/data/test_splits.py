@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from test_clips import imagined, make_data
 
 from sop_core.data.clips import Clip, read_index, summary
 from sop_core.data.copies import Groups
+from sop_core.data.leftout import like_one_video
 from sop_core.data.splits import build_index, read_splits, split
 from sop_core.errors import SopError
 
@@ -368,3 +370,17 @@ def test_from_four_videos_on_a_label_is_tested_and_too_few_to_test_with_are_told
         UserWarning, match=r"0 video\(s\) besides duets to test with, too few to mix"
     ):
         build_index(data)
+
+
+def test_one_id_under_two_labels_is_told_since_it_counts_as_one_video(tmp_path):
+    """cello/1 and flute/1, as people name their files; sections and composed clips aren't meant."""
+    names = [(label, str(n), 1) for n in range(1, 5) for label in ("cello", "flute")]
+    data = make_data(tmp_path / "data", [*names, ("cello", "solo", 1), ("silence", "room", 1)])
+    said = r"4 id\(s\) stand under several labels \(1, 2, 3, \.\.\.\)"
+    with pytest.warns(UserWarning, match=said):
+        paths = build_index(data)
+    for name in ("train", "val", "test"):
+        clips = read_index(paths[name])
+        assert sum(c.id == "1" for c in clips) in (0, 2)
+    sections = [replace(c, section_of="film") for c in read_index(paths["all"])]
+    assert not like_one_video(sections)
