@@ -79,10 +79,9 @@ def find(scene: "Scene", count: int | None) -> Clusters:
         raise SopError(f"{there}, asked for {count}; ask for fewer")
     # The loudest first, without those that are silent.
     regions = [numbers == k for k in range(different)]
-    powers = scene.powers_of(regions).sum(1, dtype=np.float64) if regions else np.zeros(1)
-    shares = powers[:-1] / max(powers[-1], 1e-12)
+    shares, certain = map(share, scene.powers_of(regions)) if regions else (np.zeros(0),) * 2
     loudest = np.argsort(-shares, kind="stable")[: count or MOST]
-    order = [k for k in loudest if count or shares[k] > SILENT_SHARE]
+    order = [k for k in loudest if count or certain[k] > SILENT_SHARE]
     regions = [regions[k] for k in order]
     # A picture shows the window whose middle part it lies in.
     edges = [(a.last + b.first) / 2 for a, b in pairwise(scene.feature_maps.windows)]
@@ -99,9 +98,15 @@ def find(scene: "Scene", count: int | None) -> Clusters:
 def knows(scene: "Scene") -> bool:
     """Whether the model knows what sounds: a cell has `HEARD_SHARE` of the energy, or more.
 
-    Of silence there is nothing to know: True.
+    Those bins count that are rather the cell's than not. Of silence there is nothing to know: True.
     """
-    return bool(metrics.silent(scene.mixture) or scene.energy().max() >= HEARD_SHARE)
+    return bool(metrics.silent(scene.mixture) or share(scene.certain).max() >= HEARD_SHARE)
+
+
+def share(powers: np.ndarray) -> np.ndarray:
+    """Each one's share of the mixture's energy, which is last. Shape: (P + 1, T) -> (P,)"""
+    total = powers.sum(1, dtype=np.float64)
+    return total[:-1] / max(total[-1], 1e-12)
 
 
 def _loud(scene: "Scene") -> np.ndarray:
@@ -109,7 +114,7 @@ def _loud(scene: "Scene") -> np.ndarray:
 
     Shape: bool (W, H, W)
     """
-    powers, windows = scene.powers, scene.feature_maps.windows
+    powers, windows = scene.certain, scene.feature_maps.windows
     loud = np.zeros((len(windows), *scene.grid), bool)
     least = 1e-4 * powers[-1].mean()
     for i, w in enumerate(windows):

@@ -31,6 +31,7 @@ from ..media.write import write_video
 from ..model.names import Name
 from ..untrusted import printable
 from .clusters import NOT_KNOWN, SILENT_SHARE
+from .clusters import share as shares
 from .film import marked
 from .fullband import FullBandAudio
 from .regions import Cell, Mode, Region
@@ -100,9 +101,9 @@ def write(
     """
     check_out(out)
     kind = Path(out).suffix[1:]
-    own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
-    share = float(own / max(mixture, 1e-12))
-    audible = share >= SILENT_SHARE
+    soft, certain = (float(shares(powers)[0]) for powers in scene.powers_of([region]))
+    audible = certain >= SILENT_SHARE
+    share = soft if audible else certain
     hz, pieces = _tracks(scene, video, [region], "shared", rate, kind)
     with atomic_path(out) as part, TemporaryFile(dir=part.parent) as file:
         tracks = Waiting((piece[:1] * audible for piece in pieces), file)

@@ -8,9 +8,10 @@ Visual features (K values for each cell and window) are small and stay in memory
 computed again each time they are needed. `save` and `load` keep everything in a folder beside the
 video.
 
-Feature maps are whole multiples of `steps`: of 11 bits. A bin of a binary mask can lie on either
-side of 0.5 by a hair, so whoever has fewer bits than the nets gave hears other sounds. With these
-bits, a float16 on the disk and the page in a browser (`page`) hear what a click in Python gives.
+Feature maps are whole multiples of `steps`: of 11 bits. A mask can lie on either side of a
+threshold by a hair (0.1, or 0.5 for all of a bin), so whoever has fewer bits than the nets gave
+hears other sounds. With these bits, a float16 on the disk and the page in a browser (`page`) hear
+what a click in Python gives.
 """
 
 import hashlib

@@ -32,7 +32,13 @@ from ..untrusted import printable
 from .features import FeatureMaps, fade
 from .levels import Levels
 from .playback import OwnSound
-from .regions import REGION_SHARE, TRAINING_SHARE, check_partition, shown_in
+from .regions import (
+    REGION_SHARE,
+    TRAINING_SHARE,
+    check_partition,
+    least_share,
+    shown_in,
+)
 from .tracks import pcm
 
 if TYPE_CHECKING:
@@ -218,7 +224,7 @@ def _packed(player: "PixelPlayer", most: float) -> bytes:
         # masks
         "scale": None if synthesizer.scale is None else synthesizer.scale.tolist(),
         "bias": float(synthesizer.bias),
-        "output_activation": config.output_activation, "mask": config.mask,
+        "output_activation": config.output_activation, "least": least_share(config),
         "undivided": _undivided(config),
         "bank": _sparse(warp.bank, warp.kind), "back": _sparse(warp.back, warp.kind),
     }  # fmt: skip

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..config import Config
 from ..errors import SopError
-from ..model.masks import binarize, partition
+from ..model.masks import partition
 from ..model.model import SoundOfPixels
 from ..model.names import Name
 from .features import fade
@@ -35,6 +35,10 @@ Mode = Literal["alone", "shared", "partition"]
 # is larger than what sounds in it; but of no more than two thirds of the cells that training
 # pools in a picture, since such a picture shows one instrument alone.
 REGION_SHARE, TRAINING_SHARE = 1 / 2, 2 / 3
+# A mask that was learned as a binary one says how likely a bin is the region's. The region takes
+# this share of the bin, not all or nothing: in duets of photos, boxes by themselves gain 3 dB. Less
+# than a tenth is nothing, so that silence stays silent.
+SOFT_LEAST, HALF = 0.1, 0.5
 BLOCK = 56  # regions at a time: their masks fit a CPU's cache, and are enough work for threads
 
 
@@ -228,18 +232,25 @@ def joined(stretches: Iterator[tuple[int, Tensor]], most: int) -> Iterator[tuple
 # ---- from soft masks to what each region takes
 
 
+def least_share(config: Config) -> float:
+    """What a region's soft mask must exceed to take of a bin: then it takes this share of it.
+
+    If it is `HALF`, the region takes the whole bin: the published binary mask.
+    """
+    return SOFT_LEAST if config.share or config.mask == "ratio" else HALF
+
+
 def take(model: SoundOfPixels, masks: Tensor, mode: Mode) -> tuple[Tensor, Tensor, Tensor]:
     """The weight of each STFT bin in each region's sound, 0 to 1.
 
     Frames in which a region takes nothing are left out, since most regions are mostly silent.
     Shape: soft masks (P, T, F) -> region int (n,), frame int (n,), weights (n, F_linear)
     """
-    kind = "ratio" if mode == "partition" else model.config.mask
-    # Linear bins are means of log-frequency bins: over 0.5 only if one of those is.
-    sounds = masks.amax(-1) > 0.5 if kind == "binary" else (masks != 0).any(-1)  # (P, T)
-    region, frame = sounds.nonzero(as_tuple=True)
+    least = 0.0 if mode == "partition" else least_share(model.config)
+    # Linear bins are means of log-frequency bins: over `least` only if one of those is.
+    region, frame = (masks.amax(-1) > least).nonzero(as_tuple=True)
     soft = model.warp.inverse_frames(masks[region, frame])
-    weights = binarize(soft, kind)
+    weights = (soft > least) * (1.0 if least == HALF else soft)
     if mode == "shared" and len(masks) > 1:
 
         def total(values: Tensor) -> Tensor:  # of all regions, at each row's frame
@@ -247,6 +258,6 @@ def take(model: SoundOfPixels, masks: Tensor, mode: Mode) -> tuple[Tensor, Tenso
             return empty.index_add_(0, frame, values)[frame]
 
         # Each region's part is in proportion to its soft mask.
-        claims = weights * soft
+        claims = soft * (soft > least)
         weights = claims * (total(weights).clamp(0, 1) / total(claims).clamp_min(1e-8))
     return region, frame, weights

@@ -27,7 +27,7 @@ from ..training.windows import same_fps
 from . import clusters, features, separated
 from .features import FeatureMaps
 from .film import Film, Stills, VideoFilm
-from .regions import BLOCK, Cell, Mode, Region, cells_in, names_of, soft_masks, take
+from .regions import BLOCK, HALF, Cell, Mode, Region, cells_in, names_of, soft_masks, take
 
 DYNAMIC_RANGE = 40  # dB below the loudest moment at which `energies` shows nothing any more
 
@@ -147,7 +147,7 @@ class Scene:
 
     def _copy(self, feature_maps: FeatureMaps, first: int, last: int) -> "Scene":
         other = copy(self)
-        for name in ("powers", "frame"):  # what was computed for this scene
+        for name in ("_of_cells", "frame"):  # what was computed for this scene
             other.__dict__.pop(name, None)
         other._listen_to(feature_maps, first, last)
         return other
@@ -266,36 +266,51 @@ class Scene:
     # ---- energy
 
     @cached_property
-    def powers(self) -> np.ndarray:
-        """`powers_of` every cell, row by row. Shape: float32 (H W + 1, T)"""
+    def _of_cells(self) -> tuple[np.ndarray, np.ndarray]:
         rows, columns = self.grid
         return self.powers_of([[(r, c)] for r in range(rows) for c in range(columns)])
 
+    @property
+    def powers(self) -> np.ndarray:
+        """`powers_of` every cell, row by row. Shape: float32 (H W + 1, T)"""
+        return self._of_cells[0]
+
+    @property
+    def certain(self) -> np.ndarray:
+        """The same of the bins that are rather the cell's than not. Shape: float32 (H W + 1, T)"""
+        return self._of_cells[1]
+
     @torch.inference_mode()
-    def powers_of(self, regions: Sequence[Region]) -> np.ndarray:
+    def powers_of(self, regions: Sequence[Region]) -> tuple[np.ndarray, np.ndarray]:
         """The energy of each region's own sound in each STFT frame; the mixture's is last.
 
-        Shape: float32 (P + 1, T)
+        The second array has the energy of the bins that are rather the region's than not: a mask
+        that was learned as a binary one is over 0.5 there. It says whether the region sounds at
+        all, since many masks have a little of a sound. (Of a ratio mask, both arrays are the same.)
+        Shape: float32 (P + 1, T) each
         """
         energies = []
         for first, masks in soft_masks(self, regions):
             spec = self.feature_maps.spec(first, first + masks.shape[1])
             power = spec.abs().square()  # (T, F_linear)
-            energy = masks.new_zeros(len(masks) + 1, masks.shape[1])
-            energy[-1] = power.sum(-1)
+            energy = masks.new_zeros(2, len(masks) + 1, masks.shape[1])
+            energy[:, -1] = power.sum(-1)
             for p in range(0, len(masks), BLOCK):
                 region, frame, weights = take(self.model, masks[p : p + BLOCK], "alone")
-                energy[p + region, frame] = (weights.square() * power[frame]).sum(-1)
+                here = power[frame]
+                energy[0, p + region, frame] = (weights.square() * here).sum(-1)
+                sure = weights > HALF if self.config.mask == "binary" else weights.square()
+                energy[1, p + region, frame] = (sure * here).sum(-1)
             energies.append(energy.cpu().numpy())
-        return np.concatenate(energies, 1)
+        own, certain = np.concatenate(energies, 2)
+        return own, certain
 
     def energy(self) -> np.ndarray:
         """The energy of each cell's own sound as a share of the mixture's, 0 to 1. Shape: (H, W)
 
         It is an absolute scale: two scenes can be compared.
         """
-        total = self.powers.sum(1, dtype=np.float64)
-        shares = total[:-1] / max(total[-1], 1e-12)
+        shares = clusters.share(self.powers)
         return shares.astype(np.float32).reshape(self.grid)
 
     def energies(self, smooth: float = 0.125) -> np.ndarray:
@@ -323,8 +338,8 @@ class Scene:
     def clusters(self, count: int | None = None) -> clusters.Clusters:
         """Groups of cells that sound alike, the loudest first.
 
-        A cell whose own sound has less than `clusters.SILENT_SHARE` of a window's energy is silent
-        there, and belongs to no cluster.
+        A cell is silent in a window, and belongs to no cluster there, if the bins that are rather
+        its own than not have less than `clusters.SILENT_SHARE` of the window's energy.
 
         Args: `count`: how many to find (None: as many as differ, `clusters.MOST` at most).
         Raises SopError if there are fewer.

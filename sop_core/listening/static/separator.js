@@ -151,14 +151,15 @@ export class Separator {
   /** What regions take of each STFT frame, one after the other: `weights` (F_linear,) of each, the same arrays every time; and which
    *  of them take anything: `regions.take`. */
   *weights(regions, whole) {
-    const { bins, mask: kind } = this.scene, { linear } = this, masks = this.#masks(regions, whole), binary = kind === "binary" && !whole;
+    const { bins } = this.scene, { linear } = this, masks = this.#masks(regions, whole);
+    const least = whole ? 0 : this.scene.least, binary = least === 0.5;
     const soft = regions.map(() => new Float32Array(linear)), weights = regions.map(() => new Float32Array(linear));
     for (let t = 0; t < this.frames; t++) {
       const sounding = masks.map((mask, p) => {
         multiply(this.back, mask.subarray(t * bins, (t + 1) * bins), soft[p]);
         let any = false;
         for (let l = 0; l < linear; l++) {
-          const weight = binary ? Number(soft[p][l] > 0.5) : soft[p][l];
+          const weight = soft[p][l] > least ? (binary ? 1 : soft[p][l]) : 0;
           weights[p][l] = weight;
           any ||= weight !== 0;
         }
@@ -255,9 +256,9 @@ function share(weights, soft) {
     let total = 0, claims = 0;
     for (let p = 0; p < soft.length; p++) {
       total += weights[p][l];
-      claims += weights[p][l] * soft[p][l];
+      claims += weights[p][l] ? soft[p][l] : 0;
     }
     const part = Math.min(1, Math.max(0, total)) / Math.max(claims, 1e-8);
-    for (let p = 0; p < soft.length; p++) weights[p][l] *= soft[p][l] * part;
+    for (let p = 0; p < soft.length; p++) weights[p][l] &&= soft[p][l] * part;
   }
 }
