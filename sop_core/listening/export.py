@@ -58,6 +58,13 @@ def check_out(out: AnyPath, folder: bool = False) -> None:
         raise SopError(f"{out}: expected the name of a file that ends in {expected}")
 
 
+def check_apart(out: AnyPath, videos: Sequence[AnyPath]) -> None:
+    """Raises SopError if `out` is one of the videos, by whatever name: it would be lost."""
+    out = Path(out)
+    if out.exists() and any(Path(v).exists() and out.samefile(v) for v in videos):
+        raise SopError(f"{out}: this is the video itself, which would be lost; give another name")
+
+
 def folder_names(videos: Sequence[AnyPath]) -> list[str]:
     """A folder's name for each video: its own without the suffix, safe on any disk, and unique.
 
@@ -96,9 +103,10 @@ def write(
     Warns if the sound had to be made softer, since it would have clipped.
 
     Args: `out`: a .wav, .flac or .mp3, or an .mp4 with the video's pictures twice: the region is
-        outlined on the left, and all else is dark on the right
+        outlined on the left, and all else is dark on the right; not `video` itself
     """
     check_out(out)
+    check_apart(out, [video])
     kind = Path(out).suffix[1:]
     own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
     share = float(own / max(mixture, 1e-12))

@@ -152,6 +152,8 @@ def _places(
         export.check_out(out, folder=whole)
     elif out.is_dir():
         raise SopError(f"{out}: a folder; expected the name of a file")
+    for place in places:
+        export.check_apart(place, videos)
     own = (kind or "wav") if whole else places[0].suffix[1:]
     if kind and kind != own:
         raise SopError(f"--format {kind} with --out {out}: its name says {own}; leave one out")

@@ -25,6 +25,8 @@ from sop_core.data import splits
 from sop_core.data.clips import find_clips, read_index, write_index
 from sop_core.errors import SopError, Terminated
 from sop_core.evaluation import report
+from sop_core.listening import export
+from sop_core.listening.scene import Scene
 from sop_core.media.jpgs import frame_size
 from sop_core.media.sound import audio_frame, sound_length
 from sop_core.media.stream import read_video
@@ -269,6 +271,27 @@ def test_separate_says_what_is_wrong_before_the_nets_look_at_an_hour_of_video(
     assert main(["separate", "any", str(film), *options, "--out", str(tmp_path / out)]) == 2
     assert sentence in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["film.mp4", "folder.wav"]
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "link.mp4", "cover.mp3"])
+def test_separate_does_not_write_over_the_video(eyes, tmp_path, capsys, monkeypatch, name):
+    """By whatever name; `cover.mp3`: a sound file with a picture is a video, too."""
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
+    film = write_film(tmp_path / "film.mp4", seconds=1)
+    before, out = film.read_bytes(), tmp_path / name
+    if out != film:
+        os.link(film, out)
+    words = ["separate", "any", str(film), "--box", "5,15,35,45", "--out", str(out)]
+    assert main(words) == 2
+    assert "this is the video itself, which would be lost" in capsys.readouterr().err
+    assert film.read_bytes() == out.read_bytes() == before
+    with pytest.raises(SopError, match="this is the video itself"):
+        export.write(Scene.from_video(eyes, film), film, [(2, 0)], out)
+    earlier = tmp_path / "region" / "region.wav"  # what a command for several videos has written
+    earlier.parent.mkdir()
+    os.link(film, earlier)
+    words = ["separate", "any", str(earlier), str(film), "--pixel", "2,0", "--out", str(tmp_path)]
+    assert main(words) == 2 and "region.wav: this is the video" in capsys.readouterr().err
 
 
 def test_a_box_of_the_shortest_video(eyes, tmp_path, monkeypatch):
