@@ -30,7 +30,7 @@ from ..media.stream import frames_within, stream
 from ..media.write import write_video
 from ..model.names import Name
 from ..untrusted import printable
-from .clusters import NOT_KNOWN, SILENT_SHARE
+from .clusters import NOT_KNOWN, SILENT_SHARE, sounding
 from .film import marked
 from .fullband import FullBandAudio
 from .regions import Cell, Mode, Region
@@ -99,7 +99,7 @@ def write(
 ) -> float:
     """Write the sound of a region; return its share of the mixture's energy.
 
-    If the share is under `SILENT_SHARE`, the file is silent: so little belongs to other regions.
+    If the region is `silent`, so is the file: so little belongs to other regions.
     Warns if the sound had to be made softer, since it would have clipped.
 
     Args: `out`: a .wav, .flac or .mp3, or an .mp4 with the video's pictures twice: the region is
@@ -108,9 +108,10 @@ def write(
     check_out(out)
     check_apart(out, [video])
     kind = Path(out).suffix[1:]
-    own, mixture = scene.powers_of([region]).sum(1, dtype=np.float64)
+    powers = scene.powers_of([region])
+    own, mixture = powers.sum(1, dtype=np.float64)
     share = float(own / max(mixture, 1e-12))
-    audible = share >= SILENT_SHARE
+    audible = share >= SILENT_SHARE or sounding(scene, powers).any()
     hz, pieces = _tracks(scene, video, [region], "shared", rate, kind)
     with atomic_path(out) as part, TemporaryFile(dir=part.parent) as file:
         tracks = Waiting((piece[:1] * audible for piece in pieces), file)
@@ -126,6 +127,11 @@ def write(
             write_video(part, marked(pictures, region, scene.grid), FPS, sounds, hz, aac=AAC)
     _warn_if_scaled(out, scale)
     return share
+
+
+def silent(scene: Scene, region: list[Cell]) -> bool:
+    """Whether a region has less than `SILENT_SHARE` of the energy in every window of the scene."""
+    return not sounding(scene, scene.powers_of([region])).any()
 
 
 def write_all(

@@ -212,7 +212,8 @@ def _write(
     share = export.write(scene, video, region, out, **how)
     known = share >= HEARD_SHARE or knows(scene)  # the map of all cells takes longer than a region
     told = export.told(share, learned, scene.name(region), known)
-    silent = "; so the file is silent" if share < SILENT_SHARE else ""
+    empty = share < SILENT_SHARE and export.silent(scene, region)
+    silent = "; so the file is silent" if empty else ""
     print(printable(f"{out}: {scene.seconds:.1f} s, {told}{silent}"))
 
 
