@@ -77,8 +77,8 @@ def separate(
             click sounds, without Python. It has the first 30 s, or what --from and --to say.
         start: Write what sounds from this second on.
         end: Write what sounds up to this second. Default: to the end.
-        rate: source: the video's own sound, with its channels, at its own rate. model: what the
-            nets heard, mono.
+        rate: source: the video's own sound, with its channels (more than two as a stereo downmix),
+            at its own rate. model: what the nets heard, mono.
         format: Of the sounds in a folder. Default: wav.
         wav_format: Samples of wav files. Default: pcm16.
         video_stream: Of several picture streams, take this one, from 0. Default: what plays.
@@ -187,9 +187,11 @@ def _write(
     if not page:
         export.check_out(out, folder=region is None)
     streams: list[str] = []
-    with open_video(video, choice, streams):
-        pass
+    with open_video(video, choice, streams) as (_, _, audio):
+        channels = len(audio.layout.channels)
     about = survey(video, choice)
+    if channels > 2 and how["rate"] == "source":
+        streams.append(f"{channels} channels: written as a stereo downmix")
     for line in (*streams, *about.notes, *about.of_channels):
         note(f"note: {video}: {line}")
     scene = Scene.from_video(model, video, cache, choice)

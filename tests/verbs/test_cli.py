@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from films import level, tone
+from films import level, make_video, tone
 from tiny import SETTINGS, TINY, Seeing, write_clip, write_film
 
 from sop_core import __version__
@@ -292,6 +292,22 @@ def test_separate_does_not_write_over_the_video(eyes, tmp_path, capsys, monkeypa
     os.link(film, earlier)
     words = ["separate", "any", str(earlier), str(film), "--pixel", "2,0", "--out", str(tmp_path)]
     assert main(words) == 2 and "region.wav: this is the video" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(2, "source"), (6, "source"), (6, "model")])
+def test_separate_says_that_surround_sound_becomes_stereo(
+    eyes, tmp_path, monkeypatch, capsys, channels, rate
+):
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
+    picture = np.full((60, 80, 3), 90, np.uint8)
+    sound = np.stack([tone(440, 2, 44_100)] * channels)
+    film = make_video(tmp_path / "a.mp4", np.arange(0, 2, 0.125), [picture] * 16, sound=sound)
+    out = tmp_path / "a.wav"
+    words = ["separate", "any", str(film), "--pixel", "2,0", "--out", str(out), "--rate", rate]
+    assert main(words) == 0
+    told = "6 channels: written as a stereo downmix" in capsys.readouterr().err
+    assert told == (channels == 6 and rate == "source")
+    assert soundfile.info(out).channels == (2 if rate == "source" else 1)
 
 
 def test_a_box_of_the_shortest_video(eyes, tmp_path, monkeypatch):
