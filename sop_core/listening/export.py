@@ -186,10 +186,10 @@ def write_all(
         paths = [part / f"{name}.{kind}" for name in names]
         scale = write_tracks(tracks, paths, hz, kind, wav_format)
         # The maps, and the table.
-        for k, name in enumerate(names[:-1]):
-            figure = show.cluster(scene, clusters, k)
-            (part / f"{name}.png").write_bytes(show.figure_png(figure))
         shares = tracks.energy[:-1] / max(tracks.energy[-1], 1e-12)
+        for k, name in enumerate(names[:-1]):
+            figure = show.cluster(scene, clusters, k, shares[k])
+            (part / f"{name}.png").write_bytes(show.figure_png(figure))
         cells = [int(region.any(0).sum()) for region in clusters.regions]
         columns = {"name": names, "share": shares, "cells": [*cells, 0], "scale": scale}
         if clusters.looks is not None:

@@ -1,5 +1,7 @@
 """A video's sounds as files, compared with the film's own tones. A failure leaves no file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -178,8 +180,22 @@ def test_tracks_count_the_cells_of_the_grid_at_whatever_time(scene, video, eyes,
         )
 
 
-def test_all_sources_are_a_folder_of_tracks_that_add_up_with_maps(scene, video, tmp_path):
+def test_all_sources_are_a_folder_of_tracks_that_add_up_with_maps(
+    scene, video, tmp_path, monkeypatch
+):
+    """A map's title has the share of the table, and not the cluster's own."""
+    found = scene.clusters()
+    monkeypatch.setattr(scene, "clusters", lambda _: replace(found, shares=[0.9, 0.8]))
+    titles, draw = [], separate.show.figure_png
+
+    def drawn(figure):
+        titles.append(figure.axes[0].get_title())
+        return draw(figure)
+
+    monkeypatch.setattr(separate.show, "figure_png", drawn)
     table = separate.write_all(scene, video, None, tmp_path / "all", rate="model")
+    told = zip(table.name[:2].str.slice(2), table.share, strict=False)
+    assert titles == [f"{name}: {share:.0%} of the energy" for name, share in told]
     names = sorted(p.name for p in (tmp_path / "all").iterdir())
     assert len(table) == 3 and names == sorted(
         [*(f"{n}.wav" for n in table.name), *(f"{n}.png" for n in table.name[:2]), "tracks.csv"]
