@@ -150,6 +150,8 @@ def _places(
             places = [place / f"region.{kind or 'wav'}" for place in places]
     elif out.suffix != PAGE:  # of several, those that can't be written are named at the end
         export.check_out(out, folder=whole)
+        if whole and out.suffix.lower() in export.SUFFIXES:
+            raise SopError(f"{out}: --all-sources writes a folder; expected its name, no file's")
     elif out.is_dir():
         raise SopError(f"{out}: a folder; expected the name of a file")
     for place in places:
@@ -190,6 +192,7 @@ def _write(
     with open_video(video, choice, streams) as (_, _, audio):
         channels = len(audio.layout.channels)
     about = survey(video, choice)
+    _check_span(video, span, about.end - about.begin, page)
     if channels > 2 and how["rate"] == "source":
         streams.append(f"{channels} channels: written as a stereo downmix")
     for line in (*streams, *about.notes, *about.of_channels):
@@ -198,7 +201,7 @@ def _write(
     if span != (0, math.inf):
         scene = scene.part(*span)
     if page:
-        _write_page(scene, out, region, video.stem, math.isfinite(span[1]))
+        _write_page(scene, out, region, video.stem, math.isfinite(span[1]), how["rate"])
         return
     if region is None:
         table = export.write_all(scene, video, out=out, learned=learned, **how)
@@ -219,13 +222,26 @@ def _write(
     print(printable(f"{out}: {scene.seconds:.1f} s, {told}{silent}"))
 
 
-def _write_page(scene: "Scene", out: Path, region: list | None, title: str, whole: bool) -> None:
-    """Write a page, and say what is in it; `whole`: of the whole scene, however long."""
+def _check_span(video: Path, span: tuple[float, float], seconds: float, page: bool) -> None:
+    """Raises SopError if a video of so many seconds has nothing there, or too much for a page."""
+    from ..listening.page import check_length
+
+    if span[0] >= seconds:
+        raise SopError(f"{video}: --from {span[0]:g}: expected a stretch of its {seconds:.1f} s")
+    if page and math.isfinite(span[1]):
+        check_length(min(span[1], seconds) - span[0])
+
+
+def _write_page(
+    scene: "Scene", out: Path, region: list | None, title: str, whole: bool, rate: str
+) -> None:
+    """Write a page, and say what is in it; `whole`: of the whole scene."""
     from ..__main__ import note
     from ..listening.player import MAX_SECONDS, PixelPlayer
     from ..untrusted import printable
 
-    player = PixelPlayer(scene, seconds=scene.seconds if whole else MAX_SECONDS)
+    seconds, band = scene.seconds if whole else MAX_SECONDS, "model" if rate == "model" else "full"
+    player = PixelPlayer(scene, seconds=seconds, band=band)
     player.regions = [region] if region else []
     player.to_html(out, title)
     if player.seconds < scene.seconds - 0.05:

@@ -199,6 +199,18 @@ def test_separate_writes_a_page_of_any_stretch(run, video, tmp_path, capsys, whe
     assert "1.0 s" in told.out and "the page has" not in told.err
 
 
+@pytest.mark.parametrize(("rate", "band"), [("source", "full"), ("model", "model")])
+def test_a_page_begins_with_the_sound_that_rate_says(
+    eyes, tmp_path, capsys, monkeypatch, rate, band
+):
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
+    made = []
+    monkeypatch.setattr("sop_core.listening.player.page", lambda p, _: made.append(p.band) or "")
+    film = write_film(tmp_path / "film.mp4", seconds=1)
+    words = ["separate", "any", str(film), "--out", str(tmp_path / "a.html"), "--rate", rate]
+    assert main(words) == 0 and made == [band]
+
+
 def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_nets_say(
     eyes, tmp_path, capsys, monkeypatch
 ):
@@ -258,6 +270,10 @@ def test_separate_says_what_things_look_like_and_what_the_model_does_not_know(
         (["--box", "9,9,9,20"], "a.wav", "--box 9,9,9,20: expected X0,Y0,X1,Y1"),
         (["--pixel", "1,1"], "folder.wav", "expected the name of a file"),
         (["--all-sources", "auto"], "folder.wav", "give the name of a new folder"),
+        (["--all-sources", "auto"], "duets.wav", "writes a folder; expected its name, no file's"),
+        (["--pixel", "1,1", "--from", "9"], "a.wav", "--from 9: expected a stretch of its 6.0 s"),
+        (["--to", "5"], "a.html", "5 s in one page, which a browser would have to hold; choose"),
+        (["--to", "99"], "a.html", "6 s in one page"),
     ],
 )
 def test_separate_says_what_is_wrong_before_the_nets_look_at_an_hour_of_video(
@@ -265,6 +281,7 @@ def test_separate_says_what_is_wrong_before_the_nets_look_at_an_hour_of_video(
 ):
     monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
     monkeypatch.setattr(type(eyes), "visual_features", None)
+    monkeypatch.setattr("sop_core.listening.page.LONGEST", 4.0)
     film = write_film(tmp_path / "film.mp4")
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "folder.wav" / "mine.txt").write_text("keep")
@@ -472,7 +489,7 @@ BAD_INPUT = [
     ),
     ("separate {r} {v} {v} --pixel 1,1 --out {t}/a.wav", "for 2 videos, expected the name of a f"),
     ("separate {r} {v} --pixel 1,1 --out {t}/a.wav --from 3 --to 2", "--from 3 --to 2: expected 0"),
-    ("separate {r} {v} --pixel 1,1 --out {t}/a.wav --from 9", "expected a stretch of the scene"),
+    ("separate {r} {v} --pixel 1,1 --out {t}/a.wav --from 9", "expected a stretch of its 2.0 s"),
     (
         "separate {r} {v} --pixel 1,1 --out {t}/a.wav --audio-stream 1",
         "no sound stream 1: it has 1",
