@@ -68,7 +68,7 @@ def find(scene: "Scene", count: int | None) -> Clusters:
     if count is not None and count < 1:
         raise SopError(f"count={count}: expected at least one cluster")
     # The number of each cell's cluster in each window; -1: silent.
-    loud = _loud(scene)  # bool (W, H, W)
+    loud = sounding(scene, scene.certain).reshape(-1, *scene.grid)  # bool (W, H, W)
     numbers = np.full(loud.shape, -1)
     if loud.any():
         features = scene.visual_features[torch.from_numpy(loud).to(scene.visual_features.device)]
@@ -109,18 +109,18 @@ def share(powers: np.ndarray) -> np.ndarray:
     return total[:-1] / max(total[-1], 1e-12)
 
 
-def _loud(scene: "Scene") -> np.ndarray:
-    """Which cells sound in each window; none in a window outside the scene, or 40 dB below it.
+def sounding(scene: "Scene", powers: np.ndarray) -> np.ndarray:
+    """Which regions sound in each window; none in a window outside the scene, or 40 dB below it.
 
-    Shape: bool (W, H, W)
+    Args: `powers`: the second of `Scene.powers_of`. Shape: (P + 1, T) -> bool (W, P)
     """
-    powers, windows = scene.certain, scene.feature_maps.windows
-    loud = np.zeros((len(windows), *scene.grid), bool)
+    windows = scene.feature_maps.windows
+    loud = np.zeros((len(windows), len(powers) - 1), bool)
     least = 1e-4 * powers[-1].mean()
     for i, w in enumerate(windows):
         here = powers[:, max(0, w.first - scene.first) : max(0, w.last - scene.first)]
         if here.shape[1] and here[-1].mean() > least:
-            loud[i] = (here[:-1].mean(1) > SILENT_SHARE * here[-1].mean()).reshape(scene.grid)
+            loud[i] = here[:-1].mean(1) > SILENT_SHARE * here[-1].mean()
     return loud
 
 

@@ -30,7 +30,7 @@ from ..media.stream import frames_within, stream
 from ..media.write import write_video
 from ..model.names import Name
 from ..untrusted import printable
-from .clusters import NOT_KNOWN, SILENT_SHARE
+from .clusters import NOT_KNOWN, SILENT_SHARE, sounding
 from .clusters import share as shares
 from .film import marked
 from .fullband import FullBandAudio
@@ -57,6 +57,13 @@ def check_out(out: AnyPath, folder: bool = False) -> None:
     if not folder and (out.suffix not in SUFFIXES or out.is_dir()):
         expected = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
         raise SopError(f"{out}: expected the name of a file that ends in {expected}")
+
+
+def check_apart(out: AnyPath, videos: Sequence[AnyPath]) -> None:
+    """Raises SopError if `out` is one of the videos, by whatever name: it would be lost."""
+    out = Path(out)
+    if out.exists() and any(Path(v).exists() and out.samefile(v) for v in videos):
+        raise SopError(f"{out}: this is the video itself, which would be lost; give another name")
 
 
 def folder_names(videos: Sequence[AnyPath]) -> list[str]:
@@ -93,17 +100,18 @@ def write(
 ) -> float:
     """Write the sound of a region; return its share of the mixture's energy.
 
-    If the share is under `SILENT_SHARE`, the file is silent: so little belongs to other regions.
+    If the region is `silent`, so is the file: so little belongs to other regions.
     Warns if the sound had to be made softer, since it would have clipped.
 
     Args: `out`: a .wav, .flac or .mp3, or an .mp4 with the video's pictures twice: the region is
-        outlined on the left, and all else is dark on the right
+        outlined on the left, and all else is dark on the right; not `video` itself
     """
     check_out(out)
+    check_apart(out, [video])
     kind = Path(out).suffix[1:]
-    soft, certain = (float(shares(powers)[0]) for powers in scene.powers_of([region]))
-    audible = certain >= SILENT_SHARE
-    share = soft if audible else certain
+    own, certain = scene.powers_of([region])
+    audible = bool(shares(certain)[0] >= SILENT_SHARE or sounding(scene, certain).any())
+    share = float(shares(own if audible else certain)[0])
     hz, pieces = _tracks(scene, video, [region], "shared", rate, kind)
     with atomic_path(out) as part, TemporaryFile(dir=part.parent) as file:
         tracks = Waiting((piece[:1] * audible for piece in pieces), file)
@@ -119,6 +127,11 @@ def write(
             write_video(part, marked(pictures, region, scene.grid), FPS, sounds, hz, aac=AAC)
     _warn_if_scaled(out, scale)
     return share
+
+
+def silent(scene: Scene, region: list[Cell]) -> bool:
+    """Whether a region has less than `SILENT_SHARE` of the energy in every window of the scene."""
+    return not sounding(scene, scene.powers_of([region])[1]).any()
 
 
 def write_all(
@@ -173,10 +186,10 @@ def write_all(
         paths = [part / f"{name}.{kind}" for name in names]
         scale = write_tracks(tracks, paths, hz, kind, wav_format)
         # The maps, and the table.
-        for k, name in enumerate(names[:-1]):
-            figure = show.cluster(scene, clusters, k)
-            (part / f"{name}.png").write_bytes(show.figure_png(figure))
         shares = tracks.energy[:-1] / max(tracks.energy[-1], 1e-12)
+        for k, name in enumerate(names[:-1]):
+            figure = show.cluster(scene, clusters, k, shares[k])
+            (part / f"{name}.png").write_bytes(show.figure_png(figure))
         cells = [int(region.any(0).sum()) for region in clusters.regions]
         columns = {"name": names, "share": shares, "cells": [*cells, 0], "scale": scale}
         if clusters.looks is not None:

@@ -73,9 +73,7 @@ def page(player: "PixelPlayer", title: str = TITLE) -> str:
     Raises SopError if the player's scene isn't a `Scene`: another has no feature maps; or if it is
     longer than `LONGEST`.
     """
-    if player.seconds > LONGEST:
-        length = f"{player.seconds:.0f} s in one page, which a browser would have to hold"
-        raise SopError(f"{length}; choose at most {LONGEST:.0f} s (--from and --to, or seconds=)")
+    check_length(player.seconds)
     if not isinstance(getattr(player.scene, "feature_maps", None), FeatureMaps):
         there = f"the player's scene is a {type(player.scene).__name__}"
         raise SopError(f"{there}, without feature maps: a page needs a Scene of a model")
@@ -90,6 +88,13 @@ def page(player: "PixelPlayer", title: str = TITLE) -> str:
         torch.set_num_threads(threads)
     scene = base64.b64encode(gzip.compress(packed, 6, mtime=0)).decode()
     return _html(printable(title), script, style, scene)
+
+
+def check_length(seconds: float) -> None:
+    """Raises SopError if a page of so many seconds is longer than `LONGEST`, rounded."""
+    if round(seconds) > LONGEST:  # a stretch is rounded to STFT frames
+        length = f"{seconds:.0f} s in one page, which a browser would have to hold"
+        raise SopError(f"{length}; choose at most {LONGEST:.0f} s (--from and --to, or seconds=)")
 
 
 def framed(page: str) -> str:

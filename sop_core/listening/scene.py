@@ -173,7 +173,10 @@ class Scene:
     def pictures(self) -> np.ndarray:
         """At `fps`; the last one stays if the sound is longer. Shape: uint8 (V, h, w, 3)"""
         shown = self.film.between(self.start, self.start + self.seconds)
-        return shown[np.arange(len(self.instants())).clip(max=len(shown) - 1)]
+        missing = len(self.instants()) - len(shown)
+        if missing <= 0:  # no copy: these are the player's largest arrays
+            return shown[: len(shown) + missing]
+        return np.concatenate([shown, shown[-1:].repeat(missing, 0)])
 
     @cached_property
     def frame(self) -> np.ndarray:

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import IO, Literal
 
-import av
 import numpy as np
 import soundfile
 
 from ..config import AnyPath
-from ..media.sound import LAME, LAME_SCALE, MP3_BIT_RATES, audio_frame, resampled, sf_name
+from ..media.sound import MP3_BIT_RATES, mp3_writer, resampled, sf_name
 
 WavFormat = Literal["pcm16", "pcm24", "float32"]
 Kind = Literal["wav", "flac", "mp3"]
@@ -86,9 +85,14 @@ def write_tracks(
     """Write each track into its file; return the factor by which all of them were scaled."""
     bits = {"flac": 16, "mp3": 0}.get(kind, {"pcm16": 16, "pcm24": 24, "float32": 32}[wav_format])
     scale = 1.0 if bits == 32 else tracks.scale(bits)
+    opened = (
+        mp3_writer(p, rate, tracks.shape[1])
+        if kind == "mp3"
+        else _exact(p, rate, kind, bits, tracks)
+        for p in paths
+    )
     with ExitStack() as files:
-        writer = _lossy if kind == "mp3" else _exact
-        puts = [files.enter_context(writer(p, rate, kind, bits, tracks)) for p in paths]
+        puts = [files.enter_context(file) for file in opened]
         whole = bits in (16, 24)
         for block in tracks.whole_numbers(bits, scale) if whole else tracks.blocks():
             for put, sound in zip(puts, block, strict=True):
@@ -143,25 +147,3 @@ def _exact(
         if e.code != 2:  # an error of the system; its number is lost
             raise
         raise OSError(errno.EIO, "can't be written, the disk may be full", str(path)) from e
-
-
-@contextmanager
-def _lossy(
-    path: AnyPath, rate: int, kind: str, bits: int, tracks: Waiting
-) -> Iterator[Callable[[np.ndarray], None]]:
-    """An mp3 file at a constant bit rate: takes float32 (C, l)."""
-    stereo = tracks.shape[1] == 2
-    with av.open(f"file:{path}", "w", format=kind) as container:
-        layout = "stereo" if stereo else "mono"
-        stream = container.add_stream("libmp3lame", rate=rate, layout=layout, options=LAME)
-        stream.bit_rate = 320_000 if stereo and rate >= 32_000 else MP3_BIT_RATES[rate]
-        gain = np.float32(1 / LAME_SCALE.get(stream.bit_rate, 1.0))
-        done = 0  # samples
-
-        def put(sound: np.ndarray) -> None:
-            nonlocal done
-            container.mux(stream.encode(audio_frame(gain * sound, rate, done)))
-            done += sound.shape[1]
-
-        yield put
-        container.mux(stream.encode(None))

@@ -147,7 +147,7 @@ def sound_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], No
     """
     kind = Path(path).suffix[1:].upper()
     if kind == "MP3":
-        with _mp3_writer(path, rate) as write:
+        with mp3_writer(path, rate) as write:
             yield write
         return
     try:
@@ -160,19 +160,27 @@ def sound_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], No
 
 
 @contextmanager
-def _mp3_writer(path: AnyPath, rate: int) -> Iterator[Callable[[np.ndarray], None]]:
+def mp3_writer(
+    path: AnyPath, rate: int, channels: int = 1
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write an mp3 file of one or two channels in pieces; see `sound_writer`.
+
+    The pieces are float32 (l,) or (C, l). Stereo has 320 kbit/s where mp3 has them.
+    """
     with av.open(f"file:{path}", "w", format="mp3") as container:
-        stream = container.add_stream("libmp3lame", rate=rate, layout="mono", options=LAME)
-        stream.bit_rate = MP3_BIT_RATES[rate]
-        gain = np.float32(1 / LAME_SCALE[stream.bit_rate])
+        layout = "stereo" if channels == 2 else "mono"
+        stream = container.add_stream("libmp3lame", rate=rate, layout=layout, options=LAME)
+        best = channels == 2 and rate >= 32_000
+        stream.bit_rate = 320_000 if best else MP3_BIT_RATES[rate]
+        gain = np.float32(1 / LAME_SCALE.get(stream.bit_rate, 1.0))
         done = 0  # samples
 
         def write(sound: np.ndarray) -> None:
             nonlocal done
-            if len(sound):
+            if sound.size:
                 louder = gain * np.clip(sound, -1, 1)
                 container.mux(stream.encode(audio_frame(louder, rate, done)))
-                done += len(sound)
+                done += sound.shape[-1]
 
         yield write
         container.mux(stream.encode(None))

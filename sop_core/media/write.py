@@ -13,6 +13,9 @@ from .atomic import atomic_path
 from .sound import audio_frame, resampled
 
 AAC_RATE = 44_100  # Hz: not every player takes 11 025
+# What RGB becomes YUV by (ITU-R BT.601). Of pictures of 720 lines or more that do not say so,
+# players take BT.709, and show other colours.
+BT601 = dict.fromkeys(("colorspace", "color_primaries", "color_trc"), "smpte170m")
 
 
 def write_video(
@@ -42,7 +45,8 @@ def write_video(
             height, width = frame.shape[:2]
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             if video is None:
-                video = container.add_stream("h264", rate=step, options=h264 or {"crf": "20"})
+                options = BT601 | (h264 or {"crf": "20"})
+                video = container.add_stream("h264", rate=step, options=options)
                 video.height, video.width = frame.shape[:2]
                 video.pix_fmt = "yuv420p"
                 first = list(islice(pieces, 1))

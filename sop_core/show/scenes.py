@@ -108,7 +108,8 @@ def clusters(scene: "Scene", found: "Clusters") -> Figure:
         text = f"{total:.0%} together: what two of them claim counts twice"
         ax.set_xlabel(text, fontsize=9)
     shown = found.labels[len(found.labels) // 2]
-    for k, colour in zip(range(len(found.names)), PALETTE, strict=False):
+    tints = [PALETTE[k % len(PALETTE)] for k in range(len(found.names))]
+    for k, colour in enumerate(tints):
         layer = np.zeros((*scene.grid, 4))
         layer[shown == k] = (*to_rgb(colour), 0.65)
         ax.imshow(layer, extent=(0, w, h, 0), interpolation="nearest")
@@ -116,23 +117,27 @@ def clusters(scene: "Scene", found: "Clusters") -> Figure:
     sounds = [scene.mixture, *scene.tracks(found.regions)] if found.names else [scene.mixture]
     shares = zip(found.names, found.shares, strict=True)
     titles = [f"{plain(name)}:\n{share:.0%} of the energy" for name, share in shares]
-    names = ["mixture", *titles, "the rest"]
-    colours = ["k", *PALETTE[: len(titles)], "k"]
+    names, colours = ["mixture"], ["k"]
+    if titles:
+        names, colours = [*names, *titles, "the rest"], [*colours, *tints, "k"]
     mags = scene.spectrogram(np.stack(sounds))
     axes = right.subplots(len(sounds), 1, squeeze=False)[:, 0]
-    for ax, mag, name, colour in zip(axes, mags, names, colours, strict=False):
+    for ax, mag, name, colour in zip(axes, mags, names, colours, strict=True):
         bins(ax, decibels(mag, mags[0].max()), SOUND, "")
         ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         ax.spines[:].set(color=colour, linewidth=2.5)
     return fig
 
 
-def cluster(scene: "Scene", found: "Clusters", k: int) -> Figure:
-    """The frame, and the energy of the cells of cluster `k`, over all of the time."""
+def cluster(scene: "Scene", found: "Clusters", k: int, share: float) -> Figure:
+    """The frame, and the energy of the cells of cluster `k`, over all of the time.
+
+    Args: `share`: of the sound's energy, 0 to 1, that its track has
+    """
     fig, (ax,) = _panels(scene.frame, 1, 6)
     inside = found.regions[k].any(0)
     shown = _energy(ax, scene.frame, np.where(inside, scene.energy(), 0))
-    ax.set_title(f"{plain(found.names[k])}: {found.shares[k]:.0%} of the sound's energy")
+    ax.set_title(f"{plain(found.names[k])}: {share:.0%} of the energy")
     fig.colorbar(shown, ax=ax, label="share of the mixture's energy")
     return fig
 

@@ -77,8 +77,8 @@ def separate(
             click sounds, without Python. It has the first 30 s, or what --from and --to say.
         start: Write what sounds from this second on.
         end: Write what sounds up to this second. Default: to the end.
-        rate: source: the video's own sound, with its channels, at its own rate. model: what the
-            nets heard, mono.
+        rate: source: the video's own sound, with its channels (more than two as a stereo downmix),
+            at its own rate. model: what the nets heard, mono.
         format: Of the sounds in a folder. Default: wav.
         wav_format: Samples of wav files. Default: pcm16.
         video_stream: Of several picture streams, take this one, from 0. Default: what plays.
@@ -150,8 +150,12 @@ def _places(
             places = [place / f"region.{kind or 'wav'}" for place in places]
     elif out.suffix != PAGE:  # of several, those that can't be written are named at the end
         export.check_out(out, folder=whole)
+        if whole and out.suffix.lower() in export.SUFFIXES:
+            raise SopError(f"{out}: --all-sources writes a folder; expected its name, no file's")
     elif out.is_dir():
         raise SopError(f"{out}: a folder; expected the name of a file")
+    for place in places:
+        export.check_apart(place, videos)
     own = (kind or "wav") if whole else places[0].suffix[1:]
     if kind and kind != own:
         raise SopError(f"--format {kind} with --out {out}: its name says {own}; leave one out")
@@ -185,16 +189,19 @@ def _write(
     if not page:
         export.check_out(out, folder=region is None)
     streams: list[str] = []
-    with open_video(video, choice, streams):
-        pass
+    with open_video(video, choice, streams) as (_, _, audio):
+        channels = len(audio.layout.channels)
     about = survey(video, choice)
+    _check_span(video, span, about.end - about.begin, page)
+    if channels > 2 and how["rate"] == "source":
+        streams.append(f"{channels} channels: written as a stereo downmix")
     for line in (*streams, *about.notes, *about.of_channels):
         note(f"note: {video}: {line}")
     scene = Scene.from_video(model, video, cache, choice)
     if span != (0, math.inf):
         scene = scene.part(*span)
     if page:
-        _write_page(scene, out, region, video.stem, math.isfinite(span[1]))
+        _write_page(scene, out, region, video.stem, math.isfinite(span[1]), how["rate"])
         return
     if region is None:
         table = export.write_all(scene, video, out=out, learned=learned, **how)
@@ -210,17 +217,31 @@ def _write(
     share = export.write(scene, video, region, out, **how)
     known = share >= HEARD_SHARE or knows(scene)  # the map of all cells takes longer than a region
     told = export.told(share, learned, scene.name(region), known)
-    silent = "; so the file is silent" if share < SILENT_SHARE else ""
+    empty = share < SILENT_SHARE and export.silent(scene, region)
+    silent = "; so the file is silent" if empty else ""
     print(printable(f"{out}: {scene.seconds:.1f} s, {told}{silent}"))
 
 
-def _write_page(scene: "Scene", out: Path, region: list | None, title: str, whole: bool) -> None:
-    """Write a page, and say what is in it; `whole`: of the whole scene, however long."""
+def _check_span(video: Path, span: tuple[float, float], seconds: float, page: bool) -> None:
+    """Raises SopError if a video of so many seconds has nothing there, or too much for a page."""
+    from ..listening.page import check_length
+
+    if span[0] >= seconds:
+        raise SopError(f"{video}: --from {span[0]:g}: expected a stretch of its {seconds:.1f} s")
+    if page and math.isfinite(span[1]):
+        check_length(min(span[1], seconds) - span[0])
+
+
+def _write_page(
+    scene: "Scene", out: Path, region: list | None, title: str, whole: bool, rate: str
+) -> None:
+    """Write a page, and say what is in it; `whole`: of the whole scene."""
     from ..__main__ import note
     from ..listening.player import MAX_SECONDS, PixelPlayer
     from ..untrusted import printable
 
-    player = PixelPlayer(scene, seconds=scene.seconds if whole else MAX_SECONDS)
+    seconds, band = scene.seconds if whole else MAX_SECONDS, "model" if rate == "model" else "full"
+    player = PixelPlayer(scene, seconds=seconds, band=band)
     player.regions = [region] if region else []
     player.to_html(out, title)
     if player.seconds < scene.seconds - 0.05:

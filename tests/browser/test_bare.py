@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from bare import show
 from PIL import Image
-from test_clicks import COLUMNS, COVERED, MIXTURE, Player, hertz
+from test_clicks import CAPTION, COLUMNS, COVERED, MIXTURE, Player, hertz
 from tones import ToneScene
 
 from sop_core.listening import player as module
@@ -19,6 +19,14 @@ from sop_core.listening.player import PixelPlayer
 DARK = "background: #111; color: #ddd; color-scheme: dark;"
 TICKED = "e.querySelector('.sop-{} input').checked"
 PROBE = "e.querySelector('.sop-probe').textContent"
+# Whether a link that is clicked by a script was in the page: some browsers want it there
+LINKS = """() => {
+    const click = HTMLAnchorElement.prototype.click;
+    HTMLAnchorElement.prototype.click = function () {
+        window.inPage = this.isConnected;
+        click.call(this);
+    };
+}"""
 # What is heard around the moment at which one sound takes another's place: samples of a channel
 SEAM = """async e => {
     const mixer = e.sop, renew = mixer.renew.bind(mixer);
@@ -100,6 +108,47 @@ def test_names_are_short_and_the_long_one_is_a_tooltip_and_a_double_click_gives_
     player.tracks.nth(2).focus()
     player.keys("m")  # the keys are the track's again
     player.wait("e.querySelectorAll('.sop-mute')[1].ariaPressed === 'true'")
+
+
+@pytest.mark.parametrize("touch", [True, False])
+def test_a_finger_adds_tracks_by_a_button(new_page, scene, touch):
+    with new_page(has_touch=touch, is_mobile=touch) as page:
+        _, player = shown(page, scene)
+        add, text = player.root.locator(".sop-add"), player.root.inner_text()
+        assert add.is_visible() == touch
+        assert ("“add” is for more" in text, "Shift-click" in text) == (touch, not touch)
+        if not touch:
+            return
+
+        def tap(row, column):
+            page.touchscreen.tap(*player.point(row, column))
+
+        tap(3, 9)
+        assert player.names(2) == ["right", "the rest"]
+        player.root.get_by_label("nothing else sounds").check()
+        player.wait(f"{CAPTION}.includes('a tap after “add” adds another')")
+        player.root.get_by_role("button", name="add", pressed=False).tap()
+        player.root.get_by_role("button", name="add", pressed=True).wait_for()
+        tap(8, 2)
+        assert player.names(3) == ["right", "bottom left", "the rest"]
+        add.tap()
+        tap(0, 2)
+        assert player.names(2) == ["top left", "the rest"]
+
+
+def test_mute_and_solo_work_where_aria_is_no_property(page, scene):
+    """Firefox before 119: what is written to `ariaPressed` is read as it is, `false` as no text."""
+    page.evaluate("() => { delete Element.prototype.ariaPressed; }")
+    python, player = shown(page, scene)
+    player.click(3, 9)
+    player.names(2)
+    for name, expected in (("mute", [False, True]), ("solo", [True, False])):
+        for value in expected:  # the rest is mute at first
+            node = player.root.locator(f".sop-{name}").nth(1)
+            node.click()
+            assert node.evaluate("node => node.ariaPressed") is value
+            page.wait_for_function("() => true")
+            assert python.mixer[1][name] is value
 
 
 def test_where_nothing_else_sounds_the_tracks_are_the_mixture_and_undo_knows(page, scene):
@@ -190,9 +239,11 @@ def test_all_tracks_are_downloaded_at_once_and_python_makes_the_player_again(
     player.click(8, 2, shift=True)
     player.names(3)
     player.root.get_by_label("Level of right").fill("-6")
+    page.evaluate(LINKS)
     with page.expect_download() as waiting:
         player.button("all tracks").click()
     assert waiting.value.suggested_filename == "tracks.zip"
+    assert page.evaluate("() => window.inPage && !document.querySelector('a[download]')")
     waiting.value.save_as(tmp_path / "tracks.zip")
     with module.saved.zipfile.ZipFile(tmp_path / "tracks.zip") as archive:
         assert archive.testzip() is None

@@ -16,6 +16,7 @@ from sop_core.evaluation import evaluate, methods, report
 from sop_core.listening.scene import Scene
 from sop_core.media.stream import read_video
 from sop_core.model.model import SoundOfPixels
+from sop_core.show import scenes
 from sop_core.training import checkpoint
 from sop_core.training.checkpoint import Record
 from sop_core.training.pairs import draw_pairs
@@ -137,7 +138,7 @@ def test_a_scale_says_what_it_is_a_share_of_and_shares_of_more_than_all_are_expl
         show.energy(scene),
         show.moments(scene, [0.5]),
         show.finds(scene, boxes),
-        show.cluster(scene, found, 0),
+        show.cluster(scene, found, 0, 0.5),
         show.still(scene.frame, scene.energy(), "a picture"),
     ):
         label = fig.axes[-1].get_ylabel()  # the colour bar's
@@ -150,6 +151,22 @@ def test_a_scale_says_what_it_is_a_share_of_and_shares_of_more_than_all_are_expl
     assert all(ax.get_ylabel().endswith("% of the energy") for ax in tracks) and len(tracks) == 2
     picture = show.clusters(scene, replace(found, shares=[0.7, 0.4])).axes[0]
     assert picture.get_xlabel() == "110% together: what two of them claim counts twice"
+
+
+def test_more_clusters_than_colours_are_all_drawn(eyes, tmp_path):
+    scene = Scene.from_video(eyes, write_film(tmp_path / "film.mp4", seconds=1.5))
+    count = len(scenes.PALETTE) + 2
+    labels = np.arange(16).reshape(1, *scene.grid) % count
+    regions = [np.repeat(labels == k, len(scene.feature_maps.windows), 0) for k in range(count)]
+    names = [f"c{k}" for k in range(count)]
+    found = replace(
+        scene.clusters(), names=names, shares=[0.1] * count, regions=regions, labels=labels
+    )
+    picture, *rows = show.clusters(scene, found).axes
+    titles = ["mixture", *(f"{name}:\n10% of the energy" for name in names), "the rest"]
+    assert [ax.get_ylabel() for ax in rows] == titles and all(ax.images for ax in rows)
+    tints = [ax.spines["left"].get_edgecolor() for ax in rows[1:-1]]
+    assert tints[:2] == tints[-2:] and len(picture.images) == 1 + count
 
 
 def test_names_are_drawn_as_they_are(tiny_clips):

@@ -6,7 +6,7 @@ import test from "node:test";
 // All of the page, joined as listening/player.py does it: one module, which node can load as long as nothing is rendered.
 const read = (name) => readFileSync(new URL(`../../sop_core/listening/static/${name}.js`, import.meta.url), "utf8");
 const source = ["geometry", "files", "mixer", "film", "parts", "player", "kernel"].map(read).join("\n");
-const { default: widget, gains, position, rest, upsample } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
+const { default: widget, gains, Mixer, position, rest, upsample } = await import(`data:text/javascript,${encodeURIComponent(source)}`);
 
 const track = (level, mute, solo) => ({ name: "", level, mute, solo });
 
@@ -50,6 +50,41 @@ test("time runs on, to the end or round and round", () => {
   assert.equal(position(0.5, 1.75, 2, true), 0.25);
   assert.equal(position(0.5, 9.5, 2, true), 0);
   assert.equal(position(0.5, -0.01, 2, true), 0.5); // told to start, but not yet heard
+});
+
+/** A mixer whose clock is `clock.now`, in a browser that notes where each source starts. */
+function silent(seconds, clock, starts) {
+  const same = () => clock.param;
+  clock.param = { setTargetAtTime: same, setValueAtTime: same, linearRampToValueAtTime: same, cancelScheduledValues: same };
+  class Node {
+    constructor(context, options) { Object.assign(this, { options, gain: clock.param }); }
+    connect(to) { return to; }
+    start(when, from) { starts.push(when, from); }
+    stop() {}
+  }
+  for (const name of ["Analyser", "Gain", "ChannelMerger", "ChannelSplitter", "AudioBufferSource"]) globalThis[`${name}Node`] = Node;
+  globalThis.AudioBuffer = class { copyToChannel() {} };
+  globalThis.AudioContext = class {
+    sampleRate = 1000;
+    get currentTime() { return clock.now; }
+    async resume() {}
+  };
+  return new Mixer(1000, [new Float32Array(1000 * seconds)], 1, () => {});
+}
+
+test("a better sound takes over at any moment of a loop, where the old one is; at the end of one round it is too late", () => {
+  for (const loop of [true, false]) {
+    for (const at of [0, 0.5, 0.93, 0.955, 0.97, 0.999]) {
+      const clock = { now: 0 }, starts = [], mixer = silent(1, clock, starts);
+      mixer.repeat(loop);
+      mixer.play(0);
+      clock.now = starts[0] + at;
+      starts.length = 0;
+      mixer.renew();
+      if (loop) assert.ok(Math.abs(starts[1] - ((at + starts[0] - clock.now) % 1)) < 1e-9, `${at}: ${starts}`);
+      else assert.equal(starts.length, at < 0.92 ? 2 : 0, `${at}`);
+    }
+  }
 });
 
 test("the widget is anywidget's", () => assert.deepEqual([typeof widget.initialize, typeof widget.render], ["function", "function"]));

@@ -1,5 +1,7 @@
 """A video's sounds as files, compared with the film's own tones. A failure leaves no file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from tiny import COLOURS, TONES, write_film
 
 from sop_core.config import DEMO_WEIGHTS
 from sop_core.errors import SopError
+from sop_core.listening import clusters
 from sop_core.listening import export as separate
 from sop_core.listening.film import marked
 from sop_core.listening.scene import Scene
@@ -77,11 +80,36 @@ def test_where_no_instrument_plays_the_file_is_silent_and_what_leaks_in_is_not_i
     scene, video, tmp_path, monkeypatch
 ):
     assert separate.write(scene, video, EMPTY, tmp_path / "a.wav") < 1e-4
-    monkeypatch.setattr(separate, "SILENT_SHARE", 0.6)  # more than either instrument has
+    for module in (separate, clusters):
+        monkeypatch.setattr(module, "SILENT_SHARE", 0.6)  # more than either instrument has
     assert separate.write(scene, video, LEFT, tmp_path / "b.wav") == pytest.approx(0.5, abs=0.03)
     for name in ("a.wav", "b.wav"):
         sound, rate = soundfile.read(tmp_path / name)
         assert len(sound) / rate == pytest.approx(scene.seconds, abs=1e-3) and not sound.any()
+
+
+def test_what_plays_for_a_moment_of_a_long_video_is_heard_as_in_that_moment_alone(eyes, tmp_path):
+    """Red plays in 0.3 of 40 s: less than 1 % of the energy, but most of its window's."""
+    rate, seconds = 11_025, 40
+    t = np.arange(seconds * rate) / rate
+    red, blue = (0.2 * np.sin(2 * np.pi * hertz * t) for hertz in TONES.values())
+    red[(t < 20) | (t > 20.3)] = 0
+    frames = np.full((seconds * 8, 60, 80, 3), 90, np.uint8)
+    frames[:, 15:45, 5:35], frames[:, 15:45, 45:75] = COLOURS["red"], COLOURS["blue"]
+    film = tmp_path / "film.mp4"
+    write_video(film, frames, 8, np.float32(red + blue), rate)
+    scene, heard = Scene.from_video(eyes, film), {}
+    for name, one in (("whole", scene), ("part", scene.part(19.5, 21))):
+        out = tmp_path / f"{name}.wav"
+        share = separate.write(one, film, LEFT, out, "model", "float32")
+        assert not separate.silent(one, LEFT) and separate.silent(one, EMPTY)
+        assert (share < 0.01) == (name == "whole")
+        heard[name] = soundfile.read(out)[0]
+    begin = scene.part(19.5, 21).first * scene.config.hop
+    np.testing.assert_allclose(
+        heard["whole"][begin : begin + len(heard["part"])], heard["part"], atol=1e-5
+    )
+    assert np.abs(heard["part"]).max() == pytest.approx(0.2, abs=0.03)
 
 
 def learned_from(run):
@@ -152,8 +180,22 @@ def test_tracks_count_the_cells_of_the_grid_at_whatever_time(scene, video, eyes,
         )
 
 
-def test_all_sources_are_a_folder_of_tracks_that_add_up_with_maps(scene, video, tmp_path):
+def test_all_sources_are_a_folder_of_tracks_that_add_up_with_maps(
+    scene, video, tmp_path, monkeypatch
+):
+    """A map's title has the share of the table, and not the cluster's own."""
+    found = scene.clusters()
+    monkeypatch.setattr(scene, "clusters", lambda _: replace(found, shares=[0.9, 0.8]))
+    titles, draw = [], separate.show.figure_png
+
+    def drawn(figure):
+        titles.append(figure.axes[0].get_title())
+        return draw(figure)
+
+    monkeypatch.setattr(separate.show, "figure_png", drawn)
     table = separate.write_all(scene, video, None, tmp_path / "all", rate="model")
+    told = zip(table.name[:2].str.slice(2), table.share, strict=False)
+    assert titles == [f"{name}: {share:.0%} of the energy" for name, share in told]
     names = sorted(p.name for p in (tmp_path / "all").iterdir())
     assert len(table) == 3 and names == sorted(
         [*(f"{n}.wav" for n in table.name), *(f"{n}.png" for n in table.name[:2]), "tracks.csv"]

@@ -342,3 +342,10 @@ def test_a_notebook_keeps_the_page_on_request_only(toy_duet, player):
     data, _ = PixelPlayer(toy_duet, seconds=1, offline=True)._repr_mimebundle_()
     assert {*data} == {"text/plain", "text/html"}  # a widget would be blank without its kernel
     assert "><iframe srcdoc=" in data["text/html"] and "<script" not in data["text/html"]
+
+
+def test_a_page_may_have_as_much_as_it_says_though_a_stretch_is_rounded_to_frames():
+    hop, rate = SOLOS.hop, SOLOS.rate
+    page.check_length((round(120 * rate / hop) + 1) * hop / rate)  # more than 120
+    with pytest.raises(SopError, match="121 s in one page.*; choose at most 120 s"):
+        page.check_length(121)

@@ -315,6 +315,17 @@ def test_a_cover_stays_as_long_as_there_is_sound(eyes, tmp_path):
     assert tones(scene.part(6, 12).sound((2, 0)), (440, 1_760))[0] > 0.9
 
 
+def test_pictures_are_copied_only_where_the_last_ones_are_missing(squares, monkeypatch):
+    count = len(squares.instants())
+    film = np.arange(count + 1, dtype=np.uint8)[:, None, None, None]
+    monkeypatch.setattr(squares.film, "between", lambda *_: film)
+    assert np.shares_memory(squares.pictures(), film)
+    np.testing.assert_array_equal(squares.pictures().ravel(), np.arange(count))
+    monkeypatch.setattr(squares.film, "between", lambda *_: film[:-4])
+    last = count - 4
+    np.testing.assert_array_equal(squares.pictures().ravel(), np.arange(count).clip(max=last))
+
+
 # --- kept beside the video
 
 

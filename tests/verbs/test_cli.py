@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from films import level, tone
+from films import level, make_video, tone
 from tiny import SETTINGS, TINY, Seeing, write_clip, write_film
 
 from sop_core import __version__
@@ -25,6 +25,8 @@ from sop_core.data import splits
 from sop_core.data.clips import find_clips, read_index, write_index
 from sop_core.errors import SopError, Terminated
 from sop_core.evaluation import report
+from sop_core.listening import export
+from sop_core.listening.scene import Scene
 from sop_core.media.jpgs import frame_size
 from sop_core.media.sound import audio_frame, sound_length
 from sop_core.media.stream import read_video
@@ -197,6 +199,18 @@ def test_separate_writes_a_page_of_any_stretch(run, video, tmp_path, capsys, whe
     assert "1.0 s" in told.out and "the page has" not in told.err
 
 
+@pytest.mark.parametrize(("rate", "band"), [("source", "full"), ("model", "model")])
+def test_a_page_begins_with_the_sound_that_rate_says(
+    eyes, tmp_path, capsys, monkeypatch, rate, band
+):
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
+    made = []
+    monkeypatch.setattr("sop_core.listening.player.page", lambda p, _: made.append(p.band) or "")
+    film = write_film(tmp_path / "film.mp4", seconds=1)
+    words = ["separate", "any", str(film), "--out", str(tmp_path / "a.html"), "--rate", rate]
+    assert main(words) == 0 and made == [band]
+
+
 def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_nets_say(
     eyes, tmp_path, capsys, monkeypatch
 ):
@@ -256,6 +270,10 @@ def test_separate_says_what_things_look_like_and_what_the_model_does_not_know(
         (["--box", "9,9,9,20"], "a.wav", "--box 9,9,9,20: expected X0,Y0,X1,Y1"),
         (["--pixel", "1,1"], "folder.wav", "expected the name of a file"),
         (["--all-sources", "auto"], "folder.wav", "give the name of a new folder"),
+        (["--all-sources", "auto"], "duets.wav", "writes a folder; expected its name, no file's"),
+        (["--pixel", "1,1", "--from", "9"], "a.wav", "--from 9: expected a stretch of its 6.0 s"),
+        (["--to", "5"], "a.html", "5 s in one page, which a browser would have to hold; choose"),
+        (["--to", "99"], "a.html", "6 s in one page"),
     ],
 )
 def test_separate_says_what_is_wrong_before_the_nets_look_at_an_hour_of_video(
@@ -263,12 +281,50 @@ def test_separate_says_what_is_wrong_before_the_nets_look_at_an_hour_of_video(
 ):
     monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
     monkeypatch.setattr(type(eyes), "visual_features", None)
+    monkeypatch.setattr("sop_core.listening.page.LONGEST", 4.0)
     film = write_film(tmp_path / "film.mp4")
     (tmp_path / "folder.wav").mkdir()
     (tmp_path / "folder.wav" / "mine.txt").write_text("keep")
     assert main(["separate", "any", str(film), *options, "--out", str(tmp_path / out)]) == 2
     assert sentence in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["film.mp4", "folder.wav"]
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "link.mp4", "cover.mp3"])
+def test_separate_does_not_write_over_the_video(eyes, tmp_path, capsys, monkeypatch, name):
+    """By whatever name; `cover.mp3`: a sound file with a picture is a video, too."""
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
+    film = write_film(tmp_path / "film.mp4", seconds=1)
+    before, out = film.read_bytes(), tmp_path / name
+    if out != film:
+        os.link(film, out)
+    words = ["separate", "any", str(film), "--box", "5,15,35,45", "--out", str(out)]
+    assert main(words) == 2
+    assert "this is the video itself, which would be lost" in capsys.readouterr().err
+    assert film.read_bytes() == out.read_bytes() == before
+    with pytest.raises(SopError, match="this is the video itself"):
+        export.write(Scene.from_video(eyes, film), film, [(2, 0)], out)
+    earlier = tmp_path / "region" / "region.wav"  # what a command for several videos has written
+    earlier.parent.mkdir()
+    os.link(film, earlier)
+    words = ["separate", "any", str(earlier), str(film), "--pixel", "2,0", "--out", str(tmp_path)]
+    assert main(words) == 2 and "region.wav: this is the video" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(2, "source"), (6, "source"), (6, "model")])
+def test_separate_says_that_surround_sound_becomes_stereo(
+    eyes, tmp_path, monkeypatch, capsys, channels, rate
+):
+    monkeypatch.setattr("sop_core.training.checkpoint.load_model", lambda *_: eyes)
+    picture = np.full((60, 80, 3), 90, np.uint8)
+    sound = np.stack([tone(440, 2, 44_100)] * channels)
+    film = make_video(tmp_path / "a.mp4", np.arange(0, 2, 0.125), [picture] * 16, sound=sound)
+    out = tmp_path / "a.wav"
+    words = ["separate", "any", str(film), "--pixel", "2,0", "--out", str(out), "--rate", rate]
+    assert main(words) == 0
+    told = "6 channels: written as a stereo downmix" in capsys.readouterr().err
+    assert told == (channels == 6 and rate == "source")
+    assert soundfile.info(out).channels == (2 if rate == "source" else 1)
 
 
 def test_a_box_of_the_shortest_video(eyes, tmp_path, monkeypatch):
@@ -433,7 +489,7 @@ BAD_INPUT = [
     ),
     ("separate {r} {v} {v} --pixel 1,1 --out {t}/a.wav", "for 2 videos, expected the name of a f"),
     ("separate {r} {v} --pixel 1,1 --out {t}/a.wav --from 3 --to 2", "--from 3 --to 2: expected 0"),
-    ("separate {r} {v} --pixel 1,1 --out {t}/a.wav --from 9", "expected a stretch of the scene"),
+    ("separate {r} {v} --pixel 1,1 --out {t}/a.wav --from 9", "expected a stretch of its 2.0 s"),
     (
         "separate {r} {v} --pixel 1,1 --out {t}/a.wav --audio-stream 1",
         "no sound stream 1: it has 1",

@@ -141,13 +141,13 @@ export class Mixer {
 
   /** The same sound in another quality: so evenly that nobody hears where. */
   renew() {
-    if (this.playing && this.at() < this.seconds - 2 * LEAD) this.play(undefined, LEAD);
+    if (this.playing && (this.loop || this.at() < this.seconds - 2 * LEAD)) this.play(undefined, LEAD);
   }
 
   /** From there, or from where it is; `lead`: so many seconds from now. */
   play(at, lead = 0) {
     const context = this.#wake(), when = context.currentTime + (lead || QUANTUM / context.sampleRate);
-    const there = at ?? this.at(when), from = there > this.seconds - 0.05 ? 0 : there; // at the very end: from the beginning
+    const there = at ?? this.at(when), from = !this.loop && there > this.seconds - 0.05 ? 0 : there; // at the very end: from the beginning
     this.#fade(when, lead > 0);
     const out = new GainNode(context, { gain: 0 });
     out.gain.setValueAtTime(0, when);

@@ -14,6 +14,7 @@ const HELP = {
   Z: "undo: the tracks as they were, with their names and levels; with Shift: redo",
 };
 const WHOLE = "Everything is dealt out among the tracks, and nothing is left for the rest. With one track alone, that one has everything.";
+const ADD = "What is clicked becomes another track, as with Shift";
 const COPY = "Copy this for a bug report";
 
 const ICONS = {
@@ -103,6 +104,7 @@ function build(el, [rows, columns], seconds, fps, own) {
   const report = element("textarea", "report", help, { readOnly: true, rows: 7, spellcheck: false, ariaLabel: "Text for a bug report" });
 
   const side = element("div", "side", body), tools = element("div", "bar sop-tools", side, { role: "group", ariaLabel: "All tracks" });
+  const add = button("add", tools, { textContent: "add", title: ADD, ariaPressed: false }); // for fingers: see player.css
   const whole = ticked("whole", tools, "nothing else sounds", WHOLE);
   const stereo = own?.channels === 2, wide = `The video's own sound${stereo ? ", in stereo" : ""}; without: mono in the model's band, as the nets hear it`;
   const band = ticked("band", tools, stereo ? "full band, stereo" : "full band", wide);
@@ -112,11 +114,11 @@ function build(el, [rows, columns], seconds, fps, own) {
   const tracks = element("div", "tracks", side, { role: "group", ariaLabel: "Tracks" });
   return {
     root, stage, picture, heat, marks, badges, play, slider, time, loop, undo, a, b, overlay, legend, caption, probe, error, help, copy, report,
-    whole, band, all, tracks,
+    add, whole, band, all, tracks,
   };
 }
 
-/** A track's row; `act(what, value)` is told what is done to it. The mixture's own isn't `mixed`. */
+/** A track's row; `act(what, value)` is told what is done to it (`mute` and `solo`: the other way round). The mixture's own isn't `mixed`. */
 function buildRow(parent, { name, badge, tint, share, mixed, removable }, act) {
   const root = element("div", "track", parent, { role: "group", tabIndex: -1 }), head = element("div", "head", root);
   root.style.setProperty("--sop-tint", tint);
@@ -131,8 +133,8 @@ function buildRow(parent, { name, badge, tint, share, mixed, removable }, act) {
   } else element("span", "name", head, { textContent: name });
   const controls = element("div", "controls", head);
   if (mixed) {
-    row.mute = button("mute", controls, { textContent: "M", onclick: () => act("mute", row.mute.ariaPressed !== "true") });
-    row.solo = button("solo", controls, { textContent: "S", onclick: () => act("solo", row.solo.ariaPressed !== "true") });
+    row.mute = button("mute", controls, { textContent: "M", onclick: () => act("mute") });
+    row.solo = button("solo", controls, { textContent: "S", onclick: () => act("solo") });
     row.level = element("input", "level", controls, { type: "range", min: LOWEST, max: HIGHEST, step: 0.5 });
     row.level.oninput = () => act("level", levelOf(Number(row.level.value)));
     row.level.ondblclick = () => act("level", 1);

@@ -6,9 +6,9 @@ const PATIENCE = 8000; // ms without an answer before the page says what may be 
 const HOLD = 100; // ms for which all drawing makes way for a sound that is to come
 const TYPING = "input.sop-name:read-write"; // a name that is being given
 const BEATS = 12; // times a second that the time is shown, at least; as a rule with each picture
-const ALONE = "one track alone has everything: Shift-click adds another";
+const ALONE = "one track alone has everything: ";
 const METER = 50; // times a second that a track's loudness is known
-const WELCOME = "What you click becomes a track here, with a level, mute and solo of its own. Shift-click for more of them.";
+const WELCOME = "What you click becomes a track here, with a level, mute and solo of its own. ";
 const GONE = "The kernel is gone, and new sounds with it: run this cell again (after a restart, all cells down to it).";
 const UNANSWERED = "Python hasn't answered yet: is a cell still running? After a kernel restart, run all cells down to this one again.";
 
@@ -27,6 +27,7 @@ function render({ model, el }) {
   const plain = narrow(mixture), inFull = () => !!own && model.get("band") !== "model"; // plain: as the nets hear it
   const ui = build(el, grid, seconds, fps, own), gone = new AbortController(); // takes every listener away again
   const broken = (k, e) => complain(`Picture ${k} can't be shown: ${e.message}`);
+  const touch = matchMedia("(pointer: coarse)").matches; // then `add` is shown, in place of Shift
   const film = new Film(scene, sizes, (k) => k === frame && drawPicture(), broken);
   const sounds = new Mixer(rate, inFull() ? wide : plain, Math.max(mixture.peak, own?.peak ?? 0), () => refresh());
   let hears = "mixture", frame = -1, shown = -1, beat = 0, blocked = false; // frame, shown: picture and time on the screen; blocked: the browser wants a click first
@@ -37,6 +38,7 @@ function render({ model, el }) {
   const late = new Map(); // what was done to tracks while an answer was on its way
   let quick = [], complete = true, removed = ""; // the answer's sounds; whether what plays is all of the band; the track that was just removed
   const downloads = []; // that wait for all of the band
+  let adding = false; // counts as Shift
 
   const on = (node, name, handler, capture = false) => node.addEventListener(name, handler, { signal: gone.signal, capture });
   const wanted = () => [model.get("regions"), model.get("whole") ?? false], told = ({ regions, whole = false }) => [regions, whole];
@@ -98,10 +100,10 @@ function render({ model, el }) {
   });
 
   // --- from the page to Python
-  /** By mouse or key; with Shift: as another track. */
+  /** By mouse or key; with Shift, or while `adding`: as another track. */
   function click(region, { shiftKey, timeStamp }) {
     const before = model.get("regions"), known = before.some((other) => same(other, region));
-    ask(!shiftKey ? [region] : known ? before : [...before, region], true, timeStamp);
+    ask(!shiftKey && !adding ? [region] : known ? before : [...before, region], true, timeStamp);
   }
 
   /** Set `regions` and `whole`. `aloud`: and hear them; `since`: when that was wanted. Returns whether anybody will answer. */
@@ -162,7 +164,9 @@ function render({ model, el }) {
     const write = () => {
       URL.revokeObjectURL(file);
       file = URL.createObjectURL(new Blob([bytes()], { type }));
-      Object.assign(document.createElement("a"), { href: file, download: name }).click();
+      const link = element("a", "", document.body, { href: file, download: name }); // some browsers want it in the page
+      link.click();
+      link.remove();
     };
     if (complete) return write();
     const item = { write };
@@ -382,7 +386,7 @@ function render({ model, el }) {
         else if (what === "save") save(i);
         else if (what === "remove") remove(i - 1);
         else if (what === "rename") rename(i);
-        else edit(i - 1, { [what]: value });
+        else edit(i - 1, { [what]: value ?? !mixer[i - 1][what] });
       });
       drawWave(row, track.tint, sounds.sounds[i], mixture.peak);
       row.loudness = envelope(sounds.sounds[i], METER, rate);
@@ -394,7 +398,7 @@ function render({ model, el }) {
       const line = element("div", "gone", ui.tracks, { textContent: `${removed} was removed ` });
       button("back", line, { textContent: "Undo", ariaLabel: `Undo: bring ${removed} back`, onclick: () => travel(past, future) });
     }
-    if (!mixer.length) element("div", "empty", ui.tracks, { textContent: WELCOME });
+    if (!mixer.length) element("div", "empty", ui.tracks, { textContent: WELCOME + (touch ? "“add” is for more of them." : "Shift-click for more of them.") });
     adjust();
     if (held >= 0) rows[Math.min(held, rows.length - 1)].root.focus({ preventScroll: true }); // else JupyterLab had the keys
   }
@@ -423,7 +427,7 @@ function render({ model, el }) {
     if (hears === "mixture") return "the mixture: everything together";
     const levels = gains(mixer, hears).slice(1), tracks = mixer.map(({ name }, i) => ({ name, share: accepted.tracks[i].share }));
     const text = describe(tracks.filter((_, i) => levels[i])) || "nothing: every track is muted";
-    return accepted.whole && tracks.length === 2 ? `${text} (${ALONE})` : text;
+    return accepted.whole && tracks.length === 2 ? `${text} (${ALONE}${touch ? "a tap after “add”" : "Shift-click"} adds another)` : text;
   }
 
   /** What is heard, in words, in buttons, and for a stylesheet. */
@@ -527,6 +531,7 @@ function render({ model, el }) {
   });
   on(ui.play, "click", toggle);
   on(ui.loop, "click", () => put({ loop: !model.get("loop") }));
+  on(ui.add, "click", () => { ui.add.ariaPressed = adding = !adding; });
   on(ui.whole, "change", () => ask(model.get("regions"), false, undefined, ui.whole.checked));
   on(ui.band, "change", () => put({ band: ui.band.checked ? "full" : "model" }));
   on(ui.all, "click", saveAll);
