@@ -130,8 +130,7 @@ def _scene(picture: np.ndarray, size: Size, rng: Generator, photo: np.ndarray | 
         return _Scene(still, [_outline(still)], calm=False)
     if (cut := cut_out(picture)) is not None:
         return _stand(_backdrop(photo, size, rng), [cut], rng)
-    behind = _covering(picture, size, ROOM).filter(ImageFilter.GaussianBlur(size[1] / 20))
-    behind = behind.point(lambda v: v * 0.6)
+    behind = _unsharp(picture, size, size[1] / 20).point(lambda v: v * 0.6)
     return _stand(behind, [picture], rng, 0.85 if loss < WORST else 1.0)
 
 
@@ -151,16 +150,21 @@ def _backdrop(photo: np.ndarray | None, size: Size, rng: Generator) -> Image.Ima
     """What cut-outs stand on: a photo out of focus, or a wall under uneven light."""
     w, h = round(size[0] * ROOM), round(size[1] * ROOM)
     if photo is not None:
-        still = _covering(photo, size, ROOM)
-        still = still.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 3)))
-        x, y = (still.width - w) // 2, (still.height - h) // 2
-        return still.crop((x, y, x + w, y + h))
+        return _unsharp(photo, size, rng.uniform(0.5, 3))
     colour = rng.uniform(30, 220) + rng.normal(0, 22, 3)
     light = rng.normal(0, 26, (3, 4, 1)) + rng.normal(0, 5, (3, 4, 3))
     coarse = (colour + light).clip(0, 255).astype(np.uint8)
     smooth = Image.fromarray(coarse).resize((w, h), Image.Resampling.BICUBIC)
     grain = np.asarray(smooth) + rng.normal(0, 4, (h, w, 1))
     return Image.fromarray(grain.clip(0, 255).astype(np.uint8))
+
+
+def _unsharp(picture: np.ndarray, size: Size, radius: float) -> Image.Image:
+    """A picture out of focus, cut to the frame's shape: what stands on it is seen whole."""
+    w, h = round(size[0] * ROOM), round(size[1] * ROOM)
+    still = _covering(picture, size, ROOM).filter(ImageFilter.GaussianBlur(radius))
+    x, y = (still.width - w) // 2, (still.height - h) // 2
+    return still.crop((x, y, x + w, y + h))
 
 
 def _stand(

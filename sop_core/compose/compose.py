@@ -36,7 +36,7 @@ from .recordings import find_recordings
 from .render import How, is_complete, render, video_file
 from .soundfonts import INSTALL, SoundFont, can_play, open_soundfont
 
-VERSION = 2  # of the clips: a folder of another version is refused, not mixed
+VERSION = 3  # of the clips: a folder of another version is refused, not mixed
 
 
 def compose(

@@ -78,6 +78,17 @@ def test_a_small_photo_is_where_its_box_says(clear, monkeypatch, seed):
     assert np.abs(places(film, 1) - film.boxes[0]).max() <= 3
 
 
+@pytest.mark.parametrize("shape", [(450, 800, 3), (800, 450, 3), (300, 1000, 3)])
+def test_a_wide_or_high_photo_is_shown_whole(shape):
+    """Its box has its shape, but for the camera's way, and ends within its part of the frame."""
+    for seed in range(8):
+        film = ensemble([scenery(shape)] * 2, 10, np.random.default_rng(seed))
+        x0, y0, x1, y1 = film.boxes.T - [[0, 240], [0, 0], [0, 240], [0, 0]]
+        assert min(x0.min(), y0.min()) > 0 and max(x1.max(), y1.max()) < 240
+        away = (x1 - x0) / (y1 - y0) / (shape[1] / shape[0])
+        assert np.abs(np.log(away)).max() < 0.3
+
+
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("seed", range(2))
 def test_cut_outs_on_one_background_do_not_meet(clear, monkeypatch, n, seed):
