@@ -32,7 +32,7 @@ from .material import Unused, digest, split_of
 from .melodies import read_midi
 from .photos import find_backgrounds, find_photos
 from .plan import Plan, plan_clips, sort_material
-from .recordings import find_recordings
+from .recordings import Recording, find_recordings
 from .render import How, is_complete, render, video_file
 from .soundfonts import INSTALL, SoundFont, can_play, open_soundfont
 
@@ -102,6 +102,8 @@ def compose(
     melodies = tuple(melody for path in midi for melody in read_midi(path))
     found = find_photos(photos, unused)
     recordings = find_recordings(sounds, unused, out / "pitches.csv", progress) if sounds else {}
+    if progress:
+        _tell(recordings)
     if sounds and Path(photos).resolve() == Path(sounds).resolve():  # each reads what it can
         unused = [row for row in unused if not row.reason.startswith("not one of")]
     behind = find_backgrounds(backgrounds, unused) if backgrounds else []
@@ -132,6 +134,17 @@ def compose(
     made = make_clips(render, work, "compose", jobs if todo else 1, progress, lambda: folders)
     unused += [failure for failure in made if failure]
     return _report(out, plans, unused, progress)
+
+
+def _tell(recordings: dict[str, list[Recording]]) -> None:
+    """Print how many recordings of which kind each label has, in which library."""
+    for label, own in sorted(recordings.items()):
+        counts = sorted(Counter((r.library, r.kind) for r in own).items())
+        parts = (
+            f"{count} {kind}{'s' if count > 1 else ''}{f' in {library}' if library else ''}"
+            for (library, kind), count in counts
+        )
+        print(printable(f"{label}: {', '.join(parts)}"))
 
 
 def _report(out: Path, plans: list[Plan], unused: list[Unused], progress: bool) -> pd.DataFrame:

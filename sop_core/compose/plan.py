@@ -26,6 +26,7 @@ from .soundfonts import SoundFont
 # that a clip keeps its split when more are asked for.
 TURNS = ("train", "train", "train", "val", "train", "test", "train")
 MOST = 100  # recordings that one clip may be played with
+RICH = 8  # recordings: a voice of fewer is drawn less often, in proportion
 
 
 class Voice(NamedTuple):
@@ -228,10 +229,15 @@ def _in_turn(material: Material, label: str, split: str, turns: Counter) -> Phot
 
 
 def _voice(material: Material, label: str, split: str, rng: np.random.Generator) -> Voice:
-    """Draw a voice: recordings and SoundFonts equally often, where there are both."""
+    """Draw a voice: recordings and SoundFonts equally often, where there are both.
+
+    Of the recordings, a stray file is drawn more rarely than a whole library.
+    """
     kinds = [voices for voices in material.voices[label][split] if voices]
     voices = kinds[rng.integers(len(kinds))]
-    voice = voices[rng.integers(len(voices))]
+    weights = np.array([min(len(voice.recordings), RICH) or 1 for voice in voices])
+    turns = np.repeat(np.arange(len(voices)), weights // np.gcd.reduce(weights))
+    voice = voices[turns[rng.integers(len(turns))]]
     if len(voice.recordings) <= MOST:
         return voice
     chosen = np.sort(rng.permutation(len(voice.recordings))[:MOST])

@@ -20,9 +20,9 @@ from sop_core.__main__ import main
 from sop_core.compose import acoustics, render
 from sop_core.compose.compose import compose
 from sop_core.compose.material import digest, split_of
-from sop_core.compose.photos import find_photos
+from sop_core.compose.photos import Photo, find_photos
 from sop_core.compose.plan import plan_clips, sort_material
-from sop_core.compose.recordings import find_recordings
+from sop_core.compose.recordings import Recording, find_recordings
 from sop_core.compose.soundfonts import can_play
 from sop_core.data.clips import read_index, solos
 from sop_core.data.lists import SPLITS, read_composed
@@ -262,6 +262,38 @@ def test_photos_are_used_equally_often(tmp_path):
     assert all(max(c.values()) - min(c.values()) <= 1 for c in used.values())
     few = plan_clips(material, 9, 0, 0, 0, unused)
     assert few == plans[:9]
+
+
+def plans_of(recordings, solos=200, photos=40):
+    """Solos of a label with recordings (kind, library), whose contents are made up."""
+    found = [Photo(Path(f"{k}.jpg"), f"{k:016x}", None) for k in range(photos)]
+    own = [
+        Recording(Path(f"{k}.wav"), f"{k + 999:016x}", kind, 60.0, library)
+        for k, (kind, library) in enumerate(recordings)
+    ]
+    material = sort_material({"flute": found}, {"flute": own}, [], {}, (0.15, 0.15), [])
+    return plan_clips(material, solos, 0, 0, 0, [])
+
+
+def test_a_stray_file_is_drawn_more_rarely_than_a_library():
+    def shares(*recordings):
+        drawn = [p.voices[0].recordings[0] for p in plans_of(recordings) if p.split == "train"]
+        counts = Counter((r.kind, r.library) for r in drawn)
+        return {key: count / len(drawn) for key, count in counts.items()}
+
+    found = shares(*[("note", "a")] * 30, ("passage", ""))
+    assert found["passage", ""] == pytest.approx(1 / 9, abs=0.07)
+    equal = shares(*[("note", "a")] * 30, *[("note", "b")] * 90)  # both are rich enough
+    assert equal["note", "a"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_is_recorded_is_told(tmp_path, capsys):
+    folders = write_material(tmp_path, ("flute",), photos=1, libraries=2)
+    note = folders[1] / "flute/library_1/C4.wav"
+    note.rename(folders[1] / "flute/C4.wav")
+    compose(*folders, tmp_path / "out", 1.0, solos=1, duets=0, jobs=1)
+    said = capsys.readouterr().out.splitlines()
+    assert "flute: 1 note, 9 notes in library_0, 8 notes in library_1" in said
 
 
 def test_duets_are_of_the_test_and_no_solos_in_mixtures(tmp_path):
