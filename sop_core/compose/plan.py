@@ -1,7 +1,8 @@
 """Which photos and which sounds make each clip, and in which split it is.
 
 Photos and recordings are split first (`material.split_of`); a clip takes all of what it is made of
-from one split. The programs of SoundFonts, and melodies of MIDI files, play in every split.
+from one split. What has no counterpart in its split (photos, but no sounds of the label) trains.
+The programs of SoundFonts, and melodies of MIDI files, play in every split.
 """
 
 import hashlib
@@ -102,20 +103,24 @@ def sort_material(
         if reason:
             unused.append(Unused(label, "", reason))
             continue
-        split = split_of((photo.digest for photo in photos[label]), *ratios)
+        shown, heard = photos[label], recordings.get(label, [])
+        split = _split(shown, heard, ratios)
+        both = {split[photo.digest] for photo in shown}
+        both &= set(SPLITS) if fonts else {split[recording.digest] for recording in heard}
+        split = {content: name if name in both else "train" for content, name in split.items()}
         material.photos[label] = defaultdict(list)
-        for photo in photos[label]:
+        for photo in shown:
             material.photos[label][split[photo.digest]].append(photo)
         if label == SILENCE_LABEL:
             continue
-        own = _voices(recordings.get(label, ()), split, ratios)
-        material.voices[label] = {split: (own[split], fonts) for split in SPLITS}
+        material.voices[label] = {name: (_voices(heard, split, name), fonts) for name in SPLITS}
         asked = [split for split, ratio in zip(SPLITS[1:], ratios, strict=True) if ratio]
         missing = [split for split in asked if split not in material.splits(label)]
         if missing:
-            few = f"nothing of it is in {' and '.join(missing)}: {len(split)} photo(s)"
+            files = len({photo.digest for photo in shown})
+            few = f"nothing of it is in {' and '.join(missing)}: {files} photo(s)"
             needed = "4 photos, and 4 recordings of one kind in one library"
-            has = f"{len(recordings.get(label, ()))} recording(s)"
+            has = f"{len(heard)} recording(s)"
             unused.append(Unused(label, "", f"{few} and {has}, where it takes {needed}"))
     return material
 
@@ -132,24 +137,32 @@ def _refusal(label: str) -> str:
     return ""
 
 
-def _voices(
-    recordings: Iterable[Recording], photos: dict[str, str], ratios: tuple[float, float]
-) -> dict[str, list[Voice]]:
-    """Recordings of a label as voices, by split. Each kind of each library is split by itself.
-
-    Args: `photos`: digest -> split; a video that is a photo, too, keeps that split.
-    """
+def _groups(recordings: Iterable[Recording]) -> list[tuple[str, list[Recording]]]:
+    """The recordings of each kind of each library, with that kind."""
     groups = defaultdict(list)
     for recording in recordings:
         groups[recording.kind, recording.library].append(recording)
-    voices = defaultdict(list)
-    for (kind, _), group in sorted(groups.items()):
-        split = split_of((recording.digest for recording in group), *ratios) | photos
-        for name in SPLITS:
-            chosen = tuple(r for r in group if split[r.digest] == name)
-            if chosen:
-                voices[name].append(Voice(kind, chosen))
-    return voices
+    return [(kind, group) for (kind, _), group in sorted(groups.items())]
+
+
+def _split(
+    photos: Iterable[Photo], recordings: Iterable[Recording], ratios: tuple[float, float]
+) -> dict[str, str]:
+    """The split of each content of a label: photos, and each group of recordings, by themselves."""
+    split: dict[str, str] = {}
+    for _, group in _groups(recordings):
+        split |= split_of((recording.digest for recording in group), *ratios)
+    # a video that is a photo, too, keeps that split
+    return split | split_of((photo.digest for photo in photos), *ratios)
+
+
+def _voices(recordings: Iterable[Recording], split: dict[str, str], name: str) -> list[Voice]:
+    """What there is to play with in one split."""
+    voices = (
+        Voice(kind, tuple(r for r in group if split[r.digest] == name))
+        for kind, group in _groups(recordings)
+    )
+    return [voice for voice in voices if voice.recordings]
 
 
 def plan_clips(

@@ -287,6 +287,16 @@ def test_a_stray_file_is_drawn_more_rarely_than_a_library():
     assert equal["note", "a"] == pytest.approx(0.5, abs=0.1)
 
 
+def test_what_has_no_counterpart_in_its_split_trains():
+    """1 photo and 40 notes, or 40 photos and 1 note: all are used, not only those of the train."""
+    for recordings, photos in (([("note", "")] * 40, 1), ([("note", "")] * 2, 40)):
+        plans = plans_of(recordings, 200, photos)
+        assert {p.split for p in plans} == {"train"}
+        assert len({p.photos[0] for p in plans}) == photos
+        assert len({r for p in plans for r in p.voices[0].recordings}) == len(recordings)
+    assert {p.split for p in plans_of([("note", "")] * 20, 7, 20)} == set(SPLITS)
+
+
 def test_what_is_recorded_is_told(tmp_path, capsys):
     folders = write_material(tmp_path, ("flute",), photos=1, libraries=2)
     note = folders[1] / "flute/library_1/C4.wav"
