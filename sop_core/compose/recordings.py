@@ -1,7 +1,7 @@
 """Recordings in folders, one for each label: which are notes, which are hits, which are passages.
 
-A file named by its pitch is a note: `A4.wav`, `cello_Cs5_1_forte.mp3`, `60.flac` (C4 = 60). For the
-others the pitch is found by pYIN: Mauch, Dixon. pYIN: a fundamental frequency estimator using
+A file named by its pitch is a note: `A4.wav`, `cello_Cs5_1_forte.mp3`, `60.flac` (C4 = 60), unless
+it has more than one attack. For the others the pitch is found by pYIN: Mauch, Dixon. pYIN: a fundamental frequency estimator using
 probabilistic threshold distributions. ICASSP 2014.
 """
 
@@ -31,6 +31,7 @@ KEEP = 50  # recordings: so often the cache is written, since pYIN takes a secon
 COLUMNS = ["digest", "named", "reason", "kind", "midi"]  # of the cache
 
 PITCH = re.compile(r"(?<![A-Za-z0-9#♯♭])([A-G])(#|♯|s|b|♭|f)?([0-9])(?![A-Za-z0-9#♯♭])")
+COUNTING = re.compile(r"(?<![a-z])(take|side|part|track|tape|mic|no|nr)[ _.-]*$", re.IGNORECASE)
 ALONE = re.compile(r"([A-Ga-g])(#|♯|s|b|♭|f)?([0-9])(?:[ _-][0-9]+)?")  # the whole name
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 SIGNS = {"": 0, "#": 1, "♯": 1, "s": 1, "b": -1, "♭": -1, "f": -1}
@@ -88,16 +89,22 @@ def find_recordings(
 def pitch_of_name(name: str, number: bool = True) -> int | None:
     """The MIDI note that a file's name (without its suffix) says; None if it says none, or several.
 
-    Middle C is C4 = 60. Sharps are `#` or `s`, flats `b` or `f`. Words may stand around a pitch:
-    `cello_A4_1_forte`. Small letters count only without words: `c4`, but not `take a1`.
+    Middle C is C4 = 60. Sharps are `#` or `s` (`Es4` is none: German's E flat), flats `b` or `f`.
+    Words may stand around a pitch: `cello_A4_1_forte`, but none that counts before it: `Take A1`.
+    Small letters are a pitch only without words: `c4`, but not `song a1`.
 
     Args: `number`: whether a number from 21 to 108 alone (`60`) is a MIDI note.
     """
     if number and re.fullmatch("[1-9][0-9]{1,2}", name) and int(name) in KEYS:
         return int(name)
     alone = ALONE.fullmatch(name)
-    matches = [alone.groups("")] if alone else [m.groups("") for m in PITCH.finditer(name)]
-    pitches = {SEMITONES[a.upper()] + SIGNS[sign] + 12 * (int(o) + 1) for a, sign, o in matches}
+    matches = [alone] if alone else PITCH.finditer(name)
+    said = (m.groups("") for m in matches if not COUNTING.search(name[: m.start()]))
+    pitches = {
+        SEMITONES[letter.upper()] + SIGNS[sign] + 12 * (int(octave) + 1)
+        for letter, sign, octave in said
+        if letter.upper() + sign not in ("Es", "Bs")
+    }
     pitches = {midi for midi in pitches if midi < 128}
     return pitches.pop() if len(pitches) == 1 else None
 
@@ -158,17 +165,17 @@ def _heard(
 
 
 def listen(path: AnyPath, named: bool) -> Heard:
-    """Whether a recording can be used, and what it is. `named`: a note, by its name."""
+    """Whether a recording can be used, and what it is. `named`: its name says a pitch."""
     try:
         seconds = check_sound(path)
     except SopError as e:
         return brief(e), "", float("nan")
     if seconds > NOTE:
         return "", "passage", float("nan")
-    if named:
-        return "", "note", float("nan")
     sound = trimmed(read_mono(path))
     once = _attacks(sound) <= 1
+    if named and once:
+        return "", "note", float("nan")
     midi = steady_pitch(sound) if once else None
     if midi is not None:
         return "", "note", midi
