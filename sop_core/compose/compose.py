@@ -28,7 +28,7 @@ from ..media.csvs import write_table
 from ..untrusted import printable
 from .clips import TRUTH, claim_folder, make_clips
 from .gm import parse_programs, program_number
-from .material import Unused, digest, split_of
+from .material import NOT_ONE, Unused, digest, split_of
 from .melodies import read_midi
 from .photos import find_backgrounds, find_photos
 from .plan import Plan, plan_clips, sort_material
@@ -104,8 +104,8 @@ def compose(
     recordings = find_recordings(sounds, unused, out / "pitches.csv", progress) if sounds else {}
     if progress:
         _tell(recordings)
-    if sounds and Path(photos).resolve() == Path(sounds).resolve():  # each reads what it can
-        unused = [row for row in unused if not row.reason.startswith("not one of")]
+    if sounds and Path(photos).resolve() == Path(sounds).resolve():
+        unused = _of_one_folder(unused)
     behind = find_backgrounds(backgrounds, unused) if backgrounds else []
     seen = {photo.digest for photo in chain(*found.values())}
     behind = [photo for photo in behind if photo.digest not in seen]
@@ -134,6 +134,16 @@ def compose(
     made = make_clips(render, work, "compose", jobs if todo else 1, progress, lambda: folders)
     unused += [failure for failure in made if failure]
     return _report(out, plans, unused, progress)
+
+
+def _of_one_folder(unused: list[Unused]) -> list[Unused]:
+    """What can't be used of a folder that holds both, once: a photo is no fault of the sounds."""
+    kinds = [row for row in unused if row.reason.startswith(NOT_ONE)]
+    refused = Counter((row.label, row.file) for row in kinds)
+    why = "neither a photo nor a sound, by its suffix"
+    rows = [row for row in unused if not row.reason.startswith(NOT_ONE)]
+    rows += [Unused(*file, why) for file, sides in refused.items() if sides == 2]
+    return list(dict.fromkeys(rows))
 
 
 def _tell(recordings: dict[str, list[Recording]]) -> None:

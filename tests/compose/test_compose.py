@@ -19,6 +19,7 @@ from soundfont_file import soundfont
 from sop_core.__main__ import main
 from sop_core.compose import acoustics, render
 from sop_core.compose.compose import compose
+from sop_core.compose.gm import parse_programs
 from sop_core.compose.material import digest, split_of
 from sop_core.compose.photos import Photo, find_photos
 from sop_core.compose.plan import plan_clips, sort_material
@@ -212,6 +213,46 @@ def test_what_has_no_counterpart_is_reported(material, tmp_path):
     assert "nothing of it is in val and test" in reasons["guitar"]
     assert any("no duets" in reason for reason in report.reason)
     assert report[report.clips > 0].label.tolist() == ["guitar"]
+
+
+def test_an_umlaut_is_one_label_however_it_is_written(tmp_path):
+    """One character in a folder, a letter and a mark in the other one, or on the command line."""
+    one, two = "Fl\u00f6te", "Flo\u0308te"
+    photos, sounds = write_material(tmp_path, ("flute",), photos=1, libraries=1)
+    (photos / "flute").rename(photos / two)
+    (sounds / "flute").rename(sounds / one)
+    out = tmp_path / "out"
+    compose(photos, sounds, out, 1.0, solos=1, duets=0, jobs=1, progress=False)
+    assert read_composed(out).keys() == {f"{one}/{one}_000"}
+    assert (out / one / f"{one}_000.mp4").is_file()
+    assert parse_programs([f"{two}=73"]) == {one: [73]}
+
+
+def test_no_file_vanishes_without_a_row(tmp_path):
+    both, behind = tmp_path / "both", tmp_path / "behind"
+    write_material(tmp_path, ("flute",), photos=2, libraries=1)
+    (tmp_path / "photos").rename(both)
+    (tmp_path / "sounds/flute/library_0").rename(both / "flute/lib")
+    (both / "flute/IMG_1.HEIC").write_bytes(b"x")
+    (both / "loose.jpg").write_bytes(b"x")
+    (both / "again").symlink_to(both / "flute")
+    (tmp_path / "elsewhere").mkdir()
+    (both / "tuba").symlink_to(tmp_path / "elsewhere")
+    behind.mkdir()
+    Image.new("RGB", (80, 80), (30, 120, 200)).save(behind / "0.png")
+    (behind / "1.heic").write_bytes(b"x")
+    (behind / "2.png").symlink_to(both / "flute/00.jpg")
+    few = {"solos": 1, "duets": 0, "jobs": 1, "progress": False}
+    report = compose(both, both, tmp_path / "out", 1.0, **few, backgrounds=behind)
+    rows = report[report.file != ""]
+    assert rows[["label", "file", "reason"]].values.tolist() == [
+        ["again", "again", "a link to another folder of these"],
+        ["", "loose.jpg", "outside of all labels: put it into a folder of one"],
+        ["tuba", "tuba", "a link that leads out of the folder"],
+        ["flute", "flute/IMG_1.HEIC", "neither a photo nor a sound, by its suffix"],
+        ["", "1.heic", "as a background: not one of .jpg .jpeg .png .webp"],
+        ["", "2.png", "as a background: a link that leads out of the folder"],
+    ]
 
 
 def test_photos_of_silence_give_silent_scenes(tmp_path):
