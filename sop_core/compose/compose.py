@@ -79,7 +79,7 @@ def compose(
         clips and reason. A row without a reason counts the clips of a label; one with a reason is
         a file, or a label, that was not used.
     Raises: SopError where nothing can be composed, an option is out of its range, or `out` holds
-        clips of other material or options.
+        clips of other material or options; after the report, where no clip could be made.
     """
     out = Path(out)
     for name, value in {"solos": solos, "duets": duets, "trios": trios, "seed": seed}.items():
@@ -132,8 +132,12 @@ def compose(
     folders = {out, out / TRUTH, *(video_file(out, plan).parent for plan in plans)}
     work = [(out, plan, how) for plan in todo]
     made = make_clips(render, work, "compose", jobs if todo else 1, progress, lambda: folders)
-    unused += [failure for failure in made if failure]
-    return _report(out, plans, unused, progress)
+    failed = sorted(failure for failure in made if failure)
+    report = _report(out, plans, unused + failed, progress)
+    if failed and not report.clips.sum():
+        first = f"{failed[0].file}: {failed[0].reason}"
+        raise SopError(f"{out}: none of {len(plans)} clips could be made; the first, {first}")
+    return report
 
 
 def _of_one_folder(unused: list[Unused]) -> list[Unused]:

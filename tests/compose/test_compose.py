@@ -228,6 +228,24 @@ def test_an_umlaut_is_one_label_however_it_is_written(tmp_path):
     assert parse_programs([f"{two}=73"]) == {one: [73]}
 
 
+def test_where_no_clip_can_be_made_the_first_reason_is_the_error(material, tmp_path, monkeypatch):
+    def fails(plan, how):
+        if plan.name not in made:
+            raise SopError(f"{plan.name} is too soft")
+        return perform(plan, how)
+
+    perform, made = render.perform, set()
+    monkeypatch.setattr(render, "perform", fails)
+    few = {"solos": 2, "duets": 0, "jobs": 1, "progress": False}
+    with pytest.raises(SopError, match="none of 4 clips .* first, flute/flute_000: .* too soft"):
+        compose(*material, tmp_path, 1.0, **few)
+    report = pd.read_csv(tmp_path / "compose_report.csv", keep_default_na=False)
+    assert report.reason.str.endswith("is too soft").sum() == 4 and not report.clips.sum()
+    made.add("guitar/guitar_001")  # one is enough, also in a later run that makes no other
+    for _ in range(2):
+        assert compose(*material, tmp_path, 1.0, **few).clips.sum() == 1
+
+
 def test_no_file_vanishes_without_a_row(tmp_path):
     both, behind = tmp_path / "both", tmp_path / "behind"
     write_material(tmp_path, ("flute",), photos=2, libraries=1)
