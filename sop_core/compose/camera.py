@@ -208,7 +208,9 @@ def _outline(picture: Image.Image) -> np.ndarray:
     if picture.mode != "RGBA":
         w, h = picture.size
         return np.array([[0, 0], [w, 0], [0, h], [w, h]])
-    y, x = np.nonzero(np.asarray(picture.getchannel("A")) > 127)
+    alpha = np.asarray(picture.getchannel("A"))
+    # thin lines are paler when they are small
+    y, x = np.nonzero(alpha >= min(128, (int(alpha.max()) + 1) // 2))
     corners = np.concatenate([np.stack([x + i, y + j], 1) for i in (0, 1) for j in (0, 1)])
     return corners[ConvexHull(corners).vertices]
 

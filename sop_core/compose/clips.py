@@ -10,6 +10,7 @@ The truth is written last: where it and the video are, the clip is complete.
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +20,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import SopError
+from ..errors import FEWER, SopError
 from ..media.atomic import atomic_path, sweep
 from ..media.sound import sound_writer
 from ..media.write import AAC_RATE as RATE
@@ -150,6 +151,7 @@ def make_clips(
     Args: `jobs`: processes (None: one per core).
         `folders`: those that clips are written to; what killed processes left there is removed.
     Returns: what `make` returned, in any order.
+    Raises: SopError where a process died; and what `make` raises.
     """
     work = joblib.Parallel(n_jobs=jobs or -1, return_as="generator_unordered")
     made = work(joblib.delayed(make)(*clip) for clip in clips)
@@ -158,6 +160,9 @@ def make_clips(
             # joblib replaces a process whose memory grew, which is as well
             warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
             return list(tqdm(made, title, len(clips), unit="clip", disable=not progress))
+    except BrokenProcessPool as e:
+        died = f"a process that made clips died ({type(e).__name__})"
+        raise SopError(f"{died}; {FEWER}, and run again: clips that are done stay") from None
     finally:
         made.close()  # pyright: ignore[reportAttributeAccessIssue]  # joblib has no types
         for folder in folders():

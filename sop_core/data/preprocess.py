@@ -22,7 +22,7 @@ import simplejpeg
 from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import SopError, mend
+from ..errors import FEWER, SopError, mend
 from ..media.atomic import atomic_path, sweep
 from ..media.choose import Choice
 from ..media.csvs import write_table
@@ -178,8 +178,7 @@ def _all_rows(work: list[Work], rows: Iterable[dict]) -> list[dict]:
         for video, *_ in work:
             if (video.parent.name, video.stem) not in came:
                 reason = f"the worker that had it, or its batch, died ({type(e).__name__})"
-                hint = "free memory, or take fewer processes (--jobs)"
-                done.append(_failed(video, reason, hint))
+                done.append(_failed(video, reason, FEWER))
     return done
 
 

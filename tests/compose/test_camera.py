@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from sop_core.compose import camera
 from sop_core.compose.camera import Film, ensemble, solo
+from sop_core.compose.photos import cut_out
 
 COLOURS = ((230, 20, 20), (20, 220, 20), (20, 20, 230))
 GREY = np.full((120, 160, 3), 110, np.uint8)
@@ -164,6 +165,17 @@ def test_odd_pictures_are_filmed_too(shape):
             x0, y0, x1, y1 = film.boxes.T
             assert (x0 < x1).all() and (y0 < y1).all()
             assert (x1 <= film.size[0]).all() and (y1 <= film.size[1]).all() and x0.min() >= 0
+
+
+def test_a_cut_out_of_thin_lines_has_a_box():
+    """Made small, none of its pixels is opaque."""
+    grid = np.zeros((800, 800, 4), np.uint8)
+    grid[::40], grid[:, ::40] = (200, 0, 0, 255), (200, 0, 0, 255)
+    assert cut_out(grid) is not None
+    for seed in range(6):
+        film = ensemble([grid] * 3, 2, np.random.default_rng(seed))
+        x0, y0, x1, y1 = film.boxes.T
+        assert (x1 - x0 > 60).all() and (y1 - y0 > 60).all()
 
 
 def test_a_wide_photo_is_mostly_filmed_wide_and_a_high_one_high():
