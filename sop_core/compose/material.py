@@ -39,8 +39,8 @@ def labelled_files(
 ) -> Iterator[tuple[str, Path]]:
     """The files of a folder whose suffix is one of `suffixes`, each with its label, in order.
 
-    A label is the name of a folder in it, in NFC (`media.csvs`). Hidden files are passed over; others that can't be used
-    are added to `unused`.
+    A label is the name of a folder in it, in NFC (`media.csvs`). Hidden files are passed over;
+    others that can't be used are added to `unused`.
 
     Args: `deep`: folders inside a label's folder count, too.
     Raises: SopError if there is no such folder.
@@ -54,11 +54,12 @@ def labelled_files(
         parts = path.relative_to(folder).parts
         if any(part.startswith(".") for part in parts):
             continue
-        label, name = nfc(parts[0]) if len(parts) > 1 else "", "/".join(parts)
+        top, name = nfc(parts[0]), "/".join(parts)
+        label = top if len(parts) > 1 else ""
         if path.is_symlink() and path.is_dir():
             inside = path.resolve().is_relative_to(root)
             reason = "a link to another folder of these" if inside else LEADS_OUT
-            unused.append(Unused(nfc(parts[0]), name, reason))
+            unused.append(Unused(top, name, reason))
         if not path.is_file():
             continue
         if path.suffix.lower() not in wanted:

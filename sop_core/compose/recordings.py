@@ -1,8 +1,8 @@
 """Recordings in folders, one for each label: which are notes, which are hits, which are passages.
 
 A file named by its pitch is a note: `A4.wav`, `cello_Cs5_1_forte.mp3`, `60.flac` (C4 = 60), unless
-it has more than one attack. For the others the pitch is found by pYIN: Mauch, Dixon. pYIN: a fundamental frequency estimator using
-probabilistic threshold distributions. ICASSP 2014.
+it has more than one attack. For the others the pitch is found by pYIN: Mauch, Dixon. pYIN: a
+fundamental frequency estimator using probabilistic threshold distributions. ICASSP 2014.
 """
 
 import re

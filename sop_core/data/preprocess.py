@@ -103,8 +103,8 @@ def preprocess(
         cluster: `dask://HOST:PORT` of a Dask scheduler whose workers do it instead; they see both
             folders by the same names and have sop_core installed.
     Returns: the report, a row per video, also written to `out/preprocess_report.csv`: id, label,
-        status (`ok`: made now, `present`: was there already, of this file, `failed`), reason, note (what else is
-        to be known: a choice of streams, a gap), frames, seconds (of sound).
+        status (`ok`: made now, `present`: was there already, of this file, `failed`), reason, note
+        (what else is to be known: a choice of streams, a gap), frames, seconds (of sound).
     Raises: SopError if an option is out of its range, there is no such folder, it has no videos,
         none of them could be used, `out` was made with other options, or the cluster can't be
         reached. Also at the end, when all other videos are done, if one failed because of the

@@ -52,7 +52,8 @@ def preprocess(
     report = run(videos, out, fps, rate, jobs, cluster=cluster, **kept_as, **part)
     kept, noted = (report.status != "failed").sum(), (report.note != "").sum()
     before = (report.status == "present").sum()
-    already = f"; {before} of them {'was' if before == 1 else 'were'} there already" if before else ""
+    were = "was" if before == 1 else "were"
+    already = f"; {before} of them {were} there already" if before else ""
     has = "has" if noted == 1 else "have"
     notes = f"; {noted} of them {has} a note in {REPORT}" if noted else ""
     print(f"{kept} of {len(report)} videos are in {printable(out)}{already}{notes}")
