@@ -84,23 +84,22 @@ def ensemble(
     pictures: Sequence[np.ndarray],
     count: int,
     rng: Generator,
-    backgrounds: Sequence[np.ndarray] = (),
+    background: np.ndarray | None = None,
 ) -> Film:
     """A film of two or three pictures, from the left to the right.
 
     Side by side, each a film of its own; or, where all of them have cut-outs, in half of the cases
     on one background: their boxes do not overlap.
 
-    Args: `pictures`, `count`: as for `solo`. `backgrounds`: photos, of which one may be chosen.
+    Args: `pictures`, `count`, `background`: as for `solo`.
     """
     width = WIDTHS[len(pictures)]
     whole = (width * len(pictures), HEIGHT)
-    photo = backgrounds[int(rng.integers(len(backgrounds)))] if len(backgrounds) else None
     cuts = [cut for p in pictures if (cut := cut_out(p)) is not None]
     if rng.random() < APART and len(cuts) == len(pictures):
-        scene = _stand(_backdrop(photo, whole, rng), cuts, rng)
+        scene = _stand(_backdrop(background, whole, rng), cuts, rng)
         return _film([_shoot(scene, whole, count, rng)], [scene], rng)
-    scenes = [_scene(p, (width, HEIGHT), rng, photo) for p in pictures]
+    scenes = [_scene(p, (width, HEIGHT), rng, background) for p in pictures]
     return _film([_shoot(s, (width, HEIGHT), count, rng) for s in scenes], scenes, rng)
 
 

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import joblib
 import numpy as np
+from numpy.random import Generator
 from tqdm.auto import tqdm
 
 from ..config import AnyPath
@@ -28,6 +29,8 @@ from ..media.write import write_video
 
 Result = TypeVar("Result")
 TRUTH = "truth"  # the folder of what is known
+LEVEL = (0.06, 0.13)  # RMS of a stem, as far as its peak allows it
+PEAK = (0.3, 0.7)  # of a stem; the sum of N stays below 0.96
 AAC = {"b": "160000", "aac_coder": "fast"}
 
 # ---- one clip
@@ -61,6 +64,16 @@ def loudness(stems: np.ndarray, samples: int) -> np.ndarray:
     n, length = stems.shape
     frames = stems.reshape(n, length // samples, samples)
     return np.sqrt((frames.astype(float) ** 2).mean(-1))
+
+
+def gain(peak: np.ndarray, rms: np.ndarray, players: int, rng: Generator) -> np.ndarray:
+    """What brings stems to a level that is drawn, as far as their peaks allow.
+
+    So they are similar in power: one that is always louder would dominate every bin of a mixture.
+    Args: `peak`, `rms`: of each stem, of any shape, above 0; `players`: stems of the clip.
+    """
+    level = rng.uniform(*LEVEL, np.shape(peak)) / rms * peak
+    return np.clip(level, PEAK[0], min(PEAK[1], 0.96 / players)) / peak
 
 
 # ---- its files
@@ -144,7 +157,7 @@ def make_clips(
     title: str,
     jobs: int | None,
     progress: bool,
-    folders: Callable[[], Iterable[AnyPath]],
+    folders: Iterable[AnyPath],
 ) -> list[Result | None]:
     """`make(*clip)` for each clip, in several processes, with a bar.
 
@@ -165,7 +178,7 @@ def make_clips(
         raise SopError(f"{died}; {FEWER}, and run again: clips that are done stay") from None
     finally:
         made.close()  # pyright: ignore[reportAttributeAccessIssue]  # joblib has no types
-        for folder in folders():
+        for folder in folders:
             sweep(folder)
 
 

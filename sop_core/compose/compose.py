@@ -101,7 +101,8 @@ def compose(
     midi = [Path(path) for path in midi]
     melodies = tuple(melody for path in midi for melody in read_midi(path))
     found = find_photos(photos, unused)
-    recordings = find_recordings(sounds, unused, out / "pitches.csv", progress) if sounds else {}
+    heard = out / "pitches.csv"
+    recordings = find_recordings(sounds, unused, heard, progress, jobs) if sounds else {}
     if progress:
         _tell(recordings)
     if sounds and Path(photos).resolve() == Path(sounds).resolve():
@@ -131,7 +132,7 @@ def compose(
     todo = [plan for plan in plans if not is_complete(out, plan)]
     folders = {out, out / TRUTH, *(video_file(out, plan).parent for plan in plans)}
     work = [(out, plan, how) for plan in todo]
-    made = make_clips(render, work, "compose", jobs if todo else 1, progress, lambda: folders)
+    made = make_clips(render, work, "compose", jobs if todo else 1, progress, folders)
     failed = sorted(failure for failure in made if failure)
     report = _report(out, plans, unused + failed, progress)
     if failed and not report.clips.sum():

@@ -51,7 +51,11 @@ class Recording(NamedTuple):
 
 
 def find_recordings(
-    folder: AnyPath, unused: list[Unused], cache: AnyPath | None = None, progress: bool = True
+    folder: AnyPath,
+    unused: list[Unused],
+    cache: AnyPath | None = None,
+    progress: bool = True,
+    jobs: int | None = None,
 ) -> dict[str, list[Recording]]:
     """The recordings that can be used, for each label, in order of their names.
 
@@ -59,6 +63,7 @@ def find_recordings(
     NaN or Inf; a copy; what stands under two labels.
 
     Args: `cache`: a csv of what was heard: the same content is not heard again. `progress`: a bar.
+        `jobs`: processes (None: one per core).
     Raises: SopError if there is no such folder, or if `librosa` is missing and is needed.
     """
     files = without_copies(folder, EXACT + OTHERS, unused, deep=True)
@@ -68,6 +73,7 @@ def find_recordings(
         [(mark, path, names[path] is not None) for _, path, mark in files],
         Path(cache) if cache else None,
         progress,
+        jobs or joblib.cpu_count(),
     )
     recordings: dict[str, list[Recording]] = {}
     for label, path, mark in files:
@@ -128,7 +134,7 @@ Heard = tuple[str, str, float]  # why it can't be used ("" if it can), kind, MID
 
 
 def _heard(
-    files: list[tuple[str, Path, bool]], cache: Path | None, progress: bool
+    files: list[tuple[str, Path, bool]], cache: Path | None, progress: bool, jobs: int
 ) -> dict[tuple[str, bool], Heard]:
     """(digest, whether the name says the pitch) -> what is heard, from the cache or by `listen`."""
     known: dict[tuple[str, bool], Heard] = {}
@@ -146,7 +152,7 @@ def _heard(
     if not all(named for *_, named in todo) and find_spec("librosa") is None:
         hint = "run pip install -e '.[compose]', or name the files by their pitches (A4.wav)"
         raise SopError(f"the pitches of recordings are found by the package librosa; {hint}")
-    jobs = min(joblib.cpu_count(), 1 + len(todo) // 8)  # few files aren't worth a process
+    jobs = min(jobs, 1 + len(todo) // 8)  # few files aren't worth a process
     if jobs > 1 and not all(named for *_, named in todo):
         # Several processes that compile at once leave a cache in librosa's folder that crashes
         # each later process (numba issue 10128). So this one compiles, before there are others.

@@ -95,7 +95,7 @@ def test_a_wide_or_high_photo_is_shown_whole(shape):
 def test_cut_outs_on_one_background_do_not_meet(clear, monkeypatch, n, seed):
     monkeypatch.setattr(camera, "APART", 1.0)
     discs = [disc(c) for c in COLOURS[:n]]
-    film = ensemble(discs, 15, np.random.default_rng(seed), [scenery()])
+    film = ensemble(discs, 15, np.random.default_rng(seed), scenery())
     assert film.size == {2: (480, 240), 3: (540, 240)}[n] and film.boxes.shape == (n, 4)
     for i in range(n):
         assert np.abs(places(film, i) - film.boxes[i]).max() <= 2

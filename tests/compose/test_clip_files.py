@@ -41,5 +41,5 @@ def test_a_process_that_dies_is_one_sentence_and_its_halves_are_removed(tmp_path
     half = tmp_path / f".part-{platform.node()}-999999999-00000000.mp4"
     half.touch()
     with pytest.raises(SopError, match="died .*free memory, or take fewer processes .*run again"):
-        make_clips(os._exit, [(1,)] * 2, "", 2, False, lambda: [tmp_path])
+        make_clips(os._exit, [(1,)] * 2, "", 2, False, [tmp_path])
     assert not half.exists()

@@ -226,3 +226,6 @@ def test_one_process_compiles_before_others_are_started(tmp_path, monkeypatch):
     monkeypatch.setattr(recordings, "steady_pitch", lambda _: order.append("pYIN") or 60.0)
     find_recordings(tmp_path, [], progress=False)
     assert order[:2] == ["pYIN", "2 processes"] and len(order) == 18
+    order.clear()
+    find_recordings(tmp_path, [], progress=False, jobs=1)
+    assert order[0] == "1 processes"
