@@ -3,6 +3,7 @@
 import errno
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
+FEWER = "free memory, or take fewer processes (--jobs)"  # what to do where one of them died
 
 
 class SopError(Exception):

@@ -84,23 +84,22 @@ def ensemble(
     pictures: Sequence[np.ndarray],
     count: int,
     rng: Generator,
-    backgrounds: Sequence[np.ndarray] = (),
+    background: np.ndarray | None = None,
 ) -> Film:
     """A film of two or three pictures, from the left to the right.
 
     Side by side, each a film of its own; or, where all of them have cut-outs, in half of the cases
     on one background: their boxes do not overlap.
 
-    Args: `pictures`, `count`: as for `solo`. `backgrounds`: photos, of which one may be chosen.
+    Args: `pictures`, `count`, `background`: as for `solo`.
     """
     width = WIDTHS[len(pictures)]
     whole = (width * len(pictures), HEIGHT)
-    photo = backgrounds[int(rng.integers(len(backgrounds)))] if len(backgrounds) else None
     cuts = [cut for p in pictures if (cut := cut_out(p)) is not None]
     if rng.random() < APART and len(cuts) == len(pictures):
-        scene = _stand(_backdrop(photo, whole, rng), cuts, rng)
+        scene = _stand(_backdrop(background, whole, rng), cuts, rng)
         return _film([_shoot(scene, whole, count, rng)], [scene], rng)
-    scenes = [_scene(p, (width, HEIGHT), rng, photo) for p in pictures]
+    scenes = [_scene(p, (width, HEIGHT), rng, background) for p in pictures]
     return _film([_shoot(s, (width, HEIGHT), count, rng) for s in scenes], scenes, rng)
 
 
@@ -130,8 +129,7 @@ def _scene(picture: np.ndarray, size: Size, rng: Generator, photo: np.ndarray | 
         return _Scene(still, [_outline(still)], calm=False)
     if (cut := cut_out(picture)) is not None:
         return _stand(_backdrop(photo, size, rng), [cut], rng)
-    behind = _covering(picture, size, ROOM).filter(ImageFilter.GaussianBlur(size[1] / 20))
-    behind = behind.point(lambda v: v * 0.6)
+    behind = _unsharp(picture, size, size[1] / 20).point(lambda v: v * 0.6)
     return _stand(behind, [picture], rng, 0.85 if loss < WORST else 1.0)
 
 
@@ -151,16 +149,21 @@ def _backdrop(photo: np.ndarray | None, size: Size, rng: Generator) -> Image.Ima
     """What cut-outs stand on: a photo out of focus, or a wall under uneven light."""
     w, h = round(size[0] * ROOM), round(size[1] * ROOM)
     if photo is not None:
-        still = _covering(photo, size, ROOM)
-        still = still.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 3)))
-        x, y = (still.width - w) // 2, (still.height - h) // 2
-        return still.crop((x, y, x + w, y + h))
+        return _unsharp(photo, size, rng.uniform(0.5, 3))
     colour = rng.uniform(30, 220) + rng.normal(0, 22, 3)
     light = rng.normal(0, 26, (3, 4, 1)) + rng.normal(0, 5, (3, 4, 3))
     coarse = (colour + light).clip(0, 255).astype(np.uint8)
     smooth = Image.fromarray(coarse).resize((w, h), Image.Resampling.BICUBIC)
     grain = np.asarray(smooth) + rng.normal(0, 4, (h, w, 1))
     return Image.fromarray(grain.clip(0, 255).astype(np.uint8))
+
+
+def _unsharp(picture: np.ndarray, size: Size, radius: float) -> Image.Image:
+    """A picture out of focus, cut to the frame's shape: what stands on it is seen whole."""
+    w, h = round(size[0] * ROOM), round(size[1] * ROOM)
+    still = _covering(picture, size, ROOM).filter(ImageFilter.GaussianBlur(radius))
+    x, y = (still.width - w) // 2, (still.height - h) // 2
+    return still.crop((x, y, x + w, y + h))
 
 
 def _stand(
@@ -204,7 +207,9 @@ def _outline(picture: Image.Image) -> np.ndarray:
     if picture.mode != "RGBA":
         w, h = picture.size
         return np.array([[0, 0], [w, 0], [0, h], [w, h]])
-    y, x = np.nonzero(np.asarray(picture.getchannel("A")) > 127)
+    alpha = np.asarray(picture.getchannel("A"))
+    # thin lines are paler when they are small
+    y, x = np.nonzero(alpha >= min(128, (int(alpha.max()) + 1) // 2))
     corners = np.concatenate([np.stack([x + i, y + j], 1) for i in (0, 1) for j in (0, 1)])
     return corners[ConvexHull(corners).vertices]
 

@@ -10,16 +10,18 @@ The truth is written last: where it and the video are, the clip is complete.
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import joblib
 import numpy as np
+from numpy.random import Generator
 from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import SopError
+from ..errors import FEWER, SopError
 from ..media.atomic import atomic_path, sweep
 from ..media.sound import sound_writer
 from ..media.write import AAC_RATE as RATE
@@ -27,6 +29,8 @@ from ..media.write import write_video
 
 Result = TypeVar("Result")
 TRUTH = "truth"  # the folder of what is known
+LEVEL = (0.06, 0.13)  # RMS of a stem, as far as its peak allows it
+PEAK = (0.3, 0.7)  # of a stem; the sum of N stays below 0.96
 AAC = {"b": "160000", "aac_coder": "fast"}
 
 # ---- one clip
@@ -60,6 +64,16 @@ def loudness(stems: np.ndarray, samples: int) -> np.ndarray:
     n, length = stems.shape
     frames = stems.reshape(n, length // samples, samples)
     return np.sqrt((frames.astype(float) ** 2).mean(-1))
+
+
+def gain(peak: np.ndarray, rms: np.ndarray, players: int, rng: Generator) -> np.ndarray:
+    """What brings stems to a level that is drawn, as far as their peaks allow.
+
+    So they are similar in power: one that is always louder would dominate every bin of a mixture.
+    Args: `peak`, `rms`: of each stem, of any shape, above 0; `players`: stems of the clip.
+    """
+    level = rng.uniform(*LEVEL, np.shape(peak)) / rms * peak
+    return np.clip(level, PEAK[0], min(PEAK[1], 0.96 / players)) / peak
 
 
 # ---- its files
@@ -143,13 +157,14 @@ def make_clips(
     title: str,
     jobs: int | None,
     progress: bool,
-    folders: Callable[[], Iterable[AnyPath]],
+    folders: Iterable[AnyPath],
 ) -> list[Result | None]:
     """`make(*clip)` for each clip, in several processes, with a bar.
 
     Args: `jobs`: processes (None: one per core).
         `folders`: those that clips are written to; what killed processes left there is removed.
     Returns: what `make` returned, in any order.
+    Raises: SopError where a process died; and what `make` raises.
     """
     work = joblib.Parallel(n_jobs=jobs or -1, return_as="generator_unordered")
     made = work(joblib.delayed(make)(*clip) for clip in clips)
@@ -158,9 +173,12 @@ def make_clips(
             # joblib replaces a process whose memory grew, which is as well
             warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
             return list(tqdm(made, title, len(clips), unit="clip", disable=not progress))
+    except BrokenProcessPool as e:
+        died = f"a process that made clips died ({type(e).__name__})"
+        raise SopError(f"{died}; {FEWER}, and run again: clips that are done stay") from None
     finally:
         made.close()  # pyright: ignore[reportAttributeAccessIssue]  # joblib has no types
-        for folder in folders():
+        for folder in folders:
             sweep(folder)
 
 

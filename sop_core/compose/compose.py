@@ -28,15 +28,15 @@ from ..media.csvs import write_table
 from ..untrusted import printable
 from .clips import TRUTH, claim_folder, make_clips
 from .gm import parse_programs, program_number
-from .material import Unused, digest, split_of
+from .material import NOT_ONE, Unused, digest, split_of
 from .melodies import read_midi
 from .photos import find_backgrounds, find_photos
 from .plan import Plan, plan_clips, sort_material
-from .recordings import find_recordings
+from .recordings import Recording, find_recordings
 from .render import How, is_complete, render, video_file
 from .soundfonts import INSTALL, SoundFont, can_play, open_soundfont
 
-VERSION = 2  # of the clips: a folder of another version is refused, not mixed
+VERSION = 3  # of the clips: a folder of another version is refused, not mixed
 
 
 def compose(
@@ -79,7 +79,7 @@ def compose(
         clips and reason. A row without a reason counts the clips of a label; one with a reason is
         a file, or a label, that was not used.
     Raises: SopError where nothing can be composed, an option is out of its range, or `out` holds
-        clips of other material or options.
+        clips of other material or options; after the report, where no clip could be made.
     """
     out = Path(out)
     for name, value in {"solos": solos, "duets": duets, "trios": trios, "seed": seed}.items():
@@ -101,9 +101,12 @@ def compose(
     midi = [Path(path) for path in midi]
     melodies = tuple(melody for path in midi for melody in read_midi(path))
     found = find_photos(photos, unused)
-    recordings = find_recordings(sounds, unused, out / "pitches.csv", progress) if sounds else {}
-    if sounds and Path(photos).resolve() == Path(sounds).resolve():  # each reads what it can
-        unused = [row for row in unused if not row.reason.startswith("not one of")]
+    heard = out / "pitches.csv"
+    recordings = find_recordings(sounds, unused, heard, progress, jobs) if sounds else {}
+    if progress:
+        _tell(recordings)
+    if sounds and Path(photos).resolve() == Path(sounds).resolve():
+        unused = _of_one_folder(unused)
     behind = find_backgrounds(backgrounds, unused) if backgrounds else []
     seen = {photo.digest for photo in chain(*found.values())}
     behind = [photo for photo in behind if photo.digest not in seen]
@@ -129,9 +132,34 @@ def compose(
     todo = [plan for plan in plans if not is_complete(out, plan)]
     folders = {out, out / TRUTH, *(video_file(out, plan).parent for plan in plans)}
     work = [(out, plan, how) for plan in todo]
-    made = make_clips(render, work, "compose", jobs if todo else 1, progress, lambda: folders)
-    unused += [failure for failure in made if failure]
-    return _report(out, plans, unused, progress)
+    made = make_clips(render, work, "compose", jobs if todo else 1, progress, folders)
+    failed = sorted(failure for failure in made if failure)
+    report = _report(out, plans, unused + failed, progress)
+    if failed and not report.clips.sum():
+        first = f"{failed[0].file}: {failed[0].reason}"
+        raise SopError(f"{out}: none of {len(plans)} clips could be made; the first, {first}")
+    return report
+
+
+def _of_one_folder(unused: list[Unused]) -> list[Unused]:
+    """What can't be used of a folder that holds both, once: a photo is no fault of the sounds."""
+    kinds = [row for row in unused if row.reason.startswith(NOT_ONE)]
+    refused = Counter((row.label, row.file) for row in kinds)
+    why = "neither a photo nor a sound, by its suffix"
+    rows = [row for row in unused if not row.reason.startswith(NOT_ONE)]
+    rows += [Unused(*file, why) for file, sides in refused.items() if sides == 2]
+    return list(dict.fromkeys(rows))
+
+
+def _tell(recordings: dict[str, list[Recording]]) -> None:
+    """Print how many recordings of which kind each label has, in which library."""
+    for label, own in sorted(recordings.items()):
+        counts = sorted(Counter((r.library, r.kind) for r in own).items())
+        parts = (
+            f"{count} {kind}{'s' if count > 1 else ''}{f' in {library}' if library else ''}"
+            for (library, kind), count in counts
+        )
+        print(printable(f"{label}: {', '.join(parts)}"))
 
 
 def _report(out: Path, plans: list[Plan], unused: list[Unused], progress: bool) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from ..errors import SopError
+from ..media.csvs import nfc
 from ..untrusted import printable
 
 NAMES = [
@@ -106,7 +107,7 @@ def parse_programs(items: Iterable[str]) -> dict[str, list[int]]:
     """
     programs: dict[str, list[int]] = {}
     for item in items:
-        label, sign, name = (part.strip() for part in item.partition("="))
+        label, sign, name = (nfc(part.strip()) for part in item.partition("="))
         if not (label and sign):
             raise SopError(f'"{printable(item)}": expected LABEL=PROGRAM, such as violin=40')
         number = program_number(name)

@@ -11,8 +11,11 @@ from typing import NamedTuple
 from ..config import RATIO, AnyPath
 from ..errors import SopError
 from ..media.atomic import sha256
+from ..media.csvs import nfc
 
 DIGEST = 16  # hexadecimal digits that stand for a file's content
+NOT_ONE = "not one of"  # how the reason begins for a file of another kind
+LEADS_OUT = "a link that leads out of the folder"
 
 
 class Unused(NamedTuple):
@@ -36,8 +39,8 @@ def labelled_files(
 ) -> Iterator[tuple[str, Path]]:
     """The files of a folder whose suffix is one of `suffixes`, each with its label, in order.
 
-    A label is the name of a folder in it. Hidden files are passed over; others that can't be used
-    are added to `unused`.
+    A label is the name of a folder in it, in NFC (`media.csvs`). Hidden files are passed over;
+    others that can't be used are added to `unused`.
 
     Args: `deep`: folders inside a label's folder count, too.
     Raises: SopError if there is no such folder.
@@ -49,17 +52,24 @@ def labelled_files(
     wanted = {suffix.lower() for suffix in suffixes}
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if any(part.startswith(".") for part in parts) or not path.is_file():
+        if any(part.startswith(".") for part in parts):
             continue
-        label, name = parts[0] if len(parts) > 1 else "", "/".join(parts)
+        top, name = nfc(parts[0]), "/".join(parts)
+        label = top if len(parts) > 1 else ""
+        if path.is_symlink() and path.is_dir():
+            inside = path.resolve().is_relative_to(root)
+            reason = "a link to another folder of these" if inside else LEADS_OUT
+            unused.append(Unused(top, name, reason))
+        if not path.is_file():
+            continue
         if path.suffix.lower() not in wanted:
-            unused.append(Unused(label, name, f"not one of {' '.join(sorted(wanted))}"))
+            unused.append(Unused(label, name, f"{NOT_ONE} {' '.join(sorted(wanted))}"))
         elif not label:
             unused.append(Unused("", name, "outside of all labels: put it into a folder of one"))
         elif len(parts) > 2 and not deep:
             unused.append(Unused(label, name, f"in a folder of its own: put it into {label}/"))
         elif not path.resolve().is_relative_to(root):
-            unused.append(Unused(label, name, "a link that leads out of the folder"))
+            unused.append(Unused(label, name, LEADS_OUT))
         else:
             yield label, path
 

@@ -18,7 +18,7 @@ from scipy.signal import lfilter
 
 from .melodies import Melody
 from .recordings import Recording, read_recording
-from .sounds import RATE, levels, sound_seconds
+from .sounds import RATE, levels, loud_seconds, sound_seconds
 
 REACH = 3.0  # semitones that a recording may be shifted
 SAME = 0.5  # semitones: recordings that are no further apart are takes of one pitch
@@ -30,7 +30,8 @@ DYNAMICS = 20.0  # dB between the force 0 and 1
 DULL = 1_500.0  # Hz: above it, soft notes are weaker
 EXCERPT = (3.0, 10.0)  # seconds
 JOIN = 0.06  # seconds of a crossfade
-LOUD = 0.02  # RMS of an excerpt that is no rest
+REST = 30.0  # dB under a passage's loudest second: an excerpt that is no louder is a rest
+RAISED = 20.0  # dB: an excerpt is made louder by so much more than the loudest second, at most
 STYLES = {"legato": (1.15, 1.3), "normal": (0.85, 1.05), "staccato": (0.35, 0.6)}  # of the length
 
 
@@ -119,7 +120,8 @@ def play_passages(passages: Sequence[Recording], samples: int, rng: Generator) -
     while now * RATE < samples - JOIN * RATE:
         recording, seconds = pool[rng.integers(len(pool))]
         excerpt = _faster(_excerpt(recording, seconds, rng), speed)
-        excerpt *= rng.uniform(0.8, 1.2) / max(float(np.sqrt((excerpt**2).mean())), 1e-9)
+        least = _loud_seconds(recording).max(initial=1e-9) * 10 ** (-RAISED / 20)
+        excerpt *= rng.uniform(0.8, 1.2) / max(float(np.sqrt((excerpt**2).mean())), least)
         _add(out, now, _faded(excerpt, JOIN, JOIN))
         # the next begins as this one fades, or after a rest
         now += max(JOIN, len(excerpt) / RATE - JOIN)
@@ -128,18 +130,24 @@ def play_passages(passages: Sequence[Recording], samples: int, rng: Generator) -
 
 
 def _excerpt(recording: Recording, seconds: float, rng: Generator) -> np.ndarray:
-    """Some seconds of a passage: the first of a few windows in which it sounds."""
-    windows = []
+    """Some seconds of a passage in which it sounds: noise in its rests is no music."""
+    level = _loud_seconds(recording)
+    least = level.max(initial=0) * 10 ** (-REST / 20)
     for _ in range(4):
         length = min(rng.uniform(*EXCERPT), seconds)
         window = read_recording(recording, rng.uniform(0, seconds - length), length)
-        rms = float(np.sqrt((window**2).mean())) if len(window) else 0.0
-        windows.append((rms, window))
-        if rms > LOUD:
+        if len(window) and np.sqrt((window**2).mean()) > least:
             return window
-    rms, window = max(windows, key=lambda pair: pair[0])
-    # all silent, or the header says nothing: its beginning
-    return window if rms > 0 else read_recording(recording)[: int(EXCERPT[1] * RATE)]
+    # long rests, or a header that says nothing: around one of the seconds in which it sounds
+    loud = np.flatnonzero(level > least)
+    length = rng.uniform(*EXCERPT)
+    start = (rng.choice(loud) if len(loud) else 0) - rng.uniform(0, length - 1)
+    return read_recording(recording, max(0.0, start), length)
+
+
+@lru_cache(maxsize=256)
+def _loud_seconds(recording: Recording) -> np.ndarray:
+    return loud_seconds(recording.path)
 
 
 @lru_cache(maxsize=32)

@@ -27,7 +27,7 @@ from ..media.choose import best, pictures
 from ..media.container import decode, seconds_of, upright
 from ..media.formats import SUFFIXES, opened
 from ..media.jpgs import MOST_PIXELS
-from .material import Unused, digest, without_copies
+from .material import LEADS_OUT, NOT_ONE, Unused, digest, without_copies
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 KINDS = ("JPEG", "PNG", "WEBP")  # the decoders of Pillow that may open a stranger's file
@@ -85,16 +85,21 @@ def find_backgrounds(folder: AnyPath, unused: list[Unused]) -> list[Photo]:
     Raises: SopError if there is no such folder, or no photo in it that can be used.
     """
     folder = Path(folder)
+    root = folder.resolve()
     found: dict[str, Photo] = {}
-    files = sorted(folder.rglob("*")) if folder.is_dir() else []
-    for path in files:
-        if path.suffix.lower() in PICTURES and path.is_file():
-            try:
-                content = digest(path)
-                found[content] = _photos(path, content)[0]
-            except (SopError, PermissionError) as e:
-                name = path.relative_to(folder).as_posix()
-                unused.append(Unused("", name, f"as a background: {e}"))
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        inside = path.relative_to(folder)
+        if any(part.startswith(".") for part in inside.parts) or not path.is_file():
+            continue
+        try:
+            if path.suffix.lower() not in PICTURES:
+                raise SopError(f"{NOT_ONE} {' '.join(PICTURES)}")
+            if not path.resolve().is_relative_to(root):
+                raise SopError(LEADS_OUT)
+            content = digest(path)
+            found[content] = _photos(path, content)[0]
+        except (SopError, PermissionError) as e:
+            unused.append(Unused("", inside.as_posix(), f"as a background: {e}"))
     if not found:
         raise SopError(f"{folder}: no photo that can stand behind others; expected jpg, png, webp")
     return list(found.values())

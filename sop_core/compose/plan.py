@@ -1,7 +1,8 @@
 """Which photos and which sounds make each clip, and in which split it is.
 
 Photos and recordings are split first (`material.split_of`); a clip takes all of what it is made of
-from one split. The programs of SoundFonts, and melodies of MIDI files, play in every split.
+from one split. What has no counterpart in its split (photos, but no sounds of the label) trains.
+The programs of SoundFonts, and melodies of MIDI files, play in every split.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from .soundfonts import SoundFont
 # that a clip keeps its split when more are asked for.
 TURNS = ("train", "train", "train", "val", "train", "test", "train")
 MOST = 100  # recordings that one clip may be played with
+RICH = 8  # recordings: a voice of fewer is drawn less often, in proportion
 
 
 class Voice(NamedTuple):
@@ -101,20 +103,24 @@ def sort_material(
         if reason:
             unused.append(Unused(label, "", reason))
             continue
-        split = split_of((photo.digest for photo in photos[label]), *ratios)
+        shown, heard = photos[label], recordings.get(label, [])
+        split = _split(shown, heard, ratios)
+        both = {split[photo.digest] for photo in shown}
+        both &= set(SPLITS) if fonts else {split[recording.digest] for recording in heard}
+        split = {content: name if name in both else "train" for content, name in split.items()}
         material.photos[label] = defaultdict(list)
-        for photo in photos[label]:
+        for photo in shown:
             material.photos[label][split[photo.digest]].append(photo)
         if label == SILENCE_LABEL:
             continue
-        own = _voices(recordings.get(label, ()), split, ratios)
-        material.voices[label] = {split: (own[split], fonts) for split in SPLITS}
+        material.voices[label] = {name: (_voices(heard, split, name), fonts) for name in SPLITS}
         asked = [split for split, ratio in zip(SPLITS[1:], ratios, strict=True) if ratio]
         missing = [split for split in asked if split not in material.splits(label)]
         if missing:
-            few = f"nothing of it is in {' and '.join(missing)}: {len(split)} photo(s)"
+            files = len({photo.digest for photo in shown})
+            few = f"nothing of it is in {' and '.join(missing)}: {files} photo(s)"
             needed = "4 photos, and 4 recordings of one kind in one library"
-            has = f"{len(recordings.get(label, ()))} recording(s)"
+            has = f"{len(heard)} recording(s)"
             unused.append(Unused(label, "", f"{few} and {has}, where it takes {needed}"))
     return material
 
@@ -131,24 +137,32 @@ def _refusal(label: str) -> str:
     return ""
 
 
-def _voices(
-    recordings: Iterable[Recording], photos: dict[str, str], ratios: tuple[float, float]
-) -> dict[str, list[Voice]]:
-    """Recordings of a label as voices, by split. Each kind of each library is split by itself.
-
-    Args: `photos`: digest -> split; a video that is a photo, too, keeps that split.
-    """
+def _groups(recordings: Iterable[Recording]) -> list[tuple[str, list[Recording]]]:
+    """The recordings of each kind of each library, with that kind."""
     groups = defaultdict(list)
     for recording in recordings:
         groups[recording.kind, recording.library].append(recording)
-    voices = defaultdict(list)
-    for (kind, _), group in sorted(groups.items()):
-        split = split_of((recording.digest for recording in group), *ratios) | photos
-        for name in SPLITS:
-            chosen = tuple(r for r in group if split[r.digest] == name)
-            if chosen:
-                voices[name].append(Voice(kind, chosen))
-    return voices
+    return [(kind, group) for (kind, _), group in sorted(groups.items())]
+
+
+def _split(
+    photos: Iterable[Photo], recordings: Iterable[Recording], ratios: tuple[float, float]
+) -> dict[str, str]:
+    """The split of each content of a label: photos, and each group of recordings, by themselves."""
+    split: dict[str, str] = {}
+    for _, group in _groups(recordings):
+        split |= split_of((recording.digest for recording in group), *ratios)
+    # a video that is a photo, too, keeps that split
+    return split | split_of((photo.digest for photo in photos), *ratios)
+
+
+def _voices(recordings: Iterable[Recording], split: dict[str, str], name: str) -> list[Voice]:
+    """What there is to play with in one split."""
+    voices = (
+        Voice(kind, tuple(r for r in group if split[r.digest] == name))
+        for kind, group in _groups(recordings)
+    )
+    return [voice for voice in voices if voice.recordings]
 
 
 def plan_clips(
@@ -228,10 +242,15 @@ def _in_turn(material: Material, label: str, split: str, turns: Counter) -> Phot
 
 
 def _voice(material: Material, label: str, split: str, rng: np.random.Generator) -> Voice:
-    """Draw a voice: recordings and SoundFonts equally often, where there are both."""
+    """Draw a voice: recordings and SoundFonts equally often, where there are both.
+
+    Of the recordings, a stray file is drawn more rarely than a whole library.
+    """
     kinds = [voices for voices in material.voices[label][split] if voices]
     voices = kinds[rng.integers(len(kinds))]
-    voice = voices[rng.integers(len(voices))]
+    weights = np.array([min(len(voice.recordings), RICH) or 1 for voice in voices])
+    turns = np.repeat(np.arange(len(voices)), weights // np.gcd.reduce(weights))
+    voice = voices[turns[rng.integers(len(turns))]]
     if len(voice.recordings) <= MOST:
         return voice
     chosen = np.sort(rng.permutation(len(voice.recordings))[:MOST])

@@ -1,8 +1,8 @@
 """Recordings in folders, one for each label: which are notes, which are hits, which are passages.
 
-A file named by its pitch is a note: `A4.wav`, `cello_Cs5_1_forte.mp3`, `60.flac` (C4 = 60). For the
-others the pitch is found by pYIN: Mauch, Dixon. pYIN: a fundamental frequency estimator using
-probabilistic threshold distributions. ICASSP 2014.
+A file named by its pitch is a note: `A4.wav`, `cello_Cs5_1_forte.mp3`, `60.flac` (C4 = 60), unless
+it has more than one attack. For the others the pitch is found by pYIN: Mauch, Dixon. pYIN: a
+fundamental frequency estimator using probabilistic threshold distributions. ICASSP 2014.
 """
 
 import re
@@ -31,6 +31,7 @@ KEEP = 50  # recordings: so often the cache is written, since pYIN takes a secon
 COLUMNS = ["digest", "named", "reason", "kind", "midi"]  # of the cache
 
 PITCH = re.compile(r"(?<![A-Za-z0-9#♯♭])([A-G])(#|♯|s|b|♭|f)?([0-9])(?![A-Za-z0-9#♯♭])")
+COUNTING = re.compile(r"(?<![a-z])(take|side|part|track|tape|mic|no|nr)[ _.-]*$", re.IGNORECASE)
 ALONE = re.compile(r"([A-Ga-g])(#|♯|s|b|♭|f)?([0-9])(?:[ _-][0-9]+)?")  # the whole name
 SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 SIGNS = {"": 0, "#": 1, "♯": 1, "s": 1, "b": -1, "♭": -1, "f": -1}
@@ -50,7 +51,11 @@ class Recording(NamedTuple):
 
 
 def find_recordings(
-    folder: AnyPath, unused: list[Unused], cache: AnyPath | None = None, progress: bool = True
+    folder: AnyPath,
+    unused: list[Unused],
+    cache: AnyPath | None = None,
+    progress: bool = True,
+    jobs: int | None = None,
 ) -> dict[str, list[Recording]]:
     """The recordings that can be used, for each label, in order of their names.
 
@@ -58,6 +63,7 @@ def find_recordings(
     NaN or Inf; a copy; what stands under two labels.
 
     Args: `cache`: a csv of what was heard: the same content is not heard again. `progress`: a bar.
+        `jobs`: processes (None: one per core).
     Raises: SopError if there is no such folder, or if `librosa` is missing and is needed.
     """
     files = without_copies(folder, EXACT + OTHERS, unused, deep=True)
@@ -67,6 +73,7 @@ def find_recordings(
         [(mark, path, names[path] is not None) for _, path, mark in files],
         Path(cache) if cache else None,
         progress,
+        jobs or joblib.cpu_count(),
     )
     recordings: dict[str, list[Recording]] = {}
     for label, path, mark in files:
@@ -88,16 +95,22 @@ def find_recordings(
 def pitch_of_name(name: str, number: bool = True) -> int | None:
     """The MIDI note that a file's name (without its suffix) says; None if it says none, or several.
 
-    Middle C is C4 = 60. Sharps are `#` or `s`, flats `b` or `f`. Words may stand around a pitch:
-    `cello_A4_1_forte`. Small letters count only without words: `c4`, but not `take a1`.
+    Middle C is C4 = 60. Sharps are `#` or `s` (`Es4` is none: German's E flat), flats `b` or `f`.
+    Words may stand around a pitch: `cello_A4_1_forte`, but none that counts before it: `Take A1`.
+    Small letters are a pitch only without words: `c4`, but not `song a1`.
 
     Args: `number`: whether a number from 21 to 108 alone (`60`) is a MIDI note.
     """
     if number and re.fullmatch("[1-9][0-9]{1,2}", name) and int(name) in KEYS:
         return int(name)
     alone = ALONE.fullmatch(name)
-    matches = [alone.groups("")] if alone else [m.groups("") for m in PITCH.finditer(name)]
-    pitches = {SEMITONES[a.upper()] + SIGNS[sign] + 12 * (int(o) + 1) for a, sign, o in matches}
+    matches = [alone] if alone else PITCH.finditer(name)
+    said = (m.groups("") for m in matches if not COUNTING.search(name[: m.start()]))
+    pitches = {
+        SEMITONES[letter.upper()] + SIGNS[sign] + 12 * (int(octave) + 1)
+        for letter, sign, octave in said
+        if letter.upper() + sign not in ("Es", "Bs")
+    }
     pitches = {midi for midi in pitches if midi < 128}
     return pitches.pop() if len(pitches) == 1 else None
 
@@ -121,7 +134,7 @@ Heard = tuple[str, str, float]  # why it can't be used ("" if it can), kind, MID
 
 
 def _heard(
-    files: list[tuple[str, Path, bool]], cache: Path | None, progress: bool
+    files: list[tuple[str, Path, bool]], cache: Path | None, progress: bool, jobs: int
 ) -> dict[tuple[str, bool], Heard]:
     """(digest, whether the name says the pitch) -> what is heard, from the cache or by `listen`."""
     known: dict[tuple[str, bool], Heard] = {}
@@ -139,7 +152,7 @@ def _heard(
     if not all(named for *_, named in todo) and find_spec("librosa") is None:
         hint = "run pip install -e '.[compose]', or name the files by their pitches (A4.wav)"
         raise SopError(f"the pitches of recordings are found by the package librosa; {hint}")
-    jobs = min(joblib.cpu_count(), 1 + len(todo) // 8)  # few files aren't worth a process
+    jobs = min(jobs, 1 + len(todo) // 8)  # few files aren't worth a process
     if jobs > 1 and not all(named for *_, named in todo):
         # Several processes that compile at once leave a cache in librosa's folder that crashes
         # each later process (numba issue 10128). So this one compiles, before there are others.
@@ -158,17 +171,17 @@ def _heard(
 
 
 def listen(path: AnyPath, named: bool) -> Heard:
-    """Whether a recording can be used, and what it is. `named`: a note, by its name."""
+    """Whether a recording can be used, and what it is. `named`: its name says a pitch."""
     try:
         seconds = check_sound(path)
     except SopError as e:
         return brief(e), "", float("nan")
     if seconds > NOTE:
         return "", "passage", float("nan")
-    if named:
-        return "", "note", float("nan")
     sound = trimmed(read_mono(path))
     once = _attacks(sound) <= 1
+    if named and once:
+        return "", "note", float("nan")
     midi = steady_pitch(sound) if once else None
     if midi is not None:
         return "", "note", midi

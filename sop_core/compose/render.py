@@ -10,7 +10,7 @@ from numpy.random import Generator
 from ..config import AnyPath
 from ..errors import SopError
 from . import camera
-from .clips import RATE, Performance, truth_file, write_clip
+from .clips import RATE, Performance, gain, truth_file, write_clip
 from .gm import chords_of, compass, program_number
 from .material import Unused
 from .melodies import Melody, compose_melody, fit_melody, random_key
@@ -23,8 +23,6 @@ from .soundfonts import play
 CHORDS = 0.5  # share of notes with more tones, at most, where an instrument plays chords
 CUT_OUT = 0.7  # share of the solos of photos whose object can be cut out
 CRF = (23, 35)  # of h264: phones and web sites compress more or less
-LEVEL = (0.06, 0.13)  # RMS of a stem, as far as its peak allows it
-PEAK = (0.3, 0.7)  # of a stem; the sum of N stays below 0.96
 SEEN, PLAYED, PLACED, WRITTEN = range(1, 5)  # each has its own generator
 
 
@@ -81,12 +79,13 @@ def _film(plan: Plan, how: How, frames: int) -> camera.Film:
     rng = generator(how.seed, plan.labels, plan.number, SEEN)
     pictures = [_solid(read_photo(photo)) for photo in plan.photos]
     backgrounds = how.backgrounds.get(plan.split, [])
-    chosen = [rng.choice(len(backgrounds))] if backgrounds else []
-    behind = [read_photo(backgrounds[k])[..., :3] for k in chosen]
+    behind = None
+    if backgrounds:
+        behind = read_photo(backgrounds[rng.choice(len(backgrounds))])[..., :3]
     if len(pictures) == 1:
         # A product shot is not what videos show: often its object alone, somewhere else
         cut = cut_out(pictures[0]) if rng.random() < CUT_OUT else None
-        return camera.solo(pictures[0] if cut is None else cut, frames, rng, *behind)
+        return camera.solo(pictures[0] if cut is None else cut, frames, rng, behind)
     return camera.ensemble(pictures, frames, rng, behind)
 
 
@@ -164,12 +163,10 @@ def _place(
         return dry, np.zeros((2, dry.shape[1]), np.float32)
     seed = int(rng.integers(2**62))
     both = recorded(dry, places, RATE, None if is_dry else seed)  # (N, 2, L)
-    # Similar in power, as far as the peaks allow: a stem that is always louder would dominate every
-    # bin of a mixture.
     peak = np.abs(both).max((1, 2))
     if not (peak > 0).all():
         raise SopError("a player is silent: its recordings are too short, or too soft")
-    level = rng.uniform(*LEVEL, len(dry)) / np.sqrt(np.square(both).mean((1, 2))) * peak
-    both *= (np.clip(level, PEAK[0], min(PEAK[1], 0.96 / len(dry))) / peak)[:, None, None]
+    rms = np.sqrt(np.square(both).mean((1, 2)))
+    both *= gain(peak, rms, len(dry), rng)[:, None, None]
     both = np.round(both * 16_384) / 16_384  # the mean of two has one bit more
     return both.mean(1, dtype=np.float32), both.sum(0, dtype=np.float32)

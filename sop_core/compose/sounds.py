@@ -120,6 +120,25 @@ def levels(sound: np.ndarray, seconds: float = 0.02) -> np.ndarray:
     return 20 * np.log10(np.maximum(rms / max(rms.max(initial=0), 1e-9), 1e-4))
 
 
+def loud_seconds(path: AnyPath) -> np.ndarray:
+    """(n,) RMS of each second of a sound, of its loudest channel. Reads all, in little memory.
+
+    Raises: SopError if it can't be read.
+    """
+    found, waiting, count = [], [], 0
+    for piece, rate in _pieces(Path(path), 0.0):
+        waiting.append(piece)
+        count += len(piece)
+        if count >= rate:
+            whole = np.concatenate(waiting)
+            seconds = whole[: count - count % rate].reshape(count // rate, rate, -1)
+            found += seconds.std(1, dtype=float).max(1).tolist()
+            waiting, count = [whole[count - count % rate :]], count % rate
+    if count and not found:  # of a longer one the rest hardly counts
+        found.append(np.concatenate(waiting).std(0, dtype=float).max())
+    return np.array(found)
+
+
 def _pieces(path: Path, start: float) -> Iterator[tuple[np.ndarray, int]]:
     """The sound from `start` (s) on as (l, C) float32, each piece with its rate in Hz."""
     if reason := why_unreadable(path):

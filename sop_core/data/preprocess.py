@@ -4,10 +4,13 @@
                                           DATA/frames/<label>/<id>.mp4/000001.jpg ...
 
 Frame k (from 0) shows second (k + 0.5) / fps of the sound. The folder of frames gets its name last.
-So where both are there, the clip is complete, and a second run does only what is missing.
+So where both are there, the clip is complete, and a second run does only what is missing, or what
+was made of another file of that name: `frames/<label>/.<id>.mp4.note` says of which one.
 """
 
 import json
+import re
+import shutil
 from collections import Counter
 from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass
@@ -19,7 +22,7 @@ import simplejpeg
 from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import SopError, mend
+from ..errors import FEWER, SopError, mend
 from ..media.atomic import atomic_path, sweep
 from ..media.choose import Choice
 from ..media.csvs import write_table
@@ -35,6 +38,7 @@ QUALITY = 90  # of the jpgs
 ANSWER = 20  # s that a cluster's scheduler may take to answer
 # Options of folders from before these were noted
 BEFORE = {"audio_format": "flac", "start": 0.0, "duration": None}
+FILE = re.compile(r"\d+ bytes, changed at \d+ ns")  # the first line of a clip's note
 Work = tuple[Path, Path, "Options", str]  # video, data folder, options, why it can't be used
 
 
@@ -99,8 +103,8 @@ def preprocess(
         cluster: `dask://HOST:PORT` of a Dask scheduler whose workers do it instead; they see both
             folders by the same names and have sop_core installed.
     Returns: the report, a row per video, also written to `out/preprocess_report.csv`: id, label,
-        status (`ok`: made now, `present`: was there already, `failed`), reason, note (what else is
-        to be known: a choice of streams, a gap), frames, seconds (of sound).
+        status (`ok`: made now, `present`: was there already, of this file, `failed`), reason, note
+        (what else is to be known: a choice of streams, a gap), frames, seconds (of sound).
     Raises: SopError if an option is out of its range, there is no such folder, it has no videos,
         none of them could be used, `out` was made with other options, or the cluster can't be
         reached. Also at the end, when all other videos are done, if one failed because of the
@@ -174,8 +178,7 @@ def _all_rows(work: list[Work], rows: Iterable[dict]) -> list[dict]:
         for video, *_ in work:
             if (video.parent.name, video.stem) not in came:
                 reason = f"the worker that had it, or its batch, died ({type(e).__name__})"
-                hint = "free memory, or take fewer processes (--jobs)"
-                done.append(_failed(video, reason, hint))
+                done.append(_failed(video, reason, FEWER))
     return done
 
 
@@ -241,10 +244,14 @@ def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
     notes, note = [], frames.with_name(f".{frames.name}.note")
     try:
         present = sound.is_file() and frame_path(frames, 0).is_file()
+        if present:
+            of, notes = _read_note(note)
+            if of and of != _file(video):  # its clip goes, also where this file can't be used
+                shutil.rmtree(frames)
+                sound.unlink()
+                present, notes = False, []
         if not present:
             _clip(video, sound, frames, options, notes, note)
-        elif note.is_file():
-            notes = note.read_text(encoding="utf-8").splitlines()
         samples, own_rate = sound_length(sound)
         count = sum(p.suffix == ".jpg" for p in frames.iterdir())
     except SopError as e:
@@ -256,6 +263,18 @@ def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
     return row | {"status": status, "note": "; ".join(notes)} | about
 
 
+def _file(video: Path) -> str:
+    """What tells a file from another one of its name."""
+    stat = video.stat()
+    return f"{stat.st_size} bytes, changed at {stat.st_mtime_ns} ns"
+
+
+def _read_note(note: Path) -> tuple[str, list[str]]:
+    """Which file a clip was made of ("": made before that was noted), and its notes."""
+    lines = note.read_text(encoding="utf-8").splitlines() if note.is_file() else []
+    return (lines[0], lines[1:]) if lines and FILE.fullmatch(lines[0]) else ("", lines)
+
+
 def _clip(
     video: Path, sound: Path, frames: Path, options: Options, notes: list[str], note: Path
 ) -> None:
@@ -263,6 +282,7 @@ def _clip(
     fps, rate = options.fps, options.rate
     span = (options.start, options.duration, options.short_side or None)
     choice = Choice(options.video_stream, options.audio_stream)
+    of = _file(video)  # before it is read: a file that changes meanwhile is made again
     # The inner block ends first: the sound gets its name before the frames do.
     with atomic_path(frames) as folder, atomic_path(sound) as part:
         folder.mkdir()
@@ -284,6 +304,4 @@ def _clip(
             raise SopError(f"{video}: no picture while there is sound ({seconds:.2f} s)")
         for k in range(keep, count):
             frame_path(folder, k).unlink()
-        note.unlink(missing_ok=True)
-        if notes:
-            note.write_text("\n".join(notes), encoding="utf-8")
+        note.write_text("\n".join([of, *notes]), encoding="utf-8")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.signal import fftconvolve, lfilter
 
+from ..compose.clips import gain
 from ..compose.melodies import Melody, compose_melody, random_key
 
 RATE = 44_100  # samples a second
@@ -212,11 +213,7 @@ def make_music(labels: tuple[str, ...], rng: Generator) -> tuple[np.ndarray, lis
         pitches = range(instrument.low, instrument.high + 1)
         melody = compose_melody(pitches, frames / FPS, rng, *key)
         stem = fftconvolve(synthesize(instrument, melody, samples, rng), room)[:samples]
-        # Similar in power, as far as the peaks allow: a stem that is always louder would dominate
-        # every bin of a mixture.
-        peak = np.abs(stem).max()
-        level = rng.uniform(0.06, 0.13) / np.sqrt((stem**2).mean()) * peak
-        stem *= np.clip(level, 0.3, min(0.7, 0.96 / len(labels))) / peak
+        stem *= gain(np.abs(stem).max(), np.sqrt((stem**2).mean()), len(labels), rng)
         stems.append(np.round(stem * 32_768) / 32_768)
         melodies.append(melody)
     return np.array(stems, np.float32).reshape(len(labels), samples), melodies

@@ -140,7 +140,7 @@ def render_dataset(
     # render what is missing; if nothing is, start no processes
     complete = all(clip_files(out, *clip)[-1] for clip in clips)
     work = [(out, *clip, seed) for clip in clips]
-    folders = lambda: (*out.glob("videos/*"), out / "truth")  # noqa: E731
+    folders = {out / "truth", *(clip_files(out, *clip)[0].parent for clip in clips)}
     title = "the orchestra plays"
     make_clips(render_clip, work, title, 1 if complete else jobs, progress, folders)
     (out / "videos").mkdir(exist_ok=True)

@@ -51,6 +51,9 @@ def preprocess(
     part |= {"video_stream": video_stream, "audio_stream": audio_stream}
     report = run(videos, out, fps, rate, jobs, cluster=cluster, **kept_as, **part)
     kept, noted = (report.status != "failed").sum(), (report.note != "").sum()
+    before = (report.status == "present").sum()
+    were = "was" if before == 1 else "were"
+    already = f"; {before} of them {were} there already" if before else ""
     has = "has" if noted == 1 else "have"
     notes = f"; {noted} of them {has} a note in {REPORT}" if noted else ""
-    print(f"{kept} of {len(report)} videos are in {printable(out)}{notes}")
+    print(f"{kept} of {len(report)} videos are in {printable(out)}{already}{notes}")

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from sop_core.compose import camera
 from sop_core.compose.camera import Film, ensemble, solo
+from sop_core.compose.photos import cut_out
 
 COLOURS = ((230, 20, 20), (20, 220, 20), (20, 20, 230))
 GREY = np.full((120, 160, 3), 110, np.uint8)
@@ -78,12 +79,23 @@ def test_a_small_photo_is_where_its_box_says(clear, monkeypatch, seed):
     assert np.abs(places(film, 1) - film.boxes[0]).max() <= 3
 
 
+@pytest.mark.parametrize("shape", [(450, 800, 3), (800, 450, 3), (300, 1000, 3)])
+def test_a_wide_or_high_photo_is_shown_whole(shape):
+    """Its box has its shape, but for the camera's way, and ends within its part of the frame."""
+    for seed in range(8):
+        film = ensemble([scenery(shape)] * 2, 10, np.random.default_rng(seed))
+        x0, y0, x1, y1 = film.boxes.T - [[0, 240], [0, 0], [0, 240], [0, 0]]
+        assert min(x0.min(), y0.min()) > 0 and max(x1.max(), y1.max()) < 240
+        away = (x1 - x0) / (y1 - y0) / (shape[1] / shape[0])
+        assert np.abs(np.log(away)).max() < 0.3
+
+
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("seed", range(2))
 def test_cut_outs_on_one_background_do_not_meet(clear, monkeypatch, n, seed):
     monkeypatch.setattr(camera, "APART", 1.0)
     discs = [disc(c) for c in COLOURS[:n]]
-    film = ensemble(discs, 15, np.random.default_rng(seed), [scenery()])
+    film = ensemble(discs, 15, np.random.default_rng(seed), scenery())
     assert film.size == {2: (480, 240), 3: (540, 240)}[n] and film.boxes.shape == (n, 4)
     for i in range(n):
         assert np.abs(places(film, i) - film.boxes[i]).max() <= 2
@@ -153,6 +165,17 @@ def test_odd_pictures_are_filmed_too(shape):
             x0, y0, x1, y1 = film.boxes.T
             assert (x0 < x1).all() and (y0 < y1).all()
             assert (x1 <= film.size[0]).all() and (y1 <= film.size[1]).all() and x0.min() >= 0
+
+
+def test_a_cut_out_of_thin_lines_has_a_box():
+    """Made small, none of its pixels is opaque."""
+    grid = np.zeros((800, 800, 4), np.uint8)
+    grid[::40], grid[:, ::40] = (200, 0, 0, 255), (200, 0, 0, 255)
+    assert cut_out(grid) is not None
+    for seed in range(6):
+        film = ensemble([grid] * 3, 2, np.random.default_rng(seed))
+        x0, y0, x1, y1 = film.boxes.T
+        assert (x1 - x0 > 60).all() and (y1 - y0 > 60).all()
 
 
 def test_a_wide_photo_is_mostly_filmed_wide_and_a_high_one_high():

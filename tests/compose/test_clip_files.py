@@ -2,8 +2,14 @@
 
 import hashlib
 import os
+import platform
 import subprocess
 import sys
+
+import pytest
+
+from sop_core.compose.clips import make_clips
+from sop_core.errors import SopError
 
 WRITE = """
 import sys, numpy as np
@@ -28,3 +34,12 @@ def test_a_video_does_not_depend_on_what_lay_in_memory_before(tmp_path):
         subprocess.run(words, check=True, env=os.environ | {"MALLOC_PERTURB_": filled})
         made.append(hashlib.sha256((folder / "flute_000.mp4").read_bytes()).hexdigest())
     assert len(set(made)) == 1
+
+
+def test_a_process_that_dies_is_one_sentence_and_its_halves_are_removed(tmp_path):
+    """As where the kernel kills it, for want of memory."""
+    half = tmp_path / f".part-{platform.node()}-999999999-00000000.mp4"
+    half.touch()
+    with pytest.raises(SopError, match="died .*free memory, or take fewer processes .*run again"):
+        make_clips(os._exit, [(1,)] * 2, "", 2, False, [tmp_path])
+    assert not half.exists()

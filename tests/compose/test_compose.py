@@ -19,10 +19,11 @@ from soundfont_file import soundfont
 from sop_core.__main__ import main
 from sop_core.compose import acoustics, render
 from sop_core.compose.compose import compose
+from sop_core.compose.gm import parse_programs
 from sop_core.compose.material import digest, split_of
-from sop_core.compose.photos import find_photos
+from sop_core.compose.photos import Photo, find_photos
 from sop_core.compose.plan import plan_clips, sort_material
-from sop_core.compose.recordings import find_recordings
+from sop_core.compose.recordings import Recording, find_recordings
 from sop_core.compose.soundfonts import can_play
 from sop_core.data.clips import read_index, solos
 from sop_core.data.lists import SPLITS, read_composed
@@ -214,6 +215,64 @@ def test_what_has_no_counterpart_is_reported(material, tmp_path):
     assert report[report.clips > 0].label.tolist() == ["guitar"]
 
 
+def test_an_umlaut_is_one_label_however_it_is_written(tmp_path):
+    """One character in a folder, a letter and a mark in the other one, or on the command line."""
+    one, two = "Fl\u00f6te", "Flo\u0308te"
+    photos, sounds = write_material(tmp_path, ("flute",), photos=1, libraries=1)
+    (photos / "flute").rename(photos / two)
+    (sounds / "flute").rename(sounds / one)
+    out = tmp_path / "out"
+    compose(photos, sounds, out, 1.0, solos=1, duets=0, jobs=1, progress=False)
+    assert read_composed(out).keys() == {f"{one}/{one}_000"}
+    assert (out / one / f"{one}_000.mp4").is_file()
+    assert parse_programs([f"{two}=73"]) == {one: [73]}
+
+
+def test_where_no_clip_can_be_made_the_first_reason_is_the_error(material, tmp_path, monkeypatch):
+    def fails(plan, how):
+        if plan.name not in made:
+            raise SopError(f"{plan.name} is too soft")
+        return perform(plan, how)
+
+    perform, made = render.perform, set()
+    monkeypatch.setattr(render, "perform", fails)
+    few = {"solos": 2, "duets": 0, "jobs": 1, "progress": False}
+    with pytest.raises(SopError, match="none of 4 clips .* first, flute/flute_000: .* too soft"):
+        compose(*material, tmp_path, 1.0, **few)
+    report = pd.read_csv(tmp_path / "compose_report.csv", keep_default_na=False)
+    assert report.reason.str.endswith("is too soft").sum() == 4 and not report.clips.sum()
+    made.add("guitar/guitar_001")  # one is enough, also in a later run that makes no other
+    for _ in range(2):
+        assert compose(*material, tmp_path, 1.0, **few).clips.sum() == 1
+
+
+def test_no_file_vanishes_without_a_row(tmp_path):
+    both, behind = tmp_path / "both", tmp_path / "behind"
+    write_material(tmp_path, ("flute",), photos=2, libraries=1)
+    (tmp_path / "photos").rename(both)
+    (tmp_path / "sounds/flute/library_0").rename(both / "flute/lib")
+    (both / "flute/IMG_1.HEIC").write_bytes(b"x")
+    (both / "loose.jpg").write_bytes(b"x")
+    (both / "again").symlink_to(both / "flute")
+    (tmp_path / "elsewhere").mkdir()
+    (both / "tuba").symlink_to(tmp_path / "elsewhere")
+    behind.mkdir()
+    Image.new("RGB", (80, 80), (30, 120, 200)).save(behind / "0.png")
+    (behind / "1.heic").write_bytes(b"x")
+    (behind / "2.png").symlink_to(both / "flute/00.jpg")
+    few = {"solos": 1, "duets": 0, "jobs": 1, "progress": False}
+    report = compose(both, both, tmp_path / "out", 1.0, **few, backgrounds=behind)
+    rows = report[report.file != ""]
+    assert rows[["label", "file", "reason"]].values.tolist() == [
+        ["again", "again", "a link to another folder of these"],
+        ["", "loose.jpg", "outside of all labels: put it into a folder of one"],
+        ["tuba", "tuba", "a link that leads out of the folder"],
+        ["flute", "flute/IMG_1.HEIC", "neither a photo nor a sound, by its suffix"],
+        ["", "1.heic", "as a background: not one of .jpg .jpeg .png .webp"],
+        ["", "2.png", "as a background: a link that leads out of the folder"],
+    ]
+
+
 def test_photos_of_silence_give_silent_scenes(tmp_path):
     write_material(tmp_path, ("flute",), photos=2, libraries=1)
     (tmp_path / "photos/silence").mkdir()
@@ -262,6 +321,48 @@ def test_photos_are_used_equally_often(tmp_path):
     assert all(max(c.values()) - min(c.values()) <= 1 for c in used.values())
     few = plan_clips(material, 9, 0, 0, 0, unused)
     assert few == plans[:9]
+
+
+def plans_of(recordings, solos=200, photos=40):
+    """Solos of a label with recordings (kind, library), whose contents are made up."""
+    found = [Photo(Path(f"{k}.jpg"), f"{k:016x}", None) for k in range(photos)]
+    own = [
+        Recording(Path(f"{k}.wav"), f"{k + 999:016x}", kind, 60.0, library)
+        for k, (kind, library) in enumerate(recordings)
+    ]
+    material = sort_material({"flute": found}, {"flute": own}, [], {}, (0.15, 0.15), [])
+    return plan_clips(material, solos, 0, 0, 0, [])
+
+
+def test_a_stray_file_is_drawn_more_rarely_than_a_library():
+    def shares(*recordings):
+        drawn = [p.voices[0].recordings[0] for p in plans_of(recordings) if p.split == "train"]
+        counts = Counter((r.kind, r.library) for r in drawn)
+        return {key: count / len(drawn) for key, count in counts.items()}
+
+    found = shares(*[("note", "a")] * 30, ("passage", ""))
+    assert found["passage", ""] == pytest.approx(1 / 9, abs=0.07)
+    equal = shares(*[("note", "a")] * 30, *[("note", "b")] * 90)  # both are rich enough
+    assert equal["note", "a"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_has_no_counterpart_in_its_split_trains():
+    """1 photo and 40 notes, or 40 photos and 1 note: all are used, not only those of the train."""
+    for recordings, photos in (([("note", "")] * 40, 1), ([("note", "")] * 2, 40)):
+        plans = plans_of(recordings, 200, photos)
+        assert {p.split for p in plans} == {"train"}
+        assert len({p.photos[0] for p in plans}) == photos
+        assert len({r for p in plans for r in p.voices[0].recordings}) == len(recordings)
+    assert {p.split for p in plans_of([("note", "")] * 20, 7, 20)} == set(SPLITS)
+
+
+def test_what_is_recorded_is_told(tmp_path, capsys):
+    folders = write_material(tmp_path, ("flute",), photos=1, libraries=2)
+    note = folders[1] / "flute/library_1/C4.wav"
+    note.rename(folders[1] / "flute/C4.wav")
+    compose(*folders, tmp_path / "out", 1.0, solos=1, duets=0, jobs=1)
+    said = capsys.readouterr().out.splitlines()
+    assert "flute: 1 note, 9 notes in library_0, 8 notes in library_1" in said
 
 
 def test_duets_are_of_the_test_and_no_solos_in_mixtures(tmp_path):

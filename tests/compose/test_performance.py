@@ -218,6 +218,24 @@ def test_passages_are_sought_where_they_sound(save):
             assert np.isfinite(played).all() and np.abs(played).max() > 0.49
 
 
+def test_rests_of_a_passage_are_not_played(save):
+    """3 s of a tone in 2 minutes of soft noise: the tone is heard, and the noise stays soft."""
+    sound = rng().normal(0, 10 ** (-75 / 20), 120 * RATE)
+    sound[60 * RATE : 63 * RATE] += 0.3 * np.sin(2 * np.pi * 440 * np.arange(3 * RATE) / RATE)
+    passage = save(sound.astype(np.float32), None, "passage")
+    for seed in range(4):
+        played = play_passages([passage], 10 * RATE, rng(seed))
+        power = np.abs(np.fft.rfft(played)) ** 2  # bins of 0.1 Hz
+        assert power[3_500:5_500].sum() > 0.99 * power.sum()
+    # softly played ones are raised, but not by all that they are softer
+    sound = tone(60, 60.0)
+    sound[: 50 * RATE] *= 10 ** (-27 / 20)
+    passage = save(sound, None, "passage")
+    loud = np.concatenate([loudness(play_passages([passage], 60 * RATE, rng(k))) for k in range(3)])
+    loud = 20 * np.log10(loud[loud > 1e-4])
+    assert 4 < np.percentile(loud, 95) - np.percentile(loud, 30) < 12
+
+
 def test_a_performance_has_the_range_of_its_notes():
     some = [
         Recording(None, "", "note", midi, library)

@@ -41,7 +41,9 @@ def recording(path):
         ("take 2", None), ("001", None), ("take a1", None), ("20", None), ("109", None),
         ("Violin.sulG.C4B4", None), ("A4 to C5", None), ("B2B", None), ("mp3", None), ("A10", None),
         ("CD4", None), ("v1", None), ("", None), ("060", None), ("hit 60", None), ("G9", 127),
-        ("A9", None),
+        ("A9", None), ("violin A4 forte", 69), ("Take A1", None), ("Side_B2", None),
+        ("Etude No. A3 slow", None), ("TRACK-C4", None), ("piano A4", 69), ("Take 2 A4", 69),
+        ("Es4", None), ("Bs3", None), ("es4", None), ("As4", 70), ("Take A1 C4", 60),
     ],
 )  # fmt: skip
 def test_pitches_in_names(name, midi):
@@ -73,6 +75,8 @@ def test_what_a_recording_is_and_the_second_run_is_quick(tmp_path, monkeypatch):
     write(sounds / "drum/a.wav", np.pad(0.4 * knock, (3_000, 2_000)))
     write(sounds / "drum/b.wav", np.concatenate([0.4 * knock] * 3))
     write(sounds / "drum/c.wav", scale)
+    write(sounds / "drum/C4.wav", scale[::-1].copy())  # a name says nothing of a melody
+    write(sounds / "drum/D4.wav", tone(294, 1.0, decay=0.2))
     cache = tmp_path / "heard.csv"
     unused = []
     found = find_recordings(sounds, unused, cache, progress=False)
@@ -85,6 +89,7 @@ def test_what_a_recording_is_and_the_second_run_is_quick(tmp_path, monkeypatch):
         assert (kind, where) == ("note", library)
         assert midi == pytest.approx(69 + 12 * np.log2(hertz / 440), abs=0.07), name
     assert kinds["a.wav"] == ("hit", None, "")
+    assert kinds["C4.wav"] == ("passage", None, "") and kinds["D4.wav"] == ("note", 62, "")
     assert kinds["b.wav"][0] == kinds["c.wav"][0] == "passage"
     # again: nothing is heard
     monkeypatch.setattr(recordings, "listen", None)
@@ -221,3 +226,6 @@ def test_one_process_compiles_before_others_are_started(tmp_path, monkeypatch):
     monkeypatch.setattr(recordings, "steady_pitch", lambda _: order.append("pYIN") or 60.0)
     find_recordings(tmp_path, [], progress=False)
     assert order[:2] == ["pYIN", "2 processes"] and len(order) == 18
+    order.clear()
+    find_recordings(tmp_path, [], progress=False, jobs=1)
+    assert order[0] == "1 processes"

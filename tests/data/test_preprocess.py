@@ -45,7 +45,8 @@ def tree(folder):
 
 
 def clips_of(out):
-    return {p: v for p, v in tree(out).items() if len(p.parts) > 1}
+    """All but the notes beside the frames."""
+    return {p: v for p, v in tree(out).items() if len(p.parts) > 1 and p.suffix != ".note"}
 
 
 def test_the_layout_and_the_alignment(tmp_path):
@@ -100,6 +101,42 @@ def test_a_second_run_does_what_is_missing_and_no_more(tmp_path):
     assert all(
         after[p] == before[p] for p in before if p.name != "b.mp3" and p.parent.name != "b.mp4"
     )
+
+
+def test_another_file_of_the_same_name_is_made_again(tmp_path, capsys):
+    video = tmp_path / "v" / "cello" / "a.mp4"
+    sound = tmp_path / "d" / "audio" / "cello" / "a.mp3"
+    note = tmp_path / "d" / "frames" / "cello" / ".a.mp4.note"
+    words = ["preprocess", str(tmp_path / "v"), "--out", str(tmp_path / "d"), "--jobs", "1"]
+
+    def again():
+        code = main(words)
+        return code, sound.is_file() and round(sound_length(sound)[0] / 11_025)
+
+    for name in "ab":
+        plain_video(video.with_name(f"{name}.mp4"), 1.0)
+    assert again() == (0, 1) and "already" not in capsys.readouterr().out
+    plain_video(video, 2.0)
+    assert again() == (0, 2) and len(list(note.with_name("a.mp4").iterdir())) == 16
+    assert f"2 of 2 videos are in {tmp_path / 'd'}; 1 of them was there" in capsys.readouterr().out
+    # the note alone decides: of the same size, at another time
+    made, time_of = sound.stat().st_mtime_ns, video.stat().st_mtime_ns
+    assert again() == (0, 2) and sound.stat().st_mtime_ns == made
+    os.utime(video, ns=(time_of, time_of + 1))
+    assert again() == (0, 2) and sound.stat().st_mtime_ns > made
+    # data from before there was such a note stays, and what was noted then is still told
+    made = sound.stat().st_mtime_ns
+    note.write_text("2 sound streams")
+    plain_video(video, 3.0)
+    assert again() == (0, 2) and sound.stat().st_mtime_ns == made
+    saved = pd.read_csv(tmp_path / "d" / "preprocess_report.csv", keep_default_na=False)
+    assert saved.note.tolist() == ["2 sound streams", ""]
+    note.unlink()
+    assert again() == (0, 2) and sound.stat().st_mtime_ns == made
+    # one that can't be used leaves no clip of its predecessor
+    video.with_name("b.mp4").write_text("no video")
+    assert again() == (0, 2)
+    assert sorted(p.name for p in note.parent.iterdir() if p.is_dir()) == ["a.mp4"]
 
 
 def test_which_streams_were_taken_is_noted_and_others_can_be_asked_for(tmp_path, capsys):
