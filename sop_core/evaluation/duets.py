@@ -81,7 +81,7 @@ def read_truth(folder: AnyPath, id: str) -> list[Stem] | None:
     Returns None if there is no such file, or if it describes a solo.
     Raises SopError if the file is broken.
     """
-    found = finder(folder)(f"{id}.json", False)
+    found = finder(folder)(str(Path(folder, f"{id}.json")), False)
     if found is None:
         return None
     path = Path(found)

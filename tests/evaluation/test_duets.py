@@ -523,7 +523,7 @@ def test_stems_that_end_before_their_duet_are_held_against_as_much_of_it(eyes, d
     )  # half of it is red
 
 
-def test_a_truth_is_found_however_its_letters_are_written(duet, tmp_path):
+def test_a_truth_is_found_however_its_letters_are_written(duet, tmp_path, monkeypatch):
     """A Mac's archive has them decomposed, and so may a label be; an index has them composed."""
     told = json.loads((duet[1] / "d.json").read_text())
     told["sources"][0]["label"] = unicodedata.normalize("NFD", "flûte")
@@ -531,3 +531,5 @@ def test_a_truth_is_found_however_its_letters_are_written(duet, tmp_path):
     path.write_text(json.dumps(told, ensure_ascii=False), encoding="utf-8")
     stems = duets.read_truth(tmp_path, unicodedata.normalize("NFC", "étude"))
     assert [s.label for s in stems] == ["flûte", "blue"]
+    monkeypatch.chdir(duet[1])  # which has a d.json
+    assert duets.read_truth(tmp_path, "d") is None
