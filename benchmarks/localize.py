@@ -27,10 +27,10 @@ import numpy as np
 import torch
 
 from sop_core.config import DEMO_WEIGHTS, PRESETS
+from sop_core.listening.regions import SOFT_LEAST
 from sop_core.listening.scene import Scene
 from sop_core.media.stream import read_video
 from sop_core.media.write import write_video
-from sop_core.model.masks import binarize
 from sop_core.model.model import SoundOfPixels
 from sop_core.toy.render import render_clip
 from sop_core.training.checkpoint import load_model
@@ -56,15 +56,16 @@ def speed(model: SoundOfPixels, seconds: float, turns: int) -> None:
     scene = Scene(model, frames, sound)
     with torch.inference_mode():
         spec = model.stft(torch.from_numpy(scene.mixture))
-        hard = binarize(model.warp.inverse(scene.masks(cells)), config.mask)
-        masked = (hard * spec).numpy()  # (196, F_linear, T): librosa gets masked spectrograms
+        soft = model.warp.inverse(scene.masks(cells))
+        weights = torch.where(soft > SOFT_LEAST, soft, 0)
+        masked = (weights * spec).numpy()  # (196, F_linear, T): librosa gets masked spectrograms
     sizes = {"n_fft": config.n_fft, "hop_length": config.hop, "length": len(sound)}
 
     def by_librosa():
         return [librosa.istft(one, **sizes) for one in masked]
 
     ours, theirs = np.stack(scene.sounds(cells)), np.stack(by_librosa())
-    audible = hard.any(1).float().mean()
+    audible = weights.any(1).float().mean()
     seconds = len(sound) / config.rate
     print(f"{len(cells)} sounds of {seconds:.2f} s, {audible:.0%} of their frames not silent; "
           f"largest difference from librosa {np.abs(ours - theirs).max():.1e}")  # fmt: skip
