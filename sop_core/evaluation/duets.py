@@ -18,7 +18,7 @@ from .. import metrics
 from ..config import AnyPath, Config
 from ..data.clips import Clip, finder
 from ..errors import SopError
-from ..listening.clusters import SILENT_SHARE, share
+from ..listening.clusters import SILENT_SHARE, shares_of
 from ..listening.regions import Cell, Region
 from ..listening.scene import Scene
 from ..media.csvs import read_text
@@ -228,7 +228,7 @@ def _place(n: int, estimate: np.ndarray, stems: np.ndarray) -> dict:
 
 def _count(scene: Scene, n: int, cells: list[Cell], stems: np.ndarray) -> dict:
     """How many of instrument n's cells have a sound, and one like its stem. Shape: (N, L)"""
-    certain = share(scene.certain).reshape(scene.grid)
+    certain = shares_of(scene.certain).reshape(scene.grid)
     loud: list[Region] = [[cell] for cell in cells if certain[cell] >= SILENT_SHARE]
     sounds = scene.sounds(loud)[:, : stems.shape[1]] if loud else []
     right = sum(_place(n, sound, stems)["right"] for sound in sounds)

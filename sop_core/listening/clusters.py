@@ -79,7 +79,7 @@ def find(scene: "Scene", count: int | None) -> Clusters:
         raise SopError(f"{there}, asked for {count}; ask for fewer")
     # The loudest first, without those that are silent.
     regions = [numbers == k for k in range(different)]
-    shares, certain = map(share, scene.powers_of(regions)) if regions else (np.zeros(0),) * 2
+    shares, certain = map(shares_of, scene.powers_of(regions)) if regions else (np.zeros(0),) * 2
     loudest = np.argsort(-shares, kind="stable")[: count or MOST]
     order = [k for k in loudest if count or certain[k] > SILENT_SHARE]
     regions = [regions[k] for k in order]
@@ -100,10 +100,10 @@ def knows(scene: "Scene") -> bool:
 
     Those bins count that are rather the cell's than not. Of silence there is nothing to know: True.
     """
-    return bool(metrics.silent(scene.mixture) or share(scene.certain).max() >= HEARD_SHARE)
+    return bool(metrics.silent(scene.mixture) or shares_of(scene.certain).max() >= HEARD_SHARE)
 
 
-def share(powers: np.ndarray) -> np.ndarray:
+def shares_of(powers: np.ndarray) -> np.ndarray:
     """Each one's share of the mixture's energy, which is last. Shape: (P + 1, T) -> (P,)"""
     total = powers.sum(1, dtype=np.float64)
     return total[:-1] / max(total[-1], 1e-12)

@@ -30,8 +30,7 @@ from ..media.stream import frames_within, stream
 from ..media.write import write_video
 from ..model.names import Name
 from ..untrusted import printable
-from .clusters import NOT_KNOWN, SILENT_SHARE, sounding
-from .clusters import share as shares
+from .clusters import NOT_KNOWN, SILENT_SHARE, shares_of, sounding
 from .film import marked
 from .fullband import FullBandAudio
 from .regions import Cell, Mode, Region
@@ -110,8 +109,8 @@ def write(
     check_apart(out, [video])
     kind = Path(out).suffix[1:]
     own, certain = scene.powers_of([region])
-    audible = bool(shares(certain)[0] >= SILENT_SHARE or sounding(scene, certain).any())
-    share = float(shares(own if audible else certain)[0])
+    audible = bool(sounding(scene, certain).any())
+    share = float(shares_of(own if audible else certain)[0])
     hz, pieces = _tracks(scene, video, [region], "shared", rate, kind)
     with atomic_path(out) as part, TemporaryFile(dir=part.parent) as file:
         tracks = Waiting((piece[:1] * audible for piece in pieces), file)

@@ -32,13 +32,7 @@ from ..untrusted import printable
 from .features import FeatureMaps, fade
 from .levels import Levels
 from .playback import OwnSound
-from .regions import (
-    REGION_SHARE,
-    TRAINING_SHARE,
-    check_partition,
-    least_share,
-    shown_in,
-)
+from .regions import REGION_SHARE, TRAINING_SHARE, check_partition, least_share, shown_in
 from .tracks import pcm
 
 if TYPE_CHECKING:

@@ -250,7 +250,8 @@ def take(model: SoundOfPixels, masks: Tensor, mode: Mode) -> tuple[Tensor, Tenso
     # Linear bins are means of log-frequency bins: over `least` only if one of those is.
     region, frame = (masks.amax(-1) > least).nonzero(as_tuple=True)
     soft = model.warp.inverse_frames(masks[region, frame])
-    weights = (soft > least) * (1.0 if least == HALF else soft)
+    taken = soft > least
+    weights = taken * (1.0 if least == HALF else soft)
     if mode == "shared" and len(masks) > 1:
 
         def total(values: Tensor) -> Tensor:  # of all regions, at each row's frame
@@ -258,6 +259,6 @@ def take(model: SoundOfPixels, masks: Tensor, mode: Mode) -> tuple[Tensor, Tenso
             return empty.index_add_(0, frame, values)[frame]
 
         # Each region's part is in proportion to its soft mask.
-        claims = soft * (soft > least)
+        claims = taken * soft
         weights = claims * (total(weights).clamp(0, 1) / total(claims).clamp_min(1e-8))
     return region, frame, weights

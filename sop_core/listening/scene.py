@@ -313,7 +313,7 @@ class Scene:
 
         It is an absolute scale: two scenes can be compared.
         """
-        shares = clusters.share(self.powers)
+        shares = clusters.shares_of(self.powers)
         return shares.astype(np.float32).reshape(self.grid)
 
     def energies(self, smooth: float = 0.125) -> np.ndarray:

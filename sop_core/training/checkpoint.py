@@ -1,9 +1,9 @@
 """The folder of a run.
 
 config.json         the config
-clips.csv           what the run learns from, and what it chooses its best epoch by; not where it
-                    begins with weights of which nobody knows this
-begin.txt           the hash of the weights that it begins with, if there are any
+clips.csv           what the run learns from, and what it chooses its best epoch by
+begin.txt           the hash of the weights that it begins with, if there are any; and whether it is
+                    not known what they learned from
 model.safetensors   the weights of the best epoch
 names.safetensors   names for what it sees (model/names.py); a folder without it gives none
 history.csv         a `Record` an epoch
@@ -38,9 +38,8 @@ from .engine import device_of
 BACKBONE = "backbone_digest"  # in the metadata of `model.safetensors` and `names.safetensors`
 NAMES = "names.safetensors"
 BEGIN = "begin.txt"
-UNKNOWN_TOO = (
-    "\nof clips that are not known\n"  # follows, if those weights' folder doesn't list them
-)
+# Follows the hash, if the folder of those weights doesn't list their clips
+UNKNOWN_TOO = "\nof clips that are not known\n"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from sop_core.config import DEMO, SOLOS
 from sop_core.data.clips import write_index
 from sop_core.errors import SopError, Terminated
 from sop_core.evaluation import evaluate
-from sop_core.listening.clusters import share
+from sop_core.listening.clusters import shares_of
 from sop_core.listening.scene import Scene
 from sop_core.media.jpgs import read_frames
 from sop_core.media.sound import read_sound
@@ -871,7 +871,7 @@ def test_training_learns_which_square_sounds_how(tiny_clips, empty_rooms):
     sound = read_sound(tiny_clips[0].sound)
     assert Scene(model.eval(), wall, sound).energy().max() < 0.1
     # bins with over half of the energy are rather a cell's own than not
-    assert share(Scene(model, square, sound).certain).max() > 0.5
+    assert shares_of(Scene(model, square, sound).certain).max() > 0.5
 
 
 def test_schedule_rises_then_falls_to_nothing():
