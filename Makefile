@@ -16,15 +16,20 @@ help:  ## list the targets
 demo: $(READY)  ## the whole road on the toy orchestra: 4 minutes on two cores that compute in bf16, 7 on older ones
 	$(BIN)/python -m sop_core demo
 
+# Two processes side by side, with a thread each, in the order of the files. Notebooks share folders: one by one.
+BESIDE := OMP_NUM_THREADS=1
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: lint  ## lint, then tests/ and, through nbval, notebooks/
-	$(BIN)/python -m pytest
+	$(BESIDE) $(BIN)/python $(PYTEST) tests
+	$(BIN)/python -m pytest notebooks
 
 test-fast: $(READY)  ## tests/ without the browser and the notebooks
-	$(BIN)/python -m pytest tests -m "not browser"
+	$(BESIDE) $(BIN)/python $(PYTEST) tests -m "not browser"
 
 # In an environment of its own: which versions it has, and the fast tests.
 TRY = $(1)/bin/python --version; $(1)/bin/python -m pip list | grep -E '^(torch|torchvision|av|numpy|scipy|pandas|librosa) '; \
-  $(1)/bin/python -m pytest tests -m "not browser"
+  $(BESIDE) $(1)/bin/python $(PYTEST) tests -m "not browser"
 
 test-newest:  ## tests/ and a short demo on the newest Python found, with the newest packages, without the lock
 	@set -e; python=$$(.ci/newest-python) || { echo "test-newest: no Python from 3.12 on is here, so nothing was tested"; exit 0; }; \

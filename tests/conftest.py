@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from skips import pytest_runtest_makereport, pytest_terminal_summary  # noqa: F401 - hooks
 from tiny import SHARED, TINY, TONES, Eyes, write_clip
 
@@ -38,13 +39,18 @@ def eyes() -> Eyes:
 
 @pytest.fixture(scope="session")
 def demo_data() -> Path:
-    """`data/demo`, made once and kept, as `make demo` and the notebooks do it."""
+    """`data/demo`, made once and kept, as `make demo` and the notebooks do it.
+
+    By one of the processes that run tests side by side: the others wait for it.
+    """
     from sop_core.data import preprocess
     from sop_core.toy.render import render_dataset
 
-    videos = render_dataset(DATA / "demo", progress=False)
-    preprocess.preprocess(videos, DATA / "demo", audio_format=DEMO.audio_format, progress=False)
-    build_index(DATA / "demo")
+    DATA.mkdir(exist_ok=True)
+    with FileLock(DATA / "demo.lock"):
+        videos = render_dataset(DATA / "demo", progress=False)
+        preprocess.preprocess(videos, DATA / "demo", audio_format=DEMO.audio_format, progress=False)
+        build_index(DATA / "demo")
     return DATA / "demo"
 
 

@@ -1,5 +1,6 @@
 """Videos that tests make, with flashes and beeps, or broken in known ways."""
 
+import os
 import struct
 from fractions import Fraction
 
@@ -56,6 +57,10 @@ def make_video(
             packets += audio.encode(frame) + audio.encode(None)
         for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
             container.mux(packet)
+    if hasattr(os, "sched_setscheduler"):
+        # SVT-AV1 takes real-time priority for its whole process, where it may (root may), and
+        # leaves it so: all later tests and their child processes would starve the machine.
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 

@@ -744,7 +744,7 @@ def test_dark_theme_and_narrow_pages(lab, player):
 NOTEBOOK = ROOT / "notebooks/05_localization.ipynb"
 
 
-def test_the_workbooks_picture_sounds_different_where_it_looks_different(lab, page):
+def test_the_workbooks_picture_sounds_different_where_it_looks_different(lab, page, demo_data):
     """Notebook 05 as it is shipped: run all, click the middle of two instruments, hear two sounds.
 
     It prints `frame: 320 x 240` and, in pixels of that frame,

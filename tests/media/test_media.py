@@ -98,6 +98,14 @@ def test_flash_and_beep_meet_at_a_variable_frame_rate(tmp_path):
     assert np.flatnonzero(frames.mean((1, 2, 3)) > 128)[0] == np.ceil(onset * 8 - 0.5)
 
 
+def test_an_av1_video_leaves_tests_their_priority(tmp_path):
+    """Its encoder makes its process a real-time one: see make_video."""
+    if "libsvtav1" not in av.codecs_available or not hasattr(os, "sched_getscheduler"):
+        pytest.skip("this PyAV has no libsvtav1 that could")
+    make_video(tmp_path / "a.mkv", [0, 1], [np.zeros((64, 64, 3), np.uint8)] * 2, codec="libsvtav1")
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libsvtav1", "mpeg4"])
 @pytest.mark.parametrize("pace", ["even", "uneven"])
 @pytest.mark.parametrize(("fps", "start"), [(8, 0), (1, 0), (25, 1), (40, 0)])
