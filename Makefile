@@ -11,7 +11,7 @@ CPU_WHEELS ?= https://download.pytorch.org/whl/cpu
 .PHONY: help demo test test-fast test-newest test-lowest lab lint lock notebooks weights solos scratch clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY)  ## the whole road on the toy orchestra: 4 minutes on two cores that compute in bf16, 7 on older ones
 	$(BIN)/python -m sop_core demo
@@ -41,8 +41,8 @@ test-lowest: build/uv/bin/uv  ## tests/ with the lowest packages that pyproject.
 	build/uv/bin/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct -e '.[dev]'
 	@set -e; $(call TRY,build/lowest)
 
-lab: $(READY)  ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+lab: $(READY)  ## JupyterLab on the notebooks; as root in a container: LAB="--allow-root --ip=0.0.0.0"
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(LAB)
 
 # With the system's node, and without a look for newer versions: pyright fetches nothing.
 PYRIGHT := PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
@@ -63,6 +63,7 @@ build/uv/bin/uv:
 notebooks: $(READY)  ## run every notebook from a fresh kernel and save it with its outputs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
 	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	$(BIN)/python .ci/finished-bars notebooks/*.ipynb
 
 weights: $(READY)  ## train the shipped demo weights anew and put them, with their numbers, into data/demo_weights
 	rm -rf build/weights/ckpt

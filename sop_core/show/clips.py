@@ -99,6 +99,6 @@ def alignment(pictures: np.ndarray, samples: np.ndarray, fps: float, rate: int) 
     brightness = pictures.mean((1, 2, 3)) / 255
     ax.plot(at, brightness, "o", color="tab:orange", label="brightness of each frame")
     xlim = (0, len(samples) / rate)
-    ax.set(xlabel="seconds", ylabel="share of the sound's peak,\nof white", xlim=xlim)
+    ax.set(xlabel="seconds", ylabel="sound; brightness", xlim=xlim)
     ax.legend(frameon=False, loc="lower left")
     return fig

@@ -66,7 +66,10 @@ class Curve(widgets.Image):
 
 
 def live(records: "Iterable[Record]", epochs: int) -> "list[Record]":
-    """Run a training to its end; show its curve, its speed and the time left after each epoch."""
+    """Run a training to its end; show its curve, its speed and the time left after each epoch.
+
+    At the end the curve is a plain picture, which a page without a kernel shows, too.
+    """
     curve = Curve(format="png", layout={"display": "none"})
     words = widgets.Label("the first epoch ...")
     display(widgets.VBox([words, curve]))
@@ -78,6 +81,9 @@ def live(records: "Iterable[Record]", epochs: int) -> "list[Record]":
         words.value = f"epoch {r.epoch} of {epochs}: {scores}, {speed}"
         curve.value = figure_png(history(seen))
         curve.layout.display = None
+    if seen:
+        curve.layout.display = "none"
+        display(history(seen))
     return seen
 
 
@@ -99,7 +105,8 @@ def scores(table: pd.DataFrame, count: int = 5) -> Figure:
     means = pd.DataFrame(wide.groupby("pair").mean())
     order = means.eval("mixture - model").sort_values(kind="stable").index
     ends = [wide["mixture"].min(), wide["mixture"].max()]
-    right.plot(ends, ends, "k--", lw=1, label="no better than the mixture")
+    right.plot(ends, ends, "k--", lw=1, zorder=3, label="no better than the mixture")
+    right.margins(x=0.1)  # room for the numbers
     for pairs, colour, label, numbered in (
         (order, "0.75", "the sources of a mixture", False),
         (order[:count], "tab:green", "gained most", True),
@@ -179,6 +186,6 @@ def confusion(rows: list[dict]) -> Figure:
     ax.set_xticks(range(count), ticks, rotation=45, ha="right")
     ax.set_yticks(range(count), ticks)
     ax.set(xlabel="mixed with", ylabel="source")
-    ax.set(title="came out as more of what it was mixed with (SIR below 0 dB)")
+    ax.set(title="how many sources were taken for the other (SIR below 0 dB)")
     fig.colorbar(shown, ax=ax, label="share of these sources", shrink=0.8)
     return fig

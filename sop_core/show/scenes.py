@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -154,9 +155,16 @@ def _energy(ax, frame: np.ndarray, energy: np.ndarray):
     """Draw a map of 0 to 1 over its frame; silent cells stay clear. Shape: (h, w, 3), (H, W)"""
     h, w = frame.shape[:2]
     ax.imshow(frame, alpha=0.7)
-    alpha = 0.85 * np.sqrt(np.clip(energy, 0, 1))
     where = {"extent": (0, w, h, 0), "interpolation": "nearest"}
-    return ax.imshow(energy, cmap=ENERGY, alpha=alpha, vmin=0, vmax=1, **where)
+    return ax.imshow(energy, cmap=_over_a_frame(), vmin=0, vmax=1, **where)
+
+
+def _over_a_frame() -> ListedColormap:
+    """Colours of energies that let the frame through; a colour bar shows them just so."""
+    values = np.linspace(0, 1, 256)
+    colours = colormaps[ENERGY](values)
+    colours[:, 3] = 0.85 * np.sqrt(values)
+    return ListedColormap(colours)
 
 
 def _box(ax, box: "Box", name: str, frame: np.ndarray) -> None:
