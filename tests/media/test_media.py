@@ -614,7 +614,7 @@ def test_a_folder_that_cannot_be_flushed_is_no_error_and_a_file_is(tmp_path, mon
     original, kinds = getattr(os, refused), {stat.S_ISDIR}
 
     def call(what, *more, **how):
-        if any(kind(os.stat(what).st_mode) for kind in kinds):
+        if any(kind(os.stat(what).st_mode) for kind in kinds):  # noqa: PTH116 (a number, too)
             raise OSError(errno.EINVAL, "no")
         assert refused == "open" or fcntl.fcntl(what, fcntl.F_GETFL) & os.O_RDWR
         return original(what, *more, **how)
