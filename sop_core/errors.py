@@ -1,6 +1,8 @@
 """The one exception for what the user can mend; what to do about errors of the machine."""
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
 FEWER = "free memory, or take fewer processes (--jobs)"  # what to do where one of them died
@@ -16,6 +18,24 @@ class SopError(Exception):
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: a cluster, a container or a person ends this process. Handled like Ctrl-C."""
+
+
+@contextmanager
+def needing(extra: str, what: str) -> Iterator[None]:
+    """A block that imports packages of an extra of `pyproject.toml`, which `what` needs.
+
+    Raises SopError where one is missing or broken, or where numba, which compiles librosa's loops
+    as they are imported, finds no folder to keep them in.
+    """
+    try:
+        yield
+    except (ImportError, RuntimeError) as e:
+        hint = f"run pip install -e '.[{extra}]'"
+        if not isinstance(e, ImportError):
+            if "cache" not in str(e):
+                raise
+            hint = "set NUMBA_CACHE_DIR to a folder that can be written"
+        raise SopError(f"{what} can't be had here ({' '.join(str(e).split())}); {hint}") from None
 
 
 def mend(e: BaseException) -> str:

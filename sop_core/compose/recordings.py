@@ -7,7 +7,6 @@ fundamental frequency estimator using probabilistic threshold distributions. ICA
 
 import re
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ import soxr
 from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import SopError
+from ..errors import SopError, needing
 from ..media.atomic import atomic_path, brief
 from ..media.csvs import read_table, write_table
 from .material import Unused, without_copies
@@ -149,9 +148,8 @@ def _heard(
     todo = [(mark, path, named) for mark, path, named in files if (mark, named) not in known]
     if not todo:
         return known
-    if not all(named for *_, named in todo) and find_spec("librosa") is None:
-        hint = "run pip install -e '.[compose]', or name the files by their pitches (A4.wav)"
-        raise SopError(f"the pitches of recordings are found by the package librosa; {hint}")
+    if not all(named for *_, named in todo):
+        _librosa()
     jobs = min(jobs, 1 + len(todo) // 8)  # few files aren't worth a process
     if jobs > 1 and not all(named for *_, named in todo):
         # Several processes that compile at once leave a cache in librosa's folder that crashes
@@ -200,21 +198,28 @@ def _attacks(sound: np.ndarray) -> int:
     return count
 
 
+def _librosa():
+    """What finds a pitch. Raises SopError where it can't be used."""
+    with needing("compose", "the pitch of recordings that don't name it (A4.wav)"):
+        from librosa import hz_to_midi, pyin
+        from librosa.feature import rms
+    return pyin, rms, hz_to_midi
+
+
 def steady_pitch(sound: np.ndarray) -> float | None:
     """The MIDI note of a sound with one steady pitch, with its fraction; None for others.
 
     Of its loud frames 60 % have a pitch, and 80 % of these are within 0.6 semitones of the median.
     """
-    import librosa
-
+    pyin, rms, hz_to_midi = _librosa()
     rate, hop = 22_050, 2_048
     sound = soxr.resample(sound[: int(HEARD * RATE)], RATE, rate)
     sound = np.pad(sound, (0, max(0, hop - len(sound))))
     # A0 to C8; a coarser grid (0.2 semitones) is three times as quick, and 8 cents off
-    hertz, voiced, _ = librosa.pyin(sound, fmin=27, fmax=4_300, sr=rate, hop_length=hop)
-    loud = librosa.feature.rms(y=sound, frame_length=hop, hop_length=hop)[0]
+    hertz, voiced, _ = pyin(sound, fmin=27, fmax=4_300, sr=rate, hop_length=hop)
+    loud = rms(y=sound, frame_length=hop, hop_length=hop)[0]
     loud = loud > 0.05 * loud.max()
-    pitches = librosa.hz_to_midi(hertz[loud & voiced])
+    pitches = hz_to_midi(hertz[loud & voiced])
     if len(pitches) < max(1, 0.6 * loud.sum()):
         return None
     median = float(np.median(pitches))

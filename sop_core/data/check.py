@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,16 +14,17 @@ from tqdm.auto import tqdm
 from ..config import MUSIC, SILENCE_LABEL, AnyPath
 from ..errors import SopError
 from ..media.csvs import read_rows
-from ..media.jpgs import frame_path, read_frames
+from ..media.jpgs import frame_names, frame_path, read_frames
 from ..media.sound import CODEC_FRAMES, read_sound, sound_length
 from . import fingerprints
-from .clips import Candidate, candidates, clip_name, finder, frame_count, jpgs
+from .clips import Candidate, candidates, clip_name, finder, frame_count
 from .copies import Copy, data_of, note_copies
 from .leftout import nothing_found
 from .matching import find_copies
 
 SILENT_PEAK = 1e-4  # of full scale (-80 dB): a sound that stays below is no sound
 STILL = 0.9  # of its frames: a clip in which so many are as the one before is a still picture
+FRAME = re.compile(r"(\d{6})\.jpg", re.ASCII)  # as `frame_path` names them
 KINDS = ("missing", "invalid", "leak", "copy", "still")  # of problems, in the order of the list
 
 
@@ -180,11 +182,12 @@ def problems(clip: Candidate, seconds: float, fps: float | None) -> list[tuple[s
     except (SopError, OSError) as e:
         reasons.append(str(e).removeprefix(f"{clip.sound}: "))
     # The frames: are they all there, and as many as the sound is long?
-    names = set(jpgs(clip.frames))
-    expected = [frame_path(clip.frames, k).name for k in range(clip.n_frames)]
-    lost = [name for name in expected if name not in names]
+    names = set(frame_names(clip.frames))
+    count = max([clip.n_frames, *(int(m[1]) for name in names if (m := FRAME.fullmatch(name)))])
+    name_of = [frame_path("", k).name for k in range(count)]
+    lost = [name for name in name_of if name not in names]
     if lost:
-        reasons.append(f"frame {lost[0]} is not there ({len(lost)} of {clip.n_frames} aren't)")
+        reasons.append(f"frame {lost[0]} is not there ({len(lost)} of {count} aren't)")
     elif len(names) != clip.n_frames:
         reasons.append(f"{len(names)} frames in the folder, {clip.n_frames} in the index")
     if length and fps and abs(clip.n_frames - length * fps) > 2:
@@ -195,5 +198,5 @@ def problems(clip: Candidate, seconds: float, fps: float | None) -> list[tuple[s
         try:
             read_frames(clip.frames, [k])
         except SopError as e:
-            reasons.append(f"{expected[k]}: {str(e).partition(': ')[2]}")
+            reasons.append(f"{name_of[k]}: {str(e).partition(': ')[2]}")
     return [("invalid", reason) for reason in reasons]

@@ -2,16 +2,16 @@
 
 An index is a csv without a header, one clip a row: `AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES`. A path
 is looked up as written, then from the index's own folder; the paths that we write are relative to
-that folder, so that a data set can be moved. A clip's name is `label/id`, from its sound file
-`.../<label>/<id>.mp3`. A duet's label is two labels with a blank between. Beside the index,
-`index_sections.csv` says which clips are sections of one video, and `index_composed.csv` what
-composed clips are made of.
+that folder (but for another drive of Windows), so that a data set can be moved. A clip's name is
+`label/id`, from its sound file `.../<label>/<id>.mp3`. A duet's label is two labels with a blank
+between. Beside the index, `index_sections.csv` says which clips are sections of one video, and
+`index_composed.csv` what composed clips are made of.
 """
 
-import glob
 import os
 import unicodedata
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ import pandas as pd
 from ..config import AnyPath
 from ..errors import SopError
 from ..media.csvs import nfc, read_rows, write_rows
+from ..media.jpgs import frame_names, names_in
 from ..media.sound import sound_length
 from .lists import Made, read_composed, read_sections
 
@@ -119,24 +120,15 @@ def candidates(data: AnyPath) -> list[Candidate]:
     audio, frames = Path(data, "audio"), Path(data, "frames")
     sounds = {}
     for suffix in reversed(SOUNDS):
-        names = sorted(_names(f"*/*{suffix}", audio))
+        names = sorted(names_in(audio, f"*/*{suffix}"))
         sounds |= {nfc(name.removesuffix(suffix)): name for name in names}
-    folders = {nfc(name[: -len(".mp4/")]): name for name in sorted(_names("*/*.mp4/", frames))}
+    folders = {nfc(name[: -len(".mp4/")]): name for name in sorted(names_in(frames, "*/*.mp4/"))}
     entries = []
     for name in sorted(sounds.keys() | folders, key=os.path.split):  # by label, then by id
-        sound = f"{audio}{os.sep}{sounds[name]}" if name in sounds else ""
-        folder = f"{frames}{os.sep}{folders.get(name, name + '.mp4/')[:-1]}"
-        entries.append(Candidate(name, sound, folder, len(jpgs(folder))))
+        sound = f"{audio}/{sounds[name]}" if name in sounds else ""
+        folder = f"{frames}/{folders.get(name, name + '.mp4/')[:-1]}"
+        entries.append(Candidate(name, sound, folder, len(frame_names(folder))))
     return entries
-
-
-def _names(pattern: str, folder: AnyPath) -> list[str]:
-    return glob.glob(pattern, root_dir=folder)  # noqa: PTH207 (many times faster than pathlib's)
-
-
-def jpgs(folder: AnyPath) -> list[str]:
-    """Names of the frames in a folder, in any order; none where the folder is missing."""
-    return _names("*.jpg", folder)
 
 
 def complete(
@@ -260,7 +252,10 @@ def write_index(path: AnyPath, clips: Iterable[Clip]) -> None:
     def relative_folder(label_folder: str) -> str:
         # `..` needs resolved folders; the label isn't resolved: if it is a link, it keeps its name
         place = Path(label_folder)
-        return Path(os.path.relpath(place.parent.resolve() / place.name, folder)).as_posix()
+        place = place.parent.resolve() / place.name
+        with suppress(ValueError):  # on another drive of Windows
+            place = Path(os.path.relpath(place, folder))
+        return place.as_posix()
 
     def relative(place: str) -> str:
         label_folder, last = os.path.split(place)

@@ -1,12 +1,12 @@
 """What an index leaves out, and what looks wrong with it: lines for people."""
 
-import glob
 import os
 import re
 from collections import Counter
 from pathlib import Path
 
 from ..config import AnyPath
+from ..media.jpgs import names_in
 from .clips import SOUNDS, Candidate, Clip
 
 # VGGSound's layout: YouTube id, start in seconds
@@ -35,7 +35,7 @@ def passed_over(data: AnyPath, entries: list[Candidate]) -> list[str]:
 
 def _entries(data: AnyPath, kind: str, endings: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """What is in `audio/<label>/` or `frames/<label>/`: with these endings, and all else."""
-    inside = sorted(glob.glob(f"{kind}/*/*", root_dir=data))  # noqa: PTH207 (many times faster)
+    inside = sorted(names_in(data, f"{kind}/*/*"))
     strange = [name for name in inside if not name.endswith(endings)]
     beside = (p for p in Path(data, kind).glob("*") if p.is_file() and p.name[0] != ".")
     strange += [f"{kind}/{p.name}" for p in beside]

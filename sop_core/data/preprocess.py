@@ -26,7 +26,7 @@ from ..errors import FEWER, SopError, mend
 from ..media.atomic import atomic_path, sweep
 from ..media.choose import Choice
 from ..media.csvs import write_table
-from ..media.jpgs import frame_path
+from ..media.jpgs import frame_names, frame_path
 from ..media.sound import MP3_BIT_RATES, SOUND_KINDS, sound_length, sound_writer
 from ..media.stream import frames_within, stream
 from ..untrusted import printable
@@ -253,7 +253,7 @@ def _row(video: Path, out: Path, options: Options, refusal: str) -> dict:
         if not present:
             _clip(video, sound, frames, options, notes, note)
         samples, own_rate = sound_length(sound)
-        count = sum(p.suffix == ".jpg" for p in frames.iterdir())
+        count = len(frame_names(frames))
     except SopError as e:
         return row | {"reason": str(e).removeprefix(f"{video}: "), "note": "; ".join(notes)}
     except Exception as e:  # a video that breaks a library must not stop the other 1,499

@@ -4,7 +4,7 @@ import numpy as np
 from torch import Tensor
 
 from ..config import Config
-from ..errors import SopError
+from ..errors import needing
 from ..model.spectrogram import istft, magnitude, stft
 
 COMPONENTS = 25  # of the factorization, for each source
@@ -19,17 +19,16 @@ def nmf(mixture: Tensor, count: int, config: Config, seed: int = 0) -> Tensor:
     factorization is a ratio mask.
 
     Shape: (L,) -> (N, L)
-    Raises SopError if librosa or scikit-learn is not installed.
+    Raises SopError if librosa or scikit-learn is not installed, or can't be used.
     Source: Zhao et al. 2018, section 5.1; Virtanen 2007; Spiertz & Gnann 2009 for the clustering.
     """
-    try:
-        import librosa
+    with needing("baselines", "the baseline nmf"):  # librosa loads what is asked for by name
+        from librosa import power_to_db
+        from librosa.feature import mfcc
+        from librosa.filters import mel
         from sklearn.cluster import KMeans
         from sklearn.decomposition import NMF
         from threadpoolctl import threadpool_limits
-    except ImportError as e:
-        hint = "pip install 'sop-core[baselines]'"
-        raise SopError(f"the baseline nmf needs {e.name}: {hint}") from None
     spec = stft(mixture, config.n_fft, config.hop)
     mags = magnitude(spec).cpu().numpy().astype(np.float64)  # (F_linear, T)
     if not mags.any():
@@ -44,9 +43,9 @@ def nmf(mixture: Tensor, count: int, config: Config, seed: int = 0) -> Tensor:
         spectra = factors.fit_transform(mags / max(mags.max(), 1e-8))  # (F_linear, components)
 
         # Cluster the components by timbre.
-        bank = librosa.filters.mel(sr=config.rate, n_fft=config.n_fft, n_mels=40)
+        bank = mel(sr=config.rate, n_fft=config.n_fft, n_mels=40)
         power = bank @ (spectra / (spectra.sum(0) + 1e-12)) ** 2  # (mels, components)
-        timbre = librosa.feature.mfcc(S=librosa.power_to_db(power), n_mfcc=MFCCS)
+        timbre = mfcc(S=power_to_db(power), n_mfcc=MFCCS)
         timbre = timbre[1:].T  # (components, MFCCS - 1): the first coefficient is loudness
         # scikit-learn has no types
         kmeans = KMeans(count, n_init=10, random_state=seed)  # pyright: ignore[reportArgumentType]

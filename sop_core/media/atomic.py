@@ -9,13 +9,17 @@ import platform
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from ..config import AnyPath
 
-PART = re.compile(r"\.part-(.*)-(\d+)-[0-9a-f]{8}(\..*)?")  # host, process
+PART = re.compile(r"\.part-(.*)-(\d{1,9})-[0-9a-f]{8}(\..*)?")  # host, process
+LEFT = 86_400  # seconds after which a hidden file that nobody has written to was left
 
 
 @contextmanager
@@ -48,26 +52,29 @@ def atomic_path(path: AnyPath) -> Iterator[Path]:
 def unfinished(path: AnyPath, token: str) -> Path:
     """A hidden path in the folder of `path`, for a file that is written piece by piece.
 
-    The caller renames it to `path` when it is complete. If a killed process of this machine has
-    left such a file, it gets the new name, so that the work can go on.
+    The caller renames it to `path` when it is complete. If a killed process has left such a file
+    (`sweep` says how that is known), it gets the new name, so that the work can go on.
 
     Args: `token`: eight hexadecimal digits that identify the content.
     """
     path = Path(path)
     mine = _part_path(path, token)
-    if mine.exists():
-        return mine
-    for left in path.parent.glob(f".part-*-{token}{path.suffix}"):
-        if _orphan(left):
+    left = [] if mine.exists() else path.parent.glob(f".part-*-{token}{path.suffix}")
+    for part in left:
+        if _orphan(part):
             with suppress(OSError):  # another process was quicker
-                left.rename(mine)
+                part.rename(mine)
                 break
+    with suppress(OSError):  # there is none
+        os.utime(mine)  # however old, it is in use: `sweep` leaves it
     return mine
 
 
 def sweep(folder: AnyPath) -> int:
-    """Remove the hidden files that killed processes of this machine left in `folder`.
+    """Remove the hidden files that killed processes left in `folder`.
 
+    These are the files of this machine's processes that run no longer. Of another machine, or of a
+    container, nobody knows; so a file to which nobody has written for a day counts as left, too.
     Subfolders are not searched. Returns how many files there were.
     """
     left = [p for p in Path(folder).glob(".part-*") if _orphan(p)]
@@ -81,15 +88,16 @@ def _part_path(path: Path, token: str) -> Path:
 
 
 def _orphan(part: Path) -> bool:
-    """Whether a process of this machine made the hidden file, and runs no longer."""
+    """Whether the process that made the hidden file is gone, or has not written to it for a day."""
     match = PART.fullmatch(part.name)
-    if not match or match[1] != platform.node():
+    if not match:
         return False
+    if match[1] == platform.node() and not psutil.pid_exists(int(match[2])):
+        return True
     try:
-        os.kill(int(match[2]), 0)  # signal 0 asks only whether the process is there
-    except (OSError, OverflowError) as e:
-        return isinstance(e, ProcessLookupError)
-    return False
+        return time.time() - part.stat().st_mtime > LEFT
+    except OSError:  # its process has just renamed it
+        return False
 
 
 def sha256(path: AnyPath) -> str:
@@ -100,7 +108,15 @@ def sha256(path: AnyPath) -> str:
 
 def _fsync(path: Path) -> None:
     # A folder alone, not each file in it: 720 frames took 7 s. Only a power cut can damage them.
-    fd = os.open(path, os.O_RDONLY)
+    if path.is_dir():
+        with suppress(OSError):  # Windows flushes no folder, nor do the shared ones of VirtualBox
+            _flush(path, os.O_RDONLY)
+    else:
+        _flush(path, os.O_RDWR)  # Windows flushes only what may be written
+
+
+def _flush(path: Path, flags: int) -> None:
+    fd = os.open(path, flags)
     try:
         os.fsync(fd)
     finally:

@@ -297,7 +297,11 @@ def read_names(folder: AnyPath, model: SoundOfPixels) -> Names | None:
         return None
     try:
         with safe_open(path, "pt") as f:
-            tensors = {key: f.get_tensor(key).float() for key in ("middle", "axes", "means")}
+            # Copies: else the file stays mapped, and Windows couldn't replace it
+            tensors = {
+                key: f.get_tensor(key).to(torch.float32, copy=True)
+                for key in ("middle", "axes", "means")
+            }
             metadata = f.metadata() or {}
         # By json, not by msgspec's: a label that is no valid UTF-8 holds surrogates
         about = msgspec.convert(json.loads(metadata["names"]), _About)

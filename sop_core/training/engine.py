@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import joblib
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator, DataLoaderConfiguration
@@ -33,8 +34,13 @@ GRACE = 30
 def device_of(name: str | None = None) -> torch.device:
     """The device `name`; without one `$SOP_DEVICE`; without that a GPU, or the CPU.
 
-    Raises SopError where there is no such device, or it is neither a CPU nor a GPU of CUDA.
+    torch then has no more threads than the process may use of the CPUs: it takes one for each that
+    it sees, also where a container may use fewer. `OMP_NUM_THREADS` overrides this.
+    Raises SopError where there is no such device, or it is neither a CPU nor a GPU of CUDA. Apple's
+    GPU (`mps`) isn't used.
     """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(joblib.cpu_count(), torch.get_num_threads()))
     chosen = name or os.environ.get("SOP_DEVICE")
     option = f"--device {name}" if name else f"SOP_DEVICE={chosen}"
     expected = "expected cpu, cuda, or cuda:N"
@@ -42,6 +48,8 @@ def device_of(name: str | None = None) -> torch.device:
         device = torch.device(chosen or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:
         raise SopError(f"{option}: {expected}") from None
+    if device.type == "mps":
+        raise SopError(f"{option}: Apple's GPU is not used here, the CPU is; {expected}")
     if device.type not in ("cpu", "cuda"):
         raise SopError(f"{option}: nothing here was tried on {device.type}; {expected}")
     gpus = torch.cuda.device_count()

@@ -29,6 +29,7 @@ from ..config import AnyPath, Config
 from ..data.clips import Clip
 from ..errors import SopError
 from ..media.atomic import sweep, unfinished
+from ..media.jpgs import frame_path
 from ..model.eyes import Eyes
 from .engine import ignore_sigint, read, readers
 from .mixtures import Training, side_by_side, together_looks
@@ -101,8 +102,15 @@ def _unused(path: Path) -> bool:
 
 
 def _folder(clips: list[Clip]) -> Path:
-    """`looks/` in the clips' data folder; if they have several, in the folder above all of them."""
-    return Path(os.path.commonpath({clip.frames.absolute().parents[2] for clip in clips}), "looks")
+    """`looks/` in the clips' data folder; if they have several, in the folder above all of them.
+
+    Where no folder is above them all, as on two drives of Windows: in the first clip's.
+    """
+    folders = [clip.frames.absolute().parents[2] for clip in clips]
+    try:
+        return Path(os.path.commonpath(set(folders)), "looks")
+    except ValueError:
+        return folders[0] / "looks"
 
 
 def _key(config: Config, clips: list[Clip], eyes: Eyes) -> str:
@@ -110,7 +118,7 @@ def _key(config: Config, clips: list[Clip], eyes: Eyes) -> str:
     frames = []
     for clip in clips:
         try:
-            first = min(clip.frames.iterdir(), default=clip.frames).stat()
+            first = frame_path(clip.frames, 0).stat()
             about = [clip.n_frames, first.st_size, first.st_mtime_ns, *clip.photos]
             frames.append([clip.name, clip.video, *about])
         except OSError:

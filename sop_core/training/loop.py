@@ -356,4 +356,8 @@ class _Run:
         if self.engine.is_main_process and self.history and not self.at.step:
             if self.history[-1].best:
                 checkpoint.write_model(self.folder, self.model)
-            checkpoint.write_history(self.folder, self.history)
+            try:
+                checkpoint.write_history(self.folder, self.history)
+            except PermissionError as e:  # on Windows: Excel has it open
+                kept = "the next epoch, or --resume, writes it from the state"
+                warnings.warn(f"{self.folder}: no history.csv ({e}); {kept}", stacklevel=2)

@@ -21,5 +21,9 @@ Seconds = Annotated[float, Parameter(metavar="SECONDS")]
 Settings = Annotated[tuple[str, ...], Parameter(metavar="KEY=VALUE...")]
 Device = Annotated[
     str | None,
-    Parameter(metavar="DEVICE", help="cpu, cuda, cuda:1 ... Default: a GPU if there is one."),
+    Parameter(
+        metavar="DEVICE",
+        help="cpu, cuda, cuda:1 ... Default: an NVIDIA GPU if there is one, else the CPU. "
+        "Apple's GPU is not used.",
+    ),
 ]

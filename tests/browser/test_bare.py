@@ -27,6 +27,11 @@ LINKS = """() => {
         click.call(this);
     };
 }"""
+# A click as Safari before 18.2 has it: of no kind, and the button isn't focused
+SAFARI = """() => {
+    Object.defineProperty(PointerEvent.prototype, "pointerType", { get: () => undefined });
+    window.addEventListener("mousedown", event => event.preventDefault(), true);
+}"""
 # What is heard around the moment at which one sound takes another's place: samples of a channel
 SEAM = """async e => {
     const mixer = e.sop, renew = mixer.renew.bind(mixer);
@@ -108,6 +113,21 @@ def test_names_are_short_and_the_long_one_is_a_tooltip_and_a_double_click_gives_
     player.tracks.nth(2).focus()
     player.keys("m")  # the keys are the track's again
     player.wait("e.querySelectorAll('.sop-mute')[1].ariaPressed === 'true'")
+
+
+@pytest.mark.parametrize("browser", [SAFARI, "() => {}"])
+def test_after_a_click_on_a_button_the_keys_are_the_players(page, scene, browser):
+    _, player = shown(page, scene)
+    page.evaluate(browser)
+    player.button("Play").click()
+    player.wait("e.dataset.state === 'playing'")
+    player.wait("document.activeElement === e.querySelector('.sop-stage')")
+    player.keys("Space")
+    player.wait("e.dataset.state === 'paused'")
+    player.button("Play").focus()
+    player.keys("Enter")  # a key leaves the focus where it is
+    player.wait("e.dataset.state === 'playing'")
+    assert player.button("Pause").evaluate("node => document.activeElement === node")
 
 
 @pytest.mark.parametrize("touch", [True, False])

@@ -47,7 +47,7 @@ def test_checking_tells_what_is_missing_from_what_is_invalid(tmp_path):
         "a/late": "10 frames beside 2.00 s of sound; 8 a second would be 16",
         "a/torn": "not a sound file",
         "b/empty": "empty (0 bytes)",
-        "b/hole": "frame 000007.jpg is not there (1 of 15 aren't)",
+        "b/hole": "frame 000007.jpg is not there (1 of 16 aren't)",
         "b/jpg": "000016.jpg: not a picture",
     }
     assert invalid.keys() == expected.keys()

@@ -1,5 +1,6 @@
 """Clips and indexes: rows that hold, wherever they are moved."""
 
+import glob
 import os
 import random
 import shutil
@@ -11,7 +12,8 @@ import pytest
 import soundfile
 
 from sop_core.data.check import check
-from sop_core.data.clips import Clip, find_clips, read_index, write_index
+from sop_core.data.clips import Clip, candidates, find_clips, read_index, write_index
+from sop_core.data.leftout import passed_over
 from sop_core.data.lists import ListedVideo, read_music, read_vggsound, write_sections
 from sop_core.data.splits import build_index
 from sop_core.errors import SopError
@@ -38,6 +40,41 @@ def imagined(label, ids):
         Clip(Path("audio") / label / f"{i}.flac", Path("frames") / label / f"{i}.mp4", 160)
         for i in ids
     ]
+
+
+def test_names_are_the_same_where_paths_have_backslashes(tmp_path, monkeypatch):
+    """As on Windows, whose glob joins names so. Labels, sections and silence go by these names."""
+    data = make_data(tmp_path / "data", [("cello", "a1", 2), ("cello", "a2", 2), ("oboe", "b", 2)])
+    write_sections(data, {"cello/a1": "v", "cello/a2": "v"})
+    (data / "audio" / "oboe" / "odd.txt").write_text("")
+
+    def told():
+        return find_clips(data), passed_over(data, candidates(data))
+
+    clips, warning = here = told()
+    assert [clip.name for clip in clips] == ["cello/a1", "cello/a2", "oboe/b"]
+    assert [clip.section_of for clip in clips] == ["v", "v", ""]
+    assert "(audio/oboe/odd.txt)" in warning[0]
+
+    def windows(*args, _glob=glob.glob, **how):
+        return [name.replace("/", "\\") for name in _glob(*args, **how)]
+
+    monkeypatch.setattr(glob, "glob", windows)
+    monkeypatch.setattr(os, "sep", "\\")
+    assert told() == here
+
+
+def test_an_index_on_another_drive_names_its_files_in_full(tmp_path, monkeypatch):
+    def apart(path, start):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    clips = find_clips(make_data(tmp_path / "data", [("cello", "a", 2)]))
+    monkeypatch.setattr(os.path, "relpath", apart)
+    write_index(tmp_path / "all.csv", clips)
+    data = (tmp_path / "data").resolve().as_posix()
+    row = f"{data}/audio/cello/a.flac,{data}/frames/cello/a.mp4,2\n"
+    assert (tmp_path / "all.csv").read_text() == row
+    assert read_index(tmp_path / "all.csv") == clips
 
 
 def test_a_clip_knows_its_name(tmp_path):

@@ -63,6 +63,8 @@ def test_the_layout_and_the_alignment(tmp_path):
     assert report.seconds[0] == pytest.approx(3.0, abs=0.05)
     saved = pd.read_csv(tmp_path / "d" / "preprocess_report.csv", keep_default_na=False)
     assert saved.to_dict("records") == report.to_dict("records")
+    (tmp_path / "d" / "frames" / "cello" / "a.mp4" / "._000001.jpg").write_bytes(b"Mac")
+    assert run(tmp_path / "v", tmp_path / "d").frames[0] == 24  # a Mac's note is no frame
 
 
 def test_frames_end_where_the_sound_ends(tmp_path):

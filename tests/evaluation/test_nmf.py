@@ -1,5 +1,10 @@
 """NMF on mixtures whose answer is known."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -36,6 +41,43 @@ def test_it_groups_what_sounds_alike_and_adds_up(sources):
     after = metrics.permuted(sources, found)[0]["sdr"].mean()
     swapped = metrics.permuted(sources, found.flip(0))[0]["sdr"].mean()
     assert after > before + 6 and swapped == pytest.approx(after)
+
+
+WITHOUT = """
+import sys
+import numpy as np, torch
+from numba.core.caching import CacheImpl
+from tiny import TINY
+from sop_core.compose.recordings import steady_pitch
+from sop_core.errors import SopError
+from sop_core.evaluation.nmf import nmf
+
+CacheImpl._locator_classes = []  # as where no folder can be written
+for _ in range(2):
+    for use in (lambda: nmf(torch.ones(8_191), 2, TINY), lambda: steady_pitch(np.ones(9))):
+        try:
+            use()
+        except SopError as e:
+            print(e)
+    sys.modules["librosa"] = None  # as where it isn't installed
+"""
+
+
+def test_librosa_that_cannot_be_used_gets_one_sentence():
+    """Without a home in an environment that can't be written, numba raises as it is imported."""
+    here = Path(__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (here, here.parent)))}
+    told = subprocess.run(
+        [sys.executable, "-c", WITHOUT], env=environment, capture_output=True, text=True
+    )
+    lines = told.stdout.splitlines()
+    assert len(lines) == 4, told
+    for line, what in zip(lines, 2 * ["the baseline nmf", "the pitch of recordings"], strict=True):
+        assert line.startswith(what)
+    for line in lines[:2]:
+        assert "(cannot cache function" in line and "; set NUMBA_CACHE_DIR to a folder" in line
+    for line, extra in zip(lines[2:], ("baselines", "compose"), strict=True):
+        assert "librosa" in line and line.endswith(f"; run pip install -e '.[{extra}]'")
 
 
 def test_silence_and_seed(sources):

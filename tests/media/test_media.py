@@ -1,8 +1,13 @@
 """Files in and out: alignment and level of known signals, and one sentence for each broken file."""
 
+import errno
+import fcntl
 import io
 import os
+import platform
+import stat
 import struct
+import time
 import tracemalloc
 from fractions import Fraction
 from pathlib import Path
@@ -16,7 +21,8 @@ from films import BROKEN, cut_short, flash_and_beep, level, make_video, plain_vi
 from PIL import Image
 
 from sop_core.errors import SopError
-from sop_core.media.atomic import atomic_path, sweep
+from sop_core.media import atomic
+from sop_core.media.atomic import atomic_path, sweep, unfinished
 from sop_core.media.container import video_seconds
 from sop_core.media.jpgs import MOST_PIXELS, frame_path, frame_size, read_frames
 from sop_core.media.sound import (
@@ -516,6 +522,30 @@ def test_sweep_takes_what_the_dead_left_and_nothing_else(tmp_path):
     assert len(list(Path(tmp_path).iterdir())) == 3
 
 
+@pytest.mark.parametrize("host", ["elsewhere", platform.node()])
+def test_what_nobody_wrote_to_for_a_day_was_left_whoever_made_it(tmp_path, host):
+    """A container has another host name each time, and its process is always number 1."""
+    for age, gone in ((80_000, False), (90_000, True)):
+        part = tmp_path / f".part-{host}-1-0123abcd.npy"
+        part.write_text("x")
+        os.utime(part, (time.time() - age,) * 2)
+        assert sweep(tmp_path) == gone and part.exists() != gone
+        part.write_text("x")
+        os.utime(part, (time.time() - age,) * 2)
+        mine = unfinished(tmp_path / "a.npy", "0123abcd")
+        assert mine.exists() == gone and part.exists() != gone
+        assert unfinished(tmp_path / "a.npy", "0123abcd") == mine and sweep(tmp_path) == 0
+
+
+def test_asking_for_a_process_sends_no_signal(tmp_path, monkeypatch):
+    """Signal 0 is Ctrl-C on Windows."""
+    monkeypatch.setattr("sop_core.media.atomic.os.kill", None)
+    monkeypatch.setattr("psutil.pid_exists", lambda number: number != 7)
+    for number, gone in ((7, True), (8, False), (10**30, False)):
+        (tmp_path / f".part-{platform.node()}-{number}-00000000.jpg").write_text("")
+        assert sweep(tmp_path) == gone
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_window_that_holds_no_number_is_refused_and_no_other(tmp_path, bad):
     sound = tone(440, 2, RATE).astype(np.float32)
@@ -576,6 +606,31 @@ def test_what_is_written_is_on_the_disk_before_it_gets_its_name(tmp_path, monkey
     with atomic_path(path) as part:
         part.write_text("x")
     assert done == [(str(part), False), (str(tmp_path), True)]
+
+
+@pytest.mark.parametrize("refused", ["open", "fsync"])
+def test_a_folder_that_cannot_be_flushed_is_no_error_and_a_file_is(tmp_path, monkeypatch, refused):
+    """Windows opens no folder, and flushes no file that was opened for reading alone."""
+    original, kinds = getattr(os, refused), {stat.S_ISDIR}
+
+    def call(what, *more, **how):
+        if any(kind(os.stat(what).st_mode) for kind in kinds):  # noqa: PTH116 (a number, too)
+            raise OSError(errno.EINVAL, "no")
+        assert refused == "open" or fcntl.fcntl(what, fcntl.F_GETFL) & os.O_RDWR
+        return original(what, *more, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, refused, call)
+        with atomic_path(tmp_path / "a.mp4") as part:
+            part.mkdir()
+        with atomic_path(tmp_path / "a.txt") as part:
+            part.write_text("x")
+        assert (tmp_path / "a.txt").read_text() == "x" and (tmp_path / "a.mp4").is_dir()
+        part = tmp_path / "b.txt"
+        part.write_text("x")
+        kinds.add(stat.S_ISREG)
+        with pytest.raises(OSError, match="no"):
+            atomic._fsync(part)
 
 
 def test_a_sound_that_is_mostly_gaps_is_a_broken_file(tmp_path):

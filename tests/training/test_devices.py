@@ -25,15 +25,35 @@ FP32 = replace(TINY, precision="fp32")
 def test_the_environment_names_a_device(monkeypatch):
     monkeypatch.setenv("SOP_DEVICE", "cpu")
     assert engine.device_of() == torch.device("cpu") == engine.device_of("cpu")
-    monkeypatch.setenv("SOP_DEVICE", "mps")
-    with pytest.raises(
-        SopError,
-        match="SOP_DEVICE=mps: nothing here was tried on mps; expected cpu, cuda, or cuda:N",
+    for name, said in (
+        ("mps", "Apple's GPU is not used here, the CPU is"),
+        ("xpu", "nothing here was tried on xpu"),
     ):
-        engine.device_of()
+        monkeypatch.setenv("SOP_DEVICE", name)
+        expected = f"SOP_DEVICE={name}: {said}; expected cpu, cuda, or cuda:N"
+        with pytest.raises(SopError, match=expected):
+            engine.device_of()
     assert engine.device_of("cpu").type == "cpu"  # what is named counts
     monkeypatch.delenv("SOP_DEVICE")
     assert engine.device_of().type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(
+    ("environment", "quota", "threads"), [(None, 2, 2), (None, 8, 3), ("4", 2, 3)]
+)
+def test_no_more_threads_than_a_container_may_use(monkeypatch, environment, quota, threads):
+    """joblib counts by the quota of the container, torch by the machine."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if environment:
+        monkeypatch.setenv("OMP_NUM_THREADS", environment)
+    monkeypatch.setattr(engine.joblib, "cpu_count", lambda: quota)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        engine.device_of("cpu")
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 @gpu

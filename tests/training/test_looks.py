@@ -220,6 +220,27 @@ def test_other_pictures_are_looked_at_anew_and_the_old_looks_go(clips, model, mo
     assert looked(clips, model, motor, replace(SEEING, crop=0.9)).looked.path != second
 
 
+def test_a_file_of_the_system_beside_the_frames_changes_nothing(clips, model, motor, tmp_path):
+    """A Mac's Finder leaves `.DS_Store` in each folder that it shows."""
+    first = looked(clips, model, motor).looked.path
+    (clips[0].frames / ".DS_Store").write_bytes(b"Mac")
+    assert looked(clips, model, motor).looked.path == first
+    (clips[0].frames / "000001.jpg").write_bytes(b"another")
+    assert looked(clips, model, motor).looked.path != first
+
+
+def test_clips_on_two_drives_have_their_looks_beside_the_first(clips, monkeypatch):
+    data = clips[0].frames.parents[2]
+    elsewhere = replace(clips[1], frames_path=str(data / "other" / "frames" / "b" / "1.mp4"))
+    assert looks._folder([clips[0], elsewhere]) == data / "looks"
+
+    def apart(paths):
+        raise ValueError("Paths don't have the same drive")
+
+    monkeypatch.setattr(os.path, "commonpath", apart)
+    assert looks._folder([elsewhere, clips[0]]) == data / "other" / "looks"
+
+
 def test_a_picture_that_cannot_be_read_is_named_and_its_mixtures_are_drawn_anew(
     clips, model, motor
 ):

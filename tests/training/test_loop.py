@@ -1,6 +1,7 @@
 """Training: it learns, keeps the best, resumes, never overwrites, and says what is wrong."""
 
 import contextlib
+import errno
 import json
 import multiprocessing
 import os
@@ -489,6 +490,25 @@ def test_weights_lost_in_a_cut_come_back_from_the_state(run, tiny_clips, tmp_pat
     assert list(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run", resume=True)) == []
     assert checkpoint.read_history(tmp_path / "run") == run[1]
     assert (tmp_path / "run" / "model.safetensors").exists() == best
+
+
+def test_a_history_that_is_open_in_a_spreadsheet_ends_no_training(
+    tiny_clips, tmp_path, monkeypatch
+):
+    """Windows replaces no file that a program holds open."""
+    replace_file, refused = Path.replace, [True]
+
+    def held(self, target):
+        if Path(target).name == "history.csv" and refused and refused.pop():
+            raise PermissionError(errno.EACCES, "Access is denied")
+        return replace_file(self, target)
+
+    monkeypatch.setattr(Path, "replace", held)
+    with pytest.warns(
+        UserWarning, match=r"no history\.csv \(.*denied\); the next epoch.*writes it"
+    ):
+        records = list(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run"))
+    assert not refused and checkpoint.read_history(tmp_path / "run") == records
 
 
 FULL = """

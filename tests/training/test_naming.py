@@ -1,6 +1,7 @@
 """Names from clips of coloured squares; their file; a training that ends with them."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +115,15 @@ def folder(made, tmp_path):
     checkpoint.write_model(tmp_path, net)
     checkpoint.write_names(tmp_path, names, net)
     return tmp_path
+
+
+def test_a_loaded_model_holds_no_file(folder):
+    """Windows can't replace a file that is mapped into memory."""
+    maps = Path("/proc/self/maps")
+    if not maps.is_file():
+        pytest.skip("no /proc here")
+    model = checkpoint.load_model(folder)
+    assert model.names is not None and str(folder) not in maps.read_text()
 
 
 def test_names_are_read_as_they_were_written(made, folder):

@@ -525,9 +525,10 @@ function render({ model, el }) {
   });
   for (const name of ["pointercancel", "pointerleave", "blur"]) on(ui.stage, name, drop);
   // A button that the mouse has pressed doesn't keep the focus: Space would press it again instead of playing.
-  on(ui.root, "click", ({ pointerType, target }) => {
-    const next = target.closest(".sop-track") ?? ui.stage;
-    if (pointerType === "mouse" && target.closest("button")) next.focus({ preventScroll: true });
+  // Safari focuses no button, and its clicks had no `pointerType` before 18.2: JupyterLab would get the next key. A key's click has no `detail`.
+  on(ui.root, "click", ({ pointerType, detail, target }) => {
+    const next = target.closest(".sop-track") ?? ui.stage, byMouse = detail && !["touch", "pen"].includes(pointerType);
+    if (byMouse && target.closest("button")) next.focus({ preventScroll: true });
   });
   on(ui.play, "click", toggle);
   on(ui.loop, "click", () => put({ loop: !model.get("loop") }));
