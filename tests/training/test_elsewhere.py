@@ -113,7 +113,7 @@ def test_a_config_from_before_there_were_acoustics_has_none():
 
 def test_a_picture_of_another_mixture_should_get_nothing():
     """`absent`: the mask of the least alike picture of others, against silence, by hand."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(2)
     mixture = torch.rand(3, TINY.bins, TINY.stft_frames, generator=generator)
     sources = torch.rand(3, 2, TINY.bins, TINY.stft_frames, generator=generator)
     features = torch.randn(3, 2, TINY.channels, generator=generator)
@@ -137,32 +137,37 @@ def test_a_picture_of_another_mixture_should_get_nothing():
         masks = model.logits(of_others, model.feature_maps(mixture)).sigmoid().double().numpy()
     weight = np.log1p(mixture.numpy() / mixture.numpy().mean((1, 2), keepdims=True)).clip(1e-3, 10)
     errors = -np.log(1 - masks[:, 0]) * weight / weight.mean()
-    assert (after - before).item() == pytest.approx(0.5 * errors.mean(), rel=1e-4)
+    unlike = alike.min(1) < objective.UNLIKE
+    assert 0 < unlike.sum() < 3
+    expected = 0.5 * (errors * unlike[:, None, None]).mean()
+    assert (after - before).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_picture_that_shows_what_sounds_is_not_taken_for_an_absent_one():
-    """Of pairs of six instruments, drawn blindly, every third has the other picture's."""
+@pytest.mark.parametrize("count", [3, 6, 13])
+def test_a_picture_that_shows_what_sounds_is_not_asked_to_be_empty(count):
+    """Of pairs of three instruments, drawn blindly, two in three have the other picture's."""
     rng = np.random.default_rng(0)
-    instruments = torch.tensor(rng.uniform(size=(6, 16)), dtype=torch.float32)
-    pairs = np.stack([rng.choice(6, 2, replace=False) for _ in range(800)]).reshape(100, 8, 2)
-    wrong = blind = 0
+    instruments = torch.tensor(rng.uniform(size=(count, 16)), dtype=torch.float32)
+    pairs = np.stack([rng.choice(count, 2, replace=False) for _ in range(800)]).reshape(100, 8, 2)
+    asked = wrong = blind = 0
     for batch in pairs:
-        noise = torch.tensor(rng.normal(0, 0.03, (8, 2, 16)), dtype=torch.float32)
-        taken = objective.others(instruments[batch] + noise)[0].numpy()
+        noise = torch.tensor(rng.normal(0, 0.1, (8, 2, 16)), dtype=torch.float32)
+        taken, unlike = (x.numpy() for x in objective.others(instruments[batch] + noise))
         assert (taken != np.arange(8)).all()
-        wrong += sum(batch[j, 0] in batch[i] for i, j in enumerate(taken))
+        asked += unlike.sum()
+        wrong += sum(batch[j, 0] in batch[i] for i, j in enumerate(taken) if unlike[i])
         blind += sum(batch[i - 1, 0] in batch[i] for i in range(8))
-    assert blind > 0.25 * 800 and wrong < 0.03 * 800
+    assert blind > 800 / count and wrong < 0.01 * asked and asked > 0.3 * 800
 
 
 def test_a_picture_of_a_video_that_sounds_is_never_taken_for_an_absent_one():
     """Of the few clips of one's own, other mixtures have the same ones."""
     generator = torch.Generator().manual_seed(0)
     videos = torch.tensor([[0, 1], [1, 2], [0, 2], [3, 1]])
-    features = torch.randn(4, 2, TINY.channels, generator=generator)
-    taken, foreign = objective.others(features, videos)
+    looks = torch.tensor([[0, 1], [2, 3], [0, 2], [3, 1]])  # how their pictures look
+    features = 6.0 * torch.nn.functional.one_hot(looks, TINY.channels)
+    taken, _ = objective.others(features, videos)
     free = [[j for j in range(4) if videos[j, 0] not in videos[i]] for i in range(4)]
-    assert foreign.tolist() == [bool(f) for f in free] == [True, True, True, True]
     assert all(int(taken[i]) in free[i] for i in range(4))
     # two clips: every other mixture is of the same two, and nothing is asked to be empty
     both = torch.tensor([[0, 1], [1, 0], [0, 1]])
