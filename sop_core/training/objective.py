@@ -17,7 +17,7 @@ from ..model.model import SoundOfPixels, activate
 from .engine import mean
 from .mixtures import apply_jitter
 
-UNLIKE = -0.15  # correlation up to which a picture shows nothing of a mixture
+OTHERS = 4  # pictures of other mixtures, of which the least alike one should get nothing
 
 
 class Objective(nn.Module):
@@ -132,23 +132,27 @@ def mask_loss(
     return loss
 
 
-def others(pictures: Tensor, videos: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def others(
+    pictures: Tensor, videos: Tensor | None = None, among: int = OTHERS
+) -> tuple[Tensor, Tensor]:
     """For each mixture, another one whose first picture shows what is not in it.
 
-    Of all other mixtures, it is the one whose first picture is least alike to the mixture's own
-    pictures (by correlation over K), and not one whose video is in the mixture. Labels are not
-    used. Of three instruments, a picture taken blindly shows one that sounds in half of the
-    mixtures. If such pictures were asked to be empty, nothing could be learned.
+    Of `among` other mixtures it is the one whose first picture is least alike to the mixture's own
+    pictures (by correlation over K). A picture drawn blindly often shows an instrument that sounds:
+    in every third mixture of two of six. No labels are needed for this. With `videos`, the numbers
+    of the pictures' videos, none is taken whose video is in the mixture.
 
-    Returns the index for each mixture, and whether it is unlike enough to be asked (`UNLIKE`).
-    Shape: visual features (B, N, K), B at least 2, and numbers of the pictures' videos (B, N) ->
-    indices (B,), bool (B,)
+    Returns the index for each mixture, and whether it is unlike (a correlation under 0) and of
+    another video: of few clips or instruments, all four can be of the mixture's own.
+    Shape: visual features (B, N, K), B at least 2, and numbers (B, N) -> indices (B,), bool (B,)
     """
     size = len(pictures)
     centred = nn.functional.normalize(pictures - pictures.mean((0, 1)), dim=-1)
-    alike = torch.einsum("bnk,mk->bnm", centred, centred[:, 0]).amax(1)  # (B, B)
-    own = torch.eye(size, dtype=torch.bool, device=pictures.device)
+    steps = torch.arange(1, min(among, size - 1) + 1, device=pictures.device)
+    candidates = (torch.arange(size, device=pictures.device)[:, None] - steps) % size  # (B, n)
+    alike = torch.einsum("bnk,bmk->bmn", centred, centred[candidates, 0]).amax(2)  # (B, n)
     if videos is not None:
-        own = own | (videos[:, :, None] == videos[:, 0]).any(1)
-    least = alike.masked_fill(own, torch.inf).min(1)
-    return least.indices, least.values < UNLIKE
+        own = (videos[candidates, :1] == videos[:, None]).any(-1)  # (B, n)
+        alike = alike.masked_fill(own, torch.inf)
+    least = alike.min(1)
+    return candidates.gather(1, least.indices[:, None])[:, 0], least.values < 0

@@ -137,7 +137,7 @@ def test_a_picture_of_another_mixture_should_get_nothing():
         masks = model.logits(of_others, model.feature_maps(mixture)).sigmoid().double().numpy()
     weight = np.log1p(mixture.numpy() / mixture.numpy().mean((1, 2), keepdims=True)).clip(1e-3, 10)
     errors = -np.log(1 - masks[:, 0]) * weight / weight.mean()
-    unlike = alike.min(1) < objective.UNLIKE
+    unlike = alike.min(1) < 0
     assert 0 < unlike.sum() < 3
     expected = 0.5 * (errors * unlike[:, None, None]).mean()
     assert (after - before).item() == pytest.approx(expected, rel=1e-4)
@@ -157,7 +157,7 @@ def test_a_picture_that_shows_what_sounds_is_not_asked_to_be_empty(count):
         asked += unlike.sum()
         wrong += sum(batch[j, 0] in batch[i] for i, j in enumerate(taken) if unlike[i])
         blind += sum(batch[i - 1, 0] in batch[i] for i in range(8))
-    assert blind > 800 / count and wrong < 0.01 * asked and asked > 0.3 * 800
+    assert blind > 800 / count and wrong < 0.02 * asked and asked > 0.7 * 800
 
 
 def test_a_picture_of_a_video_that_sounds_is_never_taken_for_an_absent_one():
