@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-START = 60  # seconds that Lab may take to answer
-RUN = 300  # seconds that a whole notebook may take
+START = 180  # seconds that Lab may take to answer, on a slow machine beside other tests
+RUN = 900  # seconds that a whole notebook may take
 
 NOTEBOOKS = "/static/notebook/"  # scripts of Notebook 7, which throws a little when it starts
 
@@ -239,6 +239,7 @@ def new_page(chromium):
     def make(**settings):
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | settings)
         page, thrown = context.new_page(), []
+        page.set_default_timeout(START * 1000)
         page.on("pageerror", lambda error: NOTEBOOKS in str(error.stack) or thrown.append(error))
         try:
             yield page

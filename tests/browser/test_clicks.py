@@ -100,7 +100,7 @@ class Player:
     def __init__(self, page, index=0):
         self.page = page
         self.root = page.locator(".sop-player").nth(index)
-        self.root.wait_for(timeout=30_000)
+        self.root.wait_for()
         self.stage = self.root.locator(".sop-stage")
         self.stage.scroll_into_view_if_needed()
         self.tracks = self.root.locator(".sop-track")  # the first is the mixture's

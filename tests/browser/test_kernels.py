@@ -62,7 +62,7 @@ def test_the_player_in_notebook_7_and_a_kernel_that_is_shut_down(notebook7, page
     notebook7.shut_down(page)
     player.click(0, 0)
     error = player.root.get_by_role("alert")
-    error.wait_for(timeout=30_000)
+    error.wait_for()
     assert error.inner_text().startswith(GONE) and "run this cell again" in error.inner_text()
     player.wait("e.dataset.busy === 'false'")  # it waits no longer
     assert player.names(3) == ["right", "bottom left", "the rest"]
