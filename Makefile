@@ -16,13 +16,13 @@ help:  ## list the targets
 demo: $(READY)  ## the whole road on the toy orchestra: 4 minutes on two cores that compute in bf16, 7 on older ones
 	$(BIN)/python -m sop_core demo
 
-# Two processes side by side, with a thread each, in the order of the files. Notebooks share folders: one by one.
+# Two processes side by side, with a thread each. One by one: the browser's, which hears sounds as they play; notebooks, which share folders.
 BESIDE := OMP_NUM_THREADS=1
 PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: lint  ## lint, then tests/ and, through nbval, notebooks/
-	$(BESIDE) $(BIN)/python $(PYTEST) tests
-	$(BIN)/python -m pytest notebooks
+	$(BESIDE) $(BIN)/python $(PYTEST) tests -m "not browser"
+	$(BIN)/python -m pytest tests/browser notebooks
 
 test-fast: $(READY)  ## tests/ without the browser and the notebooks
 	$(BESIDE) $(BIN)/python $(PYTEST) tests -m "not browser"
