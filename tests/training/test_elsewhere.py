@@ -166,8 +166,9 @@ def test_a_picture_of_a_video_that_sounds_is_never_taken_for_an_absent_one():
     videos = torch.tensor([[0, 1], [1, 2], [0, 2], [3, 1]])
     looks = torch.tensor([[0, 1], [2, 3], [0, 2], [3, 1]])  # how their pictures look
     features = 6.0 * torch.nn.functional.one_hot(looks, TINY.channels)
-    taken, _ = objective.others(features, videos)
+    taken, unlike = objective.others(features, videos)
     free = [[j for j in range(4) if videos[j, 0] not in videos[i]] for i in range(4)]
+    assert unlike.tolist() == [bool(f) for f in free] == [True, True, True, True]
     assert all(int(taken[i]) in free[i] for i in range(4))
     # two clips: every other mixture is of the same two, and nothing is asked to be empty
     both = torch.tensor([[0, 1], [1, 0], [0, 1]])
