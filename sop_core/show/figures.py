@@ -68,6 +68,9 @@ def bins(ax, values: np.ndarray, colours: str, title: str) -> None:
     """Draw values of 0 to 1, with low frequencies at the bottom. Shape: (F, T)"""
     ax.imshow(values, origin="lower", aspect="auto", cmap=colours, vmin=0, vmax=1)
     ax.set_title(title, fontsize=9)
+    ax.set_ylabel("frequency", fontsize=8)
+    if ax.get_subplotspec().is_last_row():
+        ax.set_xlabel("time", fontsize=8)
     no_ticks(ax)
 
 

@@ -121,9 +121,8 @@ def test_figures_can_be_drawn(tiny_clips):
     model = SoundOfPixels(TINY).eval()
     one = methods.example(model, draw_pairs(tiny_clips, 1, TINY)[0])
     assert len(show.example(one).axes) == 2 * 6
-    assert (
-        len(show.maps({"a": one.mixture_mag, "b": one.true_mags[0]}, {"c": one.weight}).axes) == 3
-    )
+    maps = show.maps({"a": one.mixture_mag, "b": one.true_mags[0]}, {"c": one.weight}).axes
+    assert [(ax.get_xlabel(), ax.get_ylabel()) for ax in maps] == 3 * [("time", "frequency")]
     assert show.figure_png(
         show.lengths({"train": tiny_clips, "val": tiny_clips[:2]}, 8.0)
     ).startswith(b"\x89PNG")
@@ -149,6 +148,7 @@ def test_a_scale_says_what_it_is_a_share_of_and_shares_of_more_than_all_are_expl
         "the rest",
     ] and not picture.get_xlabel()
     assert all(ax.get_ylabel().endswith("% of the energy") for ax in tracks) and len(tracks) == 2
+    assert (mixture.get_xlabel(), rest.get_xlabel()) == ("", "time")  # one under the other
     picture = show.clusters(scene, replace(found, shares=[0.7, 0.4])).axes[0]
     assert picture.get_xlabel() == "110% together: what two of them claim counts twice"
 
