@@ -31,12 +31,12 @@ from .gm import parse_programs, program_number
 from .material import NOT_ONE, Unused, digest, split_of
 from .melodies import read_midi
 from .photos import find_backgrounds, find_photos
-from .plan import Plan, plan_clips, sort_material
+from .plan import Plan, photos_left, plan_clips, sort_material
 from .recordings import Recording, find_recordings
 from .render import How, is_complete, render, video_file
 from .soundfonts import INSTALL, SoundFont, can_play, open_soundfont
 
-VERSION = 3  # of the clips: a folder of another version is refused, not mixed
+VERSION = 4  # of the clips: a folder of another version is refused, not mixed
 
 
 def compose(
@@ -128,6 +128,7 @@ def compose(
     of |= {"ratios": list(ratios), "material": made_of.hexdigest()[:8]}
     claim_folder(out / "compose.json", of, {"solos": solos, "duets": duets, "trios": trios})
     note_composed(out, {plan.name: plan.made for plan in plans})
+    unused += photos_left(material, plans)
     # Render those that are missing; if none is, start no processes
     todo = [plan for plan in plans if not is_complete(out, plan)]
     folders = {out, out / TRUTH, *(video_file(out, plan).parent for plan in plans)}

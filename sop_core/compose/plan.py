@@ -7,7 +7,7 @@ The programs of SoundFonts, and melodies of MIDI files, play in every split.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
@@ -109,7 +109,7 @@ def sort_material(
         both &= set(SPLITS) if fonts else {split[recording.digest] for recording in heard}
         split = {content: name if name in both else "train" for content, name in split.items()}
         material.photos[label] = defaultdict(list)
-        for photo in shown:
+        for photo in _spread(shown):
             material.photos[label][split[photo.digest]].append(photo)
         if label == SILENCE_LABEL:
             continue
@@ -156,6 +156,20 @@ def _split(
     return split | split_of((photo.digest for photo in photos), *ratios)
 
 
+def _spread(photos: Iterable[Photo]) -> list[Photo]:
+    """Photos in the order in which clips take them: few clips then show many different things.
+
+    Photos with similar names are often of one player, and frames of a video always are. So files
+    are in the order of their content, and a second frame of a video follows the first ones of all.
+    """
+    seen = Counter()
+    order = []
+    for photo in photos:
+        order.append((seen[photo.digest], photo.digest, photo))
+        seen[photo.digest] += 1
+    return [photo for *_, photo in sorted(order, key=lambda entry: entry[:2])]
+
+
 def _voices(recordings: Iterable[Recording], split: dict[str, str], name: str) -> list[Voice]:
     """What there is to play with in one split."""
     voices = (
@@ -194,6 +208,15 @@ def plan_clips(
         for k, labels in enumerate(groups[kind]):
             plans.append(_group(f"{kind}_{k:03d}", labels, k, turns, material, seed))
     return plans
+
+
+def photos_left(material: Material, plans: Iterable[Plan]) -> Iterator[Unused]:
+    """The photos for training that no clip shows, counted for each label."""
+    shown = {photo for plan in plans for photo in plan.photos}
+    for label, photos in material.photos.items():
+        if left := sum(photo not in shown for photo in photos["train"]):
+            many = f"{left} of {len(photos['train'])} photos for training are in no clip"
+            yield Unused(label, "", f"{many}: more solos show more of them")
 
 
 def generator(seed: int, labels: tuple[str, ...], k: int, purpose: int) -> np.random.Generator:

@@ -22,7 +22,7 @@ from sop_core.compose.compose import compose
 from sop_core.compose.gm import parse_programs
 from sop_core.compose.material import digest, split_of
 from sop_core.compose.photos import Photo, find_photos
-from sop_core.compose.plan import plan_clips, sort_material
+from sop_core.compose.plan import photos_left, plan_clips, sort_material
 from sop_core.compose.recordings import Recording, find_recordings
 from sop_core.compose.soundfonts import can_play
 from sop_core.data.clips import read_index, solos
@@ -321,6 +321,25 @@ def test_photos_are_used_equally_often(tmp_path):
     assert all(max(c.values()) - min(c.values()) <= 1 for c in used.values())
     few = plan_clips(material, 9, 0, 0, 0, unused)
     assert few == plans[:9]
+
+
+def test_few_clips_show_different_things_and_photos_left_over_are_told():
+    """Of 8 videos of 4 frames each, 8 clips show 8 videos. Names tell nothing about the order."""
+    found = [
+        Photo(Path(f"{k}.mp4"), f"{3 * k % 8:016x}", float(second))
+        for k in range(8)
+        for second in range(4)
+    ]
+    own = [Recording(Path(f"{k}.wav"), f"{k + 999:016x}", "note", 60.0, "") for k in range(8)]
+    material = sort_material({"flute": found}, {"flute": own}, [], {}, (0, 0), [])
+    plans = plan_clips(material, 32, 0, 0, 0, [])
+    shown = [plan.photos[0] for plan in plans]
+    assert len({photo.path for photo in shown[:8]}) == 8
+    assert [photo.second for photo in shown] == sorted(photo.second for photo in found)
+    assert [p.path.name for p in shown[:8]] != [f"{k}.mp4" for k in range(8)]
+    (left,) = photos_left(material, plans[:30])
+    assert left.label == "flute" and left.reason.startswith("2 of 32 photos for training")
+    assert not list(photos_left(material, plans))
 
 
 def plans_of(recordings, solos=200, photos=40):
