@@ -176,6 +176,7 @@ def _fetch(video: ListedVideo, place: Path, work: Path, how: How) -> None:
         "socket_timeout": how.timeout,
         "ratelimit": how.rate_limit,
         "noplaylist": True,
+        "js_runtimes": {"deno": {}, "node": {}},  # by default it takes deno alone
         "quiet": True,
         "no_warnings": True,
         "noprogress": True,

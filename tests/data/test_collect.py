@@ -168,6 +168,17 @@ def test_every_video_ends_in_the_report_and_none_stops_the_rest(there, tmp_path,
     assert "5 of 25 videos are there; 2 (8.0 %) are gone: 2 unavailable" in account.summary(report)
 
 
+def test_either_runtime_of_javascript_serves(there, tmp_path, monkeypatch):
+    import yt_dlp
+
+    how, _ = there
+    seen, ask = [], collect._ask
+    monkeypatch.setattr(collect, "_ask", lambda *a: (seen.append(a[1].copy()), ask(*a)))
+    collect.collect([ListedVideo(GOOD[0], "cello")], tmp_path / "out", how, progress=False)
+    with yt_dlp.YoutubeDL(seen[0]) as ydl:  # drops what this version does not know
+        assert set(ydl.params["js_runtimes"]) == {"deno", "node"}
+
+
 def test_a_second_run_fetches_only_what_is_missing(there, tmp_path):
     how, asked = there
     wanted = [ListedVideo(i, "cello") for i in (*GOOD, "missing", "text")]
