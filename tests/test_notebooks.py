@@ -83,3 +83,18 @@ def test_few_numbers_are_not_compared():
                     )
                 )
     assert masked <= MASKED, f"{masked} numbers in saved outputs are compared with nothing"
+
+
+def test_saved_progress_bars_are_shown_as_they_ended(tmp_path):
+    """A widget of a bar is saved as it began. Other outputs stay."""
+    cell = nbformat.v4.new_code_cell("look()")
+    widget = {"model_id": "1", "version_major": 2, "version_minor": 0}
+    for text in ("looking once, 3 MB:   0%|          | 0/24 [00:00<?, ?clip/s]", "0.5"):
+        data = {"text/plain": text, "application/vnd.jupyter.widget-view+json": widget}
+        cell.outputs.append(nbformat.v4.new_output("display_data", data))
+    path = tmp_path / "one.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), path)
+    subprocess.run([sys.executable, ROOT / ".ci" / "finished-bars", path], check=True, timeout=60)
+    bar, other = nbformat.read(path, 4).cells[0].outputs
+    assert bar.data == {"text/plain": "looking once, 3 MB: 100%|██████████| 24/24"}
+    assert other.data["text/plain"] == "0.5" and len(other.data) == 2
