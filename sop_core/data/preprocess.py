@@ -51,7 +51,7 @@ class Options:
 
     fps: float = 8.0  # frames a second
     rate: int = 11_025  # samples a second
-    # mp3 as published; flac and wav lose nothing and are read faster, for 1.7 and 2.8 times the space
+    # mp3 as published; flac and wav lose nothing and are read faster; 1.7 and 2.8 times the space
     audio_format: str = "mp3"
     start: float = 0.0  # seconds that are left out at the beginning of each video
     duration: float | None = None  # seconds that are taken of each video; None: to its end

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import simplejpeg
@@ -42,6 +43,8 @@ SCRIPTS = (*PLAYER, "kernel.js")
 MAX_TRACKS = 30  # browsers mix 32 channels, the mixture and the rest among them
 MAX_SECONDS = 30.0  # that a page is given unless it asks for more: 7 MB
 PICTURE_DELAY = 0.1  # s after a click in which the page starts the sound undisturbed
+# Of each scene. ipywidgets keeps every player until it is closed: one cell run ten times is ten.
+_OWN: "WeakKeyDictionary[Scene, OwnSound]" = WeakKeyDictionary()
 CAPTION = "A picture of the player: to click it, open the notebook in JupyterLab and run it"
 
 
@@ -338,7 +341,9 @@ class PixelPlayer(Traits):
 def _own_sound(scene: "Scene") -> OwnSound | None:
     """The own sound of a scene's video; None if the scene has another, or is of arrays."""
     source = getattr(scene, "source", None)
-    return OwnSound(scene, source) if source else None
+    if source and scene not in _OWN:
+        _OWN[scene] = OwnSound(scene, source)
+    return _OWN[scene] if source else None
 
 
 def _own_mixture(own: OwnSound) -> dict:

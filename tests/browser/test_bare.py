@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pytest
 import soundfile
-from bare import show
+from bare import plain, show
 from PIL import Image
 from test_clicks import CAPTION, COLUMNS, COVERED, MIXTURE, Player, hertz
 from tones import ToneScene
@@ -47,6 +47,45 @@ SEAM = """async e => {
             wait();
         };
     });
+}"""
+
+
+# The answers of Python wait until `release()`
+HELD = """() => {
+    const tell = window.tellPython, gate = new Promise(done => { window.release = done; });
+    window.tellPython = async told => {
+        const answer = await tell(told);
+        await gate;
+        return answer;
+    };
+}"""
+NEVER_FULL = """() => {
+    for (const name of ["news", "tellPython"]) {
+        const tell = window[name];
+        window[name] = async told => {
+            const { full, ...others } = await tell(told);
+            return others;
+        };
+    }
+}"""
+# A mixer whose sound is computed without a sound card: `acts` are [second, code]. Its samples
+OFFLINE = """async ({ code, sounds, levels, acts }) => {
+    const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+    const { Mixer } = await import(url), rate = 44100;
+    const context = new OfflineAudioContext(1, 0.2 * rate, rate), resume = context.resume;
+    Object.assign(window, { AudioContext: function () { return context; } });
+    context.resume = async () => {};
+    const constant = value => [new Float32Array(rate).fill(value)];
+    const [mixture, ...tracks] = sounds.map(constant);
+    const mixer = new Mixer(rate, mixture, 1, () => {});
+    mixer.load(tracks);
+    mixer.set(levels);
+    mixer.play(0);
+    for (const [at, act] of acts) context.suspend(at).then(() => {
+        new Function("mixer", "constant", act)(mixer, constant);
+        resume.call(context);
+    });
+    return [...(await context.startRendering()).getChannelData(0)];
 }"""
 
 
@@ -157,8 +196,8 @@ def test_a_finger_adds_tracks_by_a_button(new_page, scene, touch):
 
 
 def test_mute_and_solo_work_where_aria_is_no_property(page, scene):
-    """Firefox before 119: what is written to `ariaPressed` is read as it is, `false` as no text."""
-    page.evaluate("() => { delete Element.prototype.ariaPressed; }")
+    """Firefox before 119: the attributes are there all the same, which styles and readers read."""
+    page.evaluate("() => ['Pressed', 'Label'].forEach(n => delete Element.prototype[`aria${n}`])")
     python, player = shown(page, scene)
     player.click(3, 9)
     player.names(2)
@@ -166,7 +205,8 @@ def test_mute_and_solo_work_where_aria_is_no_property(page, scene):
         for value in expected:  # the rest is mute at first
             node = player.root.locator(f".sop-{name}").nth(1)
             node.click()
-            assert node.evaluate("node => node.ariaPressed") is value
+            assert node.get_attribute("aria-pressed") == str(value).lower()
+            assert node.get_attribute("aria-label") == f"{name.title()} the rest"
             page.wait_for_function("() => true")
             assert python.mixer[1][name] is value
 
@@ -332,6 +372,89 @@ def test_a_level_that_is_changed_while_a_click_is_refused_reaches_python(page, s
     page.wait_for_function("() => true")
     assert python.regions == [[(3, 9)]] and "ZeroDivisionError" in python.error
     assert python.mixer[0]["level"] == pytest.approx(10 ** (-12 / 20), abs=1e-6)
+
+
+def test_a_name_is_typed_on_though_an_answer_comes(page, scene):
+    python, player = shown(page, scene)
+    player.click(3, 9)
+    assert player.names(2) == ["right", "the rest"]
+    page.evaluate(HELD)
+    player.click(8, 2, shift=True)
+    name = player.root.get_by_label("Name of the track").first
+    name.dblclick()
+    page.keyboard.type("ac")
+    page.keyboard.press("ArrowLeft")
+    page.evaluate("() => window.release()")
+    assert player.names(3)[0] == "ac"
+    page.keyboard.type("bs")
+    page.keyboard.press("Backspace")
+    assert player.names(3) == ["abc", "bottom left", "the rest"]
+    # The Enter that ends a word in Japanese ends no name.
+    composing = "{ key: 'Enter', isComposing: true, bubbles: true, composed: true }"
+    name.evaluate(f"node => node.dispatchEvent(new KeyboardEvent('keydown', {composing}))")
+    assert name.evaluate("node => !node.readOnly")
+    page.keyboard.press("Enter")
+    assert name.evaluate("node => node.readOnly")
+    assert [m["name"] for m in python.mixer] == ["abc", "bottom left", "the rest"]
+
+
+def test_another_window_of_the_same_kernel_shows_what_was_clicked(page, scene):
+    """Python tells it the answer, but not the regions, which came from the first window."""
+    _, player = shown(page, scene)
+    first = PixelPlayer(scene, pixel=(3, 9))
+    told = {name: plain(getattr(first, name)) for name in ("mixer", "answer")}
+    page.evaluate("told => { window.news = async () => told; }", told)
+    assert player.names(2) == ["right", "the rest"]
+    assert player.root.locator(".sop-badges .sop-badge").count() == 1
+    assert player.eval("e.dataset.state") == "paused"
+
+
+def test_a_wave_is_of_all_channels(page, stereo, monkeypatch):
+    """Half a second of nothing on the left and a tone on the right is no flat line."""
+
+    class Right(Own):
+        def __init__(self, scene, path):
+            super().__init__(scene, path)
+            self.mixture = self.mixture * np.float32([[0], [1]])
+
+    monkeypatch.setattr(module, "OwnSound", Right)
+    _, player = shown(page, stereo)
+    heights = """(() => {
+        const wave = e.querySelector('.sop-wave'), { width, height } = wave;
+        const { data } = wave.getContext('2d').getImageData(width / 2, 0, 1, height);
+        return data.filter((value, i) => i % 4 === 3 && value).length / height;
+    })()"""
+    assert player.eval(heights) > 0.4  # of the lane; a flat line has 0.03
+
+
+def test_what_is_saved_before_the_full_band_is_there_says_so(page, stereo, tmp_path):
+    _, player = shown(page, stereo)
+    page.evaluate(NEVER_FULL)
+    player.click(3, 9)
+    player.names(2)
+    player.button("Download right as WAV").click()
+    with page.expect_download() as waiting:
+        player.click(8, 2)  # its answer takes the place of what was to be saved
+    waiting.value.save_as(tmp_path / "one.wav")
+    assert soundfile.info(tmp_path / "one.wav").channels == 1
+    assert "the full band was not ready" in player.root.get_by_role("alert").inner_text()
+
+
+def test_quick_seeks_do_not_crackle_and_what_is_mute_stays_so(page):
+    """The samples of a constant sound: no step, whatever was still fading in."""
+
+    def heard(sounds, levels, acts):
+        code = (module.STATIC / "mixer.js").read_text(encoding="utf-8")
+        given = {"code": code, "sounds": sounds, "levels": levels, "acts": acts}
+        return np.array(page.evaluate(OFFLINE, given))
+
+    page.set_content("<p>")
+    seeks = [[0.05 + k / 120, f"mixer.seek({k / 10})"] for k in range(8)]
+    steady = heard([0.5], [1], seeks)
+    assert np.abs(np.diff(steady)).max() < 0.01 and steady.max() > 0.4
+    # A track of silence is heard, and the rest (0.5) is mute; a second track comes, as by `accept`.
+    more = "mixer.load([constant(0), constant(0)]); mixer.levels = [0, 1, 1, 0]; mixer.play();"
+    assert np.abs(heard([0.5, 0], [0, 1, 0], [[0.05, more]])).max() < 1e-6
 
 
 def test_full_band_and_stereo_follow_a_click_without_a_seam(page, stereo):

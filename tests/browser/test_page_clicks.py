@@ -9,6 +9,7 @@ from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from tiny import TINY
 
+from sop_core.listening.page import framed
 from sop_core.listening.player import PixelPlayer
 from sop_core.listening.scene import Scene
 from sop_core.listening.tracks import REST
@@ -230,6 +231,17 @@ def test_a_model_without_odds_says_that_it_divides_nothing(tmp_path, page):
     assert "only the sigmoid has odds" in error.inner_text()
     assert not root.locator(".sop-whole input").is_checked()
     assert root.locator("input.sop-name").count() == 2  # as before
+
+
+def test_of_two_pages_in_one_document_one_plays(file, page):
+    page.set_content(2 * framed(file.read_text(encoding="utf-8")))
+    one, two = (Page(page, page.frame_locator("iframe").nth(i)) for i in range(2))
+    playing = {}
+    for name, which in (("one", one), ("two", two)):
+        which.root.get_by_role("button", name="Play").click()
+        which.where.locator(".sop-player[data-state=playing]").wait_for()
+        playing[name] = [p.root.get_attribute("data-state") for p in (one, two)]
+    assert playing == {"one": ["playing", "paused"], "two": ["paused", "playing"]}
 
 
 def test_names_are_text_and_a_strangers_script_does_not_run(file, page):

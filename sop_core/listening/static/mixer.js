@@ -104,7 +104,8 @@ export class Mixer {
 
   /** Does the browser let it sound? It never says no: it only keeps one waiting. */
   async runs() {
-    await Promise.race([this.running, new Promise((done) => setTimeout(done, 500))]);
+    const patience = navigator.userActivation?.hasBeenActive ? 3000 : 500; // ms; headphones may have to wake first
+    await Promise.race([this.running, new Promise((done) => setTimeout(done, patience))]);
     return this.context.state === "running";
   }
 
@@ -194,6 +195,7 @@ export class Mixer {
     if (!this.voice) return;
     const { out: { gain }, sources, begins } = this.voice;
     gain.cancelScheduledValues(when);
+    if (begins < when && when < begins + RAMP) gain.linearRampToValueAtTime((when - begins) / RAMP, when); // it was still growing
     if (even && when > begins + RAMP) gain.setValueAtTime(1, when).linearRampToValueAtTime(0, when + RAMP);
     else gain.setTargetAtTime(0, when, RAMP / 3);
     for (const source of sources) source.stop(when + 2 * RAMP);

@@ -26,6 +26,15 @@ const ICONS = {
   remove: "M4.2 4.2l7.6 7.6M11.8 4.2l-7.6 7.6",
 };
 
+/** Firefox has no properties for ARIA's attributes before 119. */
+function nameAria() {
+  for (const name of ["Busy", "Disabled", "Hidden", "Label", "Live", "Pressed", "ValueText"]) {
+    const attribute = `aria-${name.toLowerCase()}`, get = function () { return this.getAttribute(attribute); };
+    const set = function (value) { this.setAttribute(attribute, value); };
+    if (!(`aria${name}` in Element.prototype)) Object.defineProperty(Element.prototype, `aria${name}`, { configurable: true, get, set });
+  }
+}
+
 /** A node of this class at the end of `parent`. What is no property of it (aria-label, ...) is set as an attribute. */
 function element(tag, name, parent, settings = {}) {
   const svg = ["svg", "g", "path"].includes(tag);
@@ -69,6 +78,7 @@ function ticked(name, parent, text, title) {
 }
 
 function build(el, [rows, columns], seconds, fps, own) {
+  nameAria();
   const root = element("div", "player", el, { role: "group", ariaLabel: "Player" });
   const body = element("div", "body", root), left = element("div", "left", body);
   const stage = element("div", "stage", left, { tabIndex: 0, role: "application" });
@@ -176,9 +186,12 @@ function fillRow(row, { name, level, mute, solo }, gain, where) {
   row.loud.textContent = row.level.ariaValueText = decibels(level);
 }
 
-function drawWave(row, tint, samples, peak) {
-  const [w, h] = [800, 64], sides = waveform(samples[0], w), y = (sample) => (h / 2) * (1 - sample / peak);
+function drawWave(row, tint, channels, peak) {
+  const [w, h] = [800, 64], all = channels.map((samples) => waveform(samples, w)), y = (sample) => (h / 2) * (1 - sample / peak);
   const context = Object.assign(row.wave, { width: w, height: h }).getContext("2d");
   context.fillStyle = tint;
-  for (let x = 0; x < w; x++) context.fillRect(x, y(sides[2 * x + 1]) - 0.5, 1, y(sides[2 * x]) - y(sides[2 * x + 1]) + 1);
+  for (let x = 0; x < w; x++) {
+    const [low, high] = [Math.min(...all.map((sides) => sides[2 * x])), Math.max(...all.map((sides) => sides[2 * x + 1]))];
+    context.fillRect(x, y(high) - 0.5, 1, y(low) - y(high) + 1);
+  }
 }

@@ -9,6 +9,7 @@ const BEATS = 12; // times a second that the time is shown, at least; as a rule 
 const ALONE = "one track alone has everything: ";
 const METER = 50; // times a second that a track's loudness is known
 const WELCOME = "What you click becomes a track here, with a level, mute and solo of its own. ";
+const HASTY = "Saved in the model's band, in mono: the full band was not ready. Save again for all of it.";
 const GONE = "The kernel is gone, and new sounds with it: run this cell again (after a restart, all cells down to it).";
 const UNANSWERED = "Python hasn't answered yet: is a cell still running? After a kernel restart, run all cells down to this one again.";
 
@@ -33,7 +34,7 @@ function render({ model, el }) {
   let hears = "mixture", frame = -1, shown = -1, beat = 0, blocked = false; // frame, shown: picture and time on the screen; blocked: the browser wants a click first
   let cursor = null, anchor = null, drag = null; // cells: where mouse or keys are, where their rectangle began; a drag's beginning
   let accepted = null, mixer = [], colours = new Map(), rows = []; // the answer that is shown: its tracks, colours, rows
-  let asked = null, turn = null, timers = [], waits = false, lost = false, file = ""; // turn: the view of this scene that was used last; waits: see HOLD
+  let asked = null, turn = null, timers = [], waits = false, lost = false; // turn: the view of this scene that was used last; waits: see HOLD
   const past = [], future = []; // regions and their mixers that can be gone back to, and on to again; the nearest last
   const late = new Map(); // what was done to tracks while an answer was on its way
   let quick = [], complete = true, removed = ""; // the answer's sounds; whether what plays is all of the band; the track that was just removed
@@ -90,11 +91,12 @@ function render({ model, el }) {
     adjust();
   }
 
-  /** One player at a time; and of a scene's views the one that was used last answers. */
+  /** One player at a time; and of a scene's views the one that was used last answers. Pages in frames of one document, too. */
+  const together = window.frameElement ? window.parent.document : document;
   function announce(who) {
-    document.dispatchEvent(new CustomEvent("sop-turn", { detail: { who, scene } }));
+    together.dispatchEvent(new CustomEvent("sop-turn", { detail: { who, scene } }));
   }
-  on(document, "sop-turn", ({ detail }) => {
+  on(together, "sop-turn", ({ detail }) => {
     if (detail.scene === scene) turn = detail.who;
     if (detail.who && detail.who !== ui.root) pause();
   });
@@ -162,21 +164,28 @@ function render({ model, el }) {
   /** A file of `bytes()`, once all of the band is there, or after the patience for it. */
   function download(name, type, bytes) {
     const write = () => {
-      URL.revokeObjectURL(file);
-      file = URL.createObjectURL(new Blob([bytes()], { type }));
-      const link = element("a", "", document.body, { href: file, download: name }); // some browsers want it in the page
+      const href = URL.createObjectURL(new Blob([bytes()], { type }));
+      const link = element("a", "", document.body, { href, download: name }); // some browsers want it in the page
       link.click();
       link.remove();
+      setTimeout(() => URL.revokeObjectURL(href), 60_000); // some read it later
     };
     if (complete) return write();
     const item = { write };
-    item.timer = setTimeout(() => (downloads.splice(downloads.indexOf(item), 1), write()), PATIENCE);
+    item.timer = setTimeout(() => {
+      downloads.splice(downloads.indexOf(item), 1);
+      complain("");
+      write();
+      complain(`${HASTY} ${ui.error.textContent}`.trim());
+    }, PATIENCE);
     downloads.push(item);
   }
 
-  /** Write what waits, from the sounds that are there: the next answer's have other names. */
+  /** Write what waits, from the sounds that are there: the next answer's have other names. Returns what is to be said of it. */
   function flush() {
+    const early = downloads.length && !complete ? HASTY : "";
     downloads.splice(0).forEach(({ timer, write }) => (clearTimeout(timer), write()));
+    return early;
   }
 
   /** Bytes of a WAV file for each of `list`: as loud as they are, or all softer by one factor, which is said, so that `fit` do not clip. */
@@ -201,13 +210,15 @@ function render({ model, el }) {
     });
   }
 
-  /** What the mixer plays: the answer, or the same in all of the band if it has come. Until then it is mono: half the work. */
-  function load() {
+  /** What the mixer plays: the answer, or the same in all of the band if it has come. Until then it is mono: half the work.
+   *  `others`: these are other tracks than before; those that still fade away keep their levels. */
+  function load(others = false) {
     const { full } = { full: model.get("full") ?? {} }, there = inFull() && full.tracks && same(told(full), told(accepted));
     complete = !inFull() || !quick.length || !!there;
     const tracks = there ? full.tracks.map((track) => channelsOf(track, own.channels)) : quick;
     sounds.load(tracks, inFull() && complete ? wide : plain);
-    sounds.set(gains(mixer, hears));
+    if (others) sounds.levels = gains(mixer, hears);
+    else sounds.set(gains(mixer, hears));
     ui.root.dataset.band = inFull() ? (complete ? "full" : "quick") : "model";
     if (complete) flush();
   }
@@ -234,7 +245,7 @@ function render({ model, el }) {
   }
 
   function accept(answer) {
-    flush();
+    const early = flush();
     const began = performance.now(), mine = asked && same(told(asked), told(answer));
     // What Python has clicked is heard where somebody listens, and nowhere before somebody did: "run all cells" is no wish to hear.
     const first = !accepted, aloud = !first && (mine ? asked.aloud : turn === ui.root), travelled = mine ? asked.travel : null;
@@ -254,7 +265,7 @@ function render({ model, el }) {
     mixer = model.get("mixer").map((track, i) => ({ ...track, ...travelled?.again.get(trackOf(i)), ...late.get(trackOf(i)) }));
     if (aloud || first || blocked || !before.mixer.length || !mixer.length) hears = mixer.length ? "selection" : "mixture";
     quick = answer.tracks.slice(0, -1).map(narrow);
-    load();
+    load(true);
     if (aloud && mixer.length) play();
     else if (sounds.playing) sounds.play();
     const now = performance.now();
@@ -262,7 +273,7 @@ function render({ model, el }) {
     drawRows();
     tell();
     if (late.size || travelled) put({ mixer });
-    complain(model.get("error"));
+    complain(model.get("error") || early);
   }
 
   // --- showing
@@ -372,7 +383,8 @@ function render({ model, el }) {
   }
 
   function drawRows() {
-    const held = rows.findIndex(({ root }) => root.contains(root.getRootNode().activeElement));
+    const held = rows.findIndex(({ root }) => root.contains(root.getRootNode().activeElement)), old = rows[held];
+    const typed = old?.name?.matches(TYPING) && { before: old.name.before, caret: [old.name.selectionStart, old.name.selectionEnd] };
     colours = tints(accepted.regions);
     const tracks = accepted.tracks.map((track, i) => {
       const region = accepted.regions[i], removable = region !== undefined; // not the rest
@@ -388,8 +400,9 @@ function render({ model, el }) {
         else if (what === "rename") rename(i);
         else edit(i - 1, { [what]: value ?? !mixer[i - 1][what] });
       });
-      drawWave(row, track.tint, sounds.sounds[i], mixture.peak);
+      drawWave(row, track.tint, sounds.sounds[i], Math.max(mixture.peak, own?.peak ?? 0));
       row.loudness = envelope(sounds.sounds[i], METER, rate);
+      row.key = i && trackOf(i - 1);
       return row;
     });
     shown = -1; // the needles are new: `wait` shows where they are
@@ -400,7 +413,13 @@ function render({ model, el }) {
     }
     if (!mixer.length) element("div", "empty", ui.tracks, { textContent: WELCOME + (touch ? "“add” is for more of them." : "Shift-click for more of them.") });
     adjust();
-    if (held >= 0) rows[Math.min(held, rows.length - 1)].root.focus({ preventScroll: true }); // else JupyterLab had the keys
+    if (held < 0) return;
+    const there = rows.find(({ key }) => key === old.key), next = there ?? rows[Math.min(held, rows.length - 1)];
+    next.root.focus({ preventScroll: true }); // else JupyterLab had the keys
+    if (!there || !typed) return;
+    Object.assign(there.name, { readOnly: false, before: typed.before }); // a name that is being given
+    there.name.focus({ preventScroll: true });
+    there.name.setSelectionRange(...typed.caret);
   }
 
   /** They come after the sounds, which are waited for. */
@@ -591,6 +610,7 @@ function render({ model, el }) {
     const command = event.ctrlKey || event.metaKey, typing = event.target.matches?.(`${TYPING}, .sop-report`); // its own undo is the browser's
     if (!event.composedPath().includes(ui.root) || event.altKey || (command && (typing || event.key.toLowerCase() !== "z"))) return;
     event.stopImmediatePropagation(); // as long as the focus is in here, plain keys are the player's
+    if (event.isComposing || event.keyCode === 229) return; // Enter and Escape of a Japanese name that is being typed
     const use = useOf(event), held = event.repeat && !/^(Arrow|[,.])/.test(event.key);
     if (!use) return;
     event.preventDefault();
@@ -615,7 +635,10 @@ function render({ model, el }) {
     },
     answer: () => {
       // An older click that failed has taken `regions` back on the page, but the newest one has found its answer.
-      if (asked && same(told(asked), told(model.get("answer")))) for (const name of ["regions", "whole"]) model.set(name, asked[name]);
+      const answer = model.get("answer"), mine = asked && same(told(asked), told(answer));
+      // And where nothing was asked here, another window of this kernel has: it shows the same.
+      const theirs = accepted && same(wanted(), told(accepted));
+      if (mine || theirs) for (const name of ["regions", "whole"]) model.set(name, answer[name] ?? false);
       settle();
     },
     mixer: () => {
@@ -650,7 +673,6 @@ function render({ model, el }) {
     cancelAnimationFrame(beat);
     sounds.close();
     film.close();
-    URL.revokeObjectURL(file);
     announce(null); // another view may answer
   };
 }
