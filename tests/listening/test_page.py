@@ -349,3 +349,10 @@ def test_a_page_may_have_as_much_as_it_says_though_a_stretch_is_rounded_to_frame
     page.check_length((round(120 * rate / hop) + 1) * hop / rate)  # more than 120
     with pytest.raises(SopError, match="121 s in one page.*; choose at most 120 s"):
         page.check_length(121)
+
+
+def test_players_of_a_scene_share_its_spectrum(toy_duet):
+    """ipywidgets keeps each player: a cell that is run ten times would keep ten of them."""
+    scene = copy(toy_duet)
+    one, two = PixelPlayer(scene, band="model"), PixelPlayer(scene, overlay="none")
+    assert one._own is two._own and one._own is not PixelPlayer(toy_duet)._own
