@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -162,12 +162,11 @@ def _spread(photos: Iterable[Photo]) -> list[Photo]:
     Photos with similar names are often of one player, and frames of a video always are. So files
     are in the order of their content, and a second frame of a video follows the first ones of all.
     """
-    seen = Counter()
-    order = []
+    frames = defaultdict(list)
     for photo in photos:
-        order.append((seen[photo.digest], photo.digest, photo))
-        seen[photo.digest] += 1
-    return [photo for *_, photo in sorted(order, key=lambda entry: entry[:2])]
+        frames[photo.digest].append(photo)
+    turns = zip_longest(*(frames[content] for content in sorted(frames)))
+    return [photo for photo in chain.from_iterable(turns) if photo]
 
 
 def _voices(recordings: Iterable[Recording], split: dict[str, str], name: str) -> list[Voice]:

@@ -172,26 +172,22 @@ function render({ model, el }) {
     };
     if (complete) return write();
     const item = { write };
-    item.timer = setTimeout(() => {
-      downloads.splice(downloads.indexOf(item), 1);
-      complain("");
-      write();
-      complain(`${HASTY} ${ui.error.textContent}`.trim());
-    }, PATIENCE);
+    item.timer = setTimeout(() => (downloads.splice(downloads.indexOf(item), 1), write()), PATIENCE);
     downloads.push(item);
   }
 
-  /** Write what waits, from the sounds that are there: the next answer's have other names. Returns what is to be said of it. */
+  /** Write what waits, from the sounds that are there: the next answer's have other names. */
   function flush() {
-    const early = downloads.length && !complete ? HASTY : "";
     downloads.splice(0).forEach(({ timer, write }) => (clearTimeout(timer), write()));
-    return early;
   }
 
-  /** Bytes of a WAV file for each of `list`: as loud as they are, or all softer by one factor, which is said, so that `fit` do not clip. */
+  /** Bytes of a WAV file for each of `list`: as loud as they are, or all softer by one factor, so that `fit` do not clip. It says that, and
+   *  what they lack. */
   function wavs(list, fit) {
     const scale = fitting(fit), softer = (sound) => sound.map((samples) => samples.map((sample) => sample * scale));
-    if (scale < 1) complain(`A track or the mix would be louder than full scale, so all that is saved is ${Math.max(0.1, -20 * Math.log10(scale)).toFixed(1)} dB softer.`);
+    const loud = `A track or the mix would be louder than full scale, so all that is saved is ${Math.max(0.1, -20 * Math.log10(scale)).toFixed(1)} dB softer.`;
+    const words = [complete ? "" : HASTY, scale < 1 ? loud : ""].filter(Boolean);
+    if (words.length) complain(words.join(" "));
     return list.map((sound) => wav(scale < 1 ? softer(sound) : sound, rate));
   }
 
@@ -245,7 +241,8 @@ function render({ model, el }) {
   }
 
   function accept(answer) {
-    const early = flush();
+    complain(model.get("error")); // first: what is saved now may say more
+    flush();
     const began = performance.now(), mine = asked && same(told(asked), told(answer));
     // What Python has clicked is heard where somebody listens, and nowhere before somebody did: "run all cells" is no wish to hear.
     const first = !accepted, aloud = !first && (mine ? asked.aloud : turn === ui.root), travelled = mine ? asked.travel : null;
@@ -273,7 +270,6 @@ function render({ model, el }) {
     drawRows();
     tell();
     if (late.size || travelled) put({ mixer });
-    complain(model.get("error") || early);
   }
 
   // --- showing
