@@ -103,10 +103,11 @@ class Mixing:
     # weight of the cross-entropy among a mixture's sources, which is added to the `bce` of each
     # mask alone; 0: none. Losses l1 and l2 go without.
     among: Weight = 1.0
-    # weight of the `bce` of a picture of another mixture, whose mask should be empty; 0: none. Of a
-    # few other mixtures of the same process, and the same part of the batch (`accumulate`), it is
-    # the picture that is least alike to those of this mixture: it may show what sounds, too. If
-    # that one is alike, none is asked to be empty.
+    # weight of the `bce` of a picture of another mixture, whose mask should be empty; 0: none. It
+    # rises from 0 when the training begins to this when it ends. Of a few other mixtures of the
+    # same process, and the same part of the batch (`accumulate`), it is the picture that is least
+    # alike to those of this mixture: it may show what sounds, too. If that one is alike, none is
+    # asked to be empty.
     absent: Weight = 0.0
     weighted: Flag = True  # a loud bin counts more in the loss
     # divide a batch's loss by its weights, or by its bins: then a loud recording counts more too

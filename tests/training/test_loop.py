@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import SETTINGS, TINY, write_clip
+from tiny import PRETRAINED, SETTINGS, TINY, write_clip
 from torch.utils.data import DataLoader, Dataset
 
 from sop_core import metrics
@@ -147,6 +147,29 @@ def test_a_run_that_begins_with_other_nets_is_refused(run, tiny_clips, tmp_path)
     with pytest.raises(SopError, match="no checkpoint there, expected config.json and model"):
         next(fit(TINY, tiny_clips, tiny_clips, tmp_path / "run", begin=tmp_path))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_may_begin_with_another_backbone(run, tiny_clips, tmp_path):
+    """It keeps what hears. What sees is new, and learns; the rest of the nets must be the same."""
+    other = TINY.override({k: v for k, v in PRETRAINED.items() if k != "pool"} | {"epochs": "1"})
+    still = replace(other, lr_sound=0.0, weight_decay=0.0)
+    list(fit(still, tiny_clips, tiny_clips, tmp_path / "run", begin=run[0]))
+    before, after = (load_file(f / "model.safetensors") for f in (run[0], tmp_path / "run"))
+    heard = [k for k in before if k.startswith("sound.") and before[k].ndim > 1]
+    assert heard and all(torch.equal(before[k], after[k]) for k in heard)
+    assert {k for k in after if k.startswith("frame.fc.1")} == {
+        "frame.fc.1.weight",
+        "frame.fc.1.bias",
+    }
+    assert after["frame.fc.1.weight"].shape == (TINY.channels, 112 + 320, 1, 1)
+    blank = SoundOfPixels.blank(still)  # its batch norm has seen pictures
+    assert not torch.equal(after["frame.fc.0.running_mean"], blank.frame.fc[0].running_mean)
+    resumed = fit(still, tiny_clips, tiny_clips, tmp_path / "run", resume=True, begin=run[0])
+    assert list(resumed) == []
+    with pytest.raises(SopError, match="channels=4 there, 8 here") as e:
+        wide = replace(other, channels=8)
+        next(fit(wide, tiny_clips, tiny_clips, tmp_path / "wide", begin=run[0]))
+    assert "backbone" not in str(e.value)
 
 
 def test_nets_of_another_config_with_the_rest_of_a_preset():
