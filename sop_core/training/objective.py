@@ -109,8 +109,9 @@ def mask_loss(
     It has up to three parts. `masks.loss`: each mask by itself, as a click uses it.
     `masks.loss_among`: the masks of a mixture together, as an evaluation uses them
     (`masks.partition`). With `config.absent`: the mask of a picture of another mixture
-    (`others`), which should be empty. This part's weight rises with the share `done` of the
-    training: asked early, it hinders the others.
+    (`others`), which should be empty. The weight of this part's gradient rises with the share
+    `done` of the training, since asked early, it hinders the others. Its value has the full weight,
+    so that losses of different epochs can be compared.
     Shape: magnitudes (B, F, T) and (B, N or more, F, T), of which the first N have a picture;
     pooled visual features (B, N, K); numbers of their videos (B, N)
     """
@@ -131,7 +132,8 @@ def mask_loss(
         chosen, foreign = others(shown, videos)
         logits = model.logits(pictures[chosen, :1], maps).float()  # (B, 1, F, T)
         weight = weight * foreign[:, None, None, None]
-        loss = loss + done * config.absent * masks.loss(logits, torch.zeros_like(logits), weight)
+        part = config.absent * masks.loss(logits, torch.zeros_like(logits), weight)
+        loss = loss + done * part + (1 - done) * part.detach()
     return loss
 
 
