@@ -313,13 +313,13 @@ class _Run:
         with enough_memory(where), self.engine.accumulate(self.objective):
             if self.resident:
                 batch = self.resident.fill(batch)
+            number = (self.number - 1) * steps + self.at.step  # of all epochs' steps, from 0
             if self.config.acoustics:
-                number = (self.number - 1) * steps + self.at.step
                 among = (self.engine.process_index, self.engine.num_processes)
                 sounds = batch["sounds"]
                 batch["sounds"] = heard_elsewhere(sounds, self.config, number, *among)
             if self.config.absent:
-                batch["done"] = (self.number - 1 + self.at.step / steps) / self.config.epochs
+                batch["done"] = number / (self.config.epochs * steps)
             own = self.objective(batch)  # the loss of this process
             numbers = [own.detach(), own.new_tensor(len(stop)), own.new_tensor(skipped)]
             means = mean(torch.stack(numbers))
