@@ -3,11 +3,17 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
+from matplotlib.figure import Figure
+
+from sop_core import config
+from sop_core.config import DEMO_WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -98,3 +104,50 @@ def test_saved_progress_bars_are_shown_as_they_ended(tmp_path):
     bar, other = nbformat.read(path, 4).cells[0].outputs
     assert bar.data == {"text/plain": "looking once, 3 MB: 100%|██████████| 24/24"}
     assert other.data["text/plain"] == "0.5" and len(other.data) == 2
+
+
+def test_notebook_05_shows_the_first_video_in_data_real(toy_duet, tmp_path, capsys):
+    """Other people's videos are not in the repository: no run that is saved shows this picture."""
+    path = ROOT / "notebooks" / "05_localization.ipynb"
+    cells = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+    (cell,) = (source for source in cells if '"real"' in source)
+    shown: list[Figure] = []
+    names: dict = {}
+    exec(cells[0], names)
+    names |= {"DATA": tmp_path, "display": shown.append}
+    exec(cell, names)
+    assert not shown and "data/real/ has no video" in capsys.readouterr().out
+    (tmp_path / "real" / "duets").mkdir(parents=True)
+    (tmp_path / "real" / "notes.txt").write_text("not a video")
+    shutil.copy(toy_duet.source, tmp_path / "real" / "duets")
+    exec(cell, names)
+    (figure,) = shown
+    pictures = [image.get_array() for axes in figure.axes for image in axes.images]
+    assert any(np.array_equal(picture, toy_duet.frame) for picture in pictures)
+    assert not capsys.readouterr().out
+
+
+def test_notebook_04_measures_the_run_of_notebook_03_on_own_videos_without_truth(
+    demo_data, tmp_path, monkeypatch
+):
+    """Three labels of four videos each: one of each is for the test, so no mixture has four."""
+    for number, video in enumerate(sorted((demo_data / "videos").glob("*/*.mp4"))):
+        label = video.parent.name
+        folder = tmp_path / "mine" / "videos" / label
+        if label in ("cello", "flute", "guitar") and len(list(folder.glob("*"))) < 4:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(video, folder / f"mine{number}.mp4")
+    shutil.copytree(DEMO_WEIGHTS, tmp_path / "ckpt" / "notebook")
+    monkeypatch.setattr(config, "DATA", tmp_path)
+    monkeypatch.setattr(config, "CKPT", tmp_path / "ckpt")
+    path = ROOT / "notebooks" / "04_evaluation.ipynb"
+    cells = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+    assert cells[0].count('DATASET = "demo"') == 1 and cells[1].count("(2, 30), (3, 6)") == 1
+    cells[0] = cells[0].replace('DATASET = "demo"', 'DATASET = "mine"')
+    cells[1] = cells[1].replace("(2, 30), (3, 6)", "(2, 3), (3, 2)")
+    names: dict = {}
+    for cell in cells:
+        exec(cell, names)
+    assert {len(pair) for pair in names["pairs"]} == {2, 3}
+    assert {row["method"] for row in names["results"]["rows"]} >= {"model", "nmf", "mixture"}
+    assert not names["duets"] and (tmp_path / "mine" / "evaluation" / "index.html").is_file()
