@@ -61,6 +61,7 @@ build/uv/bin/uv:
 	$(PYTHON) -m venv --clear build/uv && build/uv/bin/python $(PIP) uv
 
 notebooks: $(READY)  ## run every notebook from a fresh kernel and save it with its outputs
+	@test ! -e data/real || { echo "notebooks: a picture of data/real would be saved in notebook 05; move that folder away first"; exit 1; }
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
 	  --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 	$(BIN)/python .ci/finished-bars notebooks/*.ipynb

@@ -106,48 +106,54 @@ def test_saved_progress_bars_are_shown_as_they_ended(tmp_path):
     assert other.data["text/plain"] == "0.5" and len(other.data) == 2
 
 
+def code_of(name: str) -> list:
+    """The code cells of a notebook."""
+    return [c for c in nbformat.read(ROOT / "notebooks" / name, 4).cells if c.cell_type == "code"]
+
+
 def test_notebook_05_shows_the_first_video_in_data_real(toy_duet, tmp_path, capsys):
     """Other people's videos are not in the repository: no run that is saved shows this picture."""
-    path = ROOT / "notebooks" / "05_localization.ipynb"
-    cells = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
-    (cell,) = (source for source in cells if '"real"' in source)
+    cells = code_of("05_localization.ipynb")
+    (cell,) = (c for c in cells if '"real"' in c.source)
+    assert [output.output_type for output in cell.outputs] == ["stream"]
     shown: list[Figure] = []
     names: dict = {}
-    exec(cells[0], names)
+    exec(cells[0].source, names)
     names |= {"DATA": tmp_path, "display": shown.append}
-    exec(cell, names)
+    exec(cell.source, names)
     assert not shown and "data/real/ has no video" in capsys.readouterr().out
     (tmp_path / "real" / "duets").mkdir(parents=True)
     (tmp_path / "real" / "notes.txt").write_text("not a video")
+    (tmp_path / "real" / "later.mp4").write_text("not a video either")
     shutil.copy(toy_duet.source, tmp_path / "real" / "duets")
-    exec(cell, names)
+    exec(cell.source, names)
     (figure,) = shown
     pictures = [image.get_array() for axes in figure.axes for image in axes.images]
     assert any(np.array_equal(picture, toy_duet.frame) for picture in pictures)
-    assert not capsys.readouterr().out
+    assert names["filmed"].config == config.SOLOS and not capsys.readouterr().out
 
 
 def test_notebook_04_measures_the_run_of_notebook_03_on_own_videos_without_truth(
     demo_data, tmp_path, monkeypatch
 ):
     """Three labels of four videos each: one of each is for the test, so no mixture has four."""
-    for number, video in enumerate(sorted((demo_data / "videos").glob("*/*.mp4"))):
-        label = video.parent.name
-        folder = tmp_path / "mine" / "videos" / label
-        if label in ("cello", "flute", "guitar") and len(list(folder.glob("*"))) < 4:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(video, folder / f"mine{number}.mp4")
+    videos = tmp_path / "music" / "videos"
+    for label, count in {"cello": 4, "flute": 4, "guitar": 4, "cello flute": 1}.items():
+        (videos / label).mkdir(parents=True)
+        for video in sorted((demo_data / "videos" / label).glob("*.mp4"))[:count]:
+            shutil.copy(video, videos / label / f"mine_{video.name}")
     shutil.copytree(DEMO_WEIGHTS, tmp_path / "ckpt" / "notebook")
     monkeypatch.setattr(config, "DATA", tmp_path)
     monkeypatch.setattr(config, "CKPT", tmp_path / "ckpt")
-    path = ROOT / "notebooks" / "04_evaluation.ipynb"
-    cells = [c.source for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+    monkeypatch.setattr(config, "DEMO_WEIGHTS", tmp_path / "none")
+    cells = [cell.source for cell in code_of("04_evaluation.ipynb")]
     assert cells[0].count('DATASET = "demo"') == 1 and cells[1].count("(2, 30), (3, 6)") == 1
-    cells[0] = cells[0].replace('DATASET = "demo"', 'DATASET = "mine"')
+    cells[0] = cells[0].replace('DATASET = "demo"', 'DATASET = "music"')
     cells[1] = cells[1].replace("(2, 30), (3, 6)", "(2, 3), (3, 2)")
     names: dict = {}
     for cell in cells:
         exec(cell, names)
     assert {len(pair) for pair in names["pairs"]} == {2, 3}
     assert {row["method"] for row in names["results"]["rows"]} >= {"model", "nmf", "mixture"}
-    assert not names["duets"] and (tmp_path / "mine" / "evaluation" / "index.html").is_file()
+    assert any(clip.is_duet for clip in names["test"]) and not names["duets"]
+    assert (tmp_path / "music" / "evaluation" / "index.html").is_file()
