@@ -124,6 +124,7 @@ def test_notebook_05_shows_the_first_video_in_data_real(toy_duet, tmp_path, caps
     assert not shown and "data/real/ has no video" in capsys.readouterr().out
     (tmp_path / "real" / "duets").mkdir(parents=True)
     (tmp_path / "real" / "notes.txt").write_text("not a video")
+    (tmp_path / "real" / "._before.mp4").write_text("of macOS, hidden")
     (tmp_path / "real" / "later.mp4").write_text("not a video either")
     shutil.copy(toy_duet.source, tmp_path / "real" / "duets")
     exec(cell.source, names)
