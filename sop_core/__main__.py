@@ -96,8 +96,9 @@ def main(words: list[str] | None = None) -> int:
         with _terminable():
             run(*given.args, **given.kwargs)
     except SopError as e:
-        if is_main():
-            note(f"{sop}: {e}")
+        # Of several processes each speaks: an error of one alone ends them all.
+        process = "" if is_main() else f" (process {os.environ['RANK']})"
+        note(f"{sop}{process}: {e}")
         return 2
     except KeyboardInterrupt as e:
         note(f"{sop}: stopped; what was finished is kept")

@@ -190,4 +190,4 @@ class Run:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     compile: Flag = False  # the nets by torch.compile: takes some minutes first
     val_pairs: Positive = 256  # mixtures that choose the best epoch
-    workers: Natural = 4  # processes that read clips; 0: the training process itself
+    workers: Natural = 4  # that read clips, for each process that trains; 0: that process itself

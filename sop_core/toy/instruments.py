@@ -1,6 +1,7 @@
 """The toy orchestra's instruments: drawings of each with its player, as cut-out images.
 
-Colour and species are random: only the shape of the instrument shows what is playing.
+Species are random. An instrument's colour varies within a narrow range of its own, so shape and
+colour show what is playing.
 """
 
 from dataclasses import dataclass

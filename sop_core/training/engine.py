@@ -79,6 +79,14 @@ def precision(config: Config, device: torch.device) -> str:
     return "bf16" if native else "fp32"
 
 
+def described(config: Config, device: str | None = None) -> str:
+    """What a training runs on, such as `cpu, networks in bf16` or `4 x NVIDIA H100, ...`."""
+    chosen = device_of(device)
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else str(chosen)
+    several = f"{_launched()} x " if _launched() > 1 else ""
+    return f"{several}{name}, networks in {precision(config, chosen)}"
+
+
 def accelerator(config: Config, device: str | None = None) -> Accelerator:
     """The engine of one training.
 

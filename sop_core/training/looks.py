@@ -59,9 +59,13 @@ class Looks:
         table = self._table
         if table is None:
             table = self._table = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            with suppress(OSError):  # of another user, or on a disk that can only be read
-                os.utime(self.path)
+            self.in_use()
         return table
+
+    def in_use(self) -> None:
+        """Mark the file as used now: another training removes it if it was not used for a day."""
+        with suppress(OSError):  # of another user, or on a disk that can only be read
+            os.utime(self.path)
 
     def __reduce__(self):
         return Looks, (self.path, self.looks)  # a loader's process maps the file for itself
@@ -89,12 +93,12 @@ def look_once(data: Training, eyes: Eyes, engine: Accelerator) -> Looks:
     while not path.exists():
         time.sleep(0.5)
     looks = Looks(path, config.looks)
-    _ = looks.table  # now it counts as used
+    looks.in_use()
     return looks
 
 
 def _unused(path: Path) -> bool:
-    """Whether no training has opened this file for a day. Each opens it, some at each epoch."""
+    """Whether no training has used this file for a day. Each marks it when it saves its state."""
     try:
         return time.time() - path.stat().st_mtime > UNUSED
     except OSError:  # another training has just removed it

@@ -39,7 +39,7 @@ from .engine import (
     read,
     readers,
 )
-from .looks import look_once
+from .looks import Looks, look_once
 from .mixtures import Training
 from .naming import name_labels
 from .objective import heard_elsewhere
@@ -85,7 +85,8 @@ def fit(
     config.check()
     folder = Path(folder)
     engine = accelerator(config, device)
-    data, pairs = Training(train, config), draw_pairs(val, config.val_pairs, config)
+    data = Training(train, config)
+    pairs = draw_pairs(val, config.val_pairs, config, leave_out=True)
     state = _opened(folder, config, {"train": train, "val": val}, resume, begin, engine)
     with ExitStack() as stack:
         if engine.is_main_process:
@@ -368,6 +369,8 @@ class _Run:
             }
             checkpoint.write_state(self.folder, state)
             self.publish()
+            if isinstance(self.data.looked, Looks):
+                self.data.looked.in_use()
 
     def publish(self) -> None:
         """Write the history, and the weights if the last epoch is the best one."""

@@ -97,8 +97,8 @@ class Training(Dataset):
         seen_of: int64 (N,), looks: int64 (N, V), which features
 
     Its `config` is the given one's `training`.
-    Warns: of clips whose sound can't be opened; they are left out.
-    Raises: SopError where there are fewer videos than sources, or a clip is shorter than a window.
+    Warns: of clips whose sound can't be opened, or is shorter than a window; they are left out.
+    Raises: SopError where there are fewer videos than sources.
     """
 
     def __init__(self, clips: list[Clip], config: Config):

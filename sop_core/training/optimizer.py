@@ -26,8 +26,11 @@ def make_optimizer(model: SoundOfPixels) -> Optimizer:
     `base` is the full rate. Each step uses `lr_share` of it.
     """
     config, frame = model.config, model.frame
+    seen_by = {*frame.features.parameters(), *frame.fc.parameters()}
+    learns = [p for p in model.parameters() if p.requires_grad]
     parts = [
-        (config.lr_sound, [*model.sound.parameters(), *model.synthesizer.parameters()]),
+        # the sound net, the synthesizer, and any other part that a model has
+        (config.lr_sound, [p for p in learns if p not in seen_by]),
         (config.lr_frame, [p for p in frame.features.parameters() if p.requires_grad]),
         (config.lr_fc, [*frame.fc.parameters()]),
     ]

@@ -17,7 +17,13 @@ from .mixtures import draw_mixture
 from .windows import Mixture, Part, check_clips, may_miss, same_fps, same_rate
 
 
-def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any") -> list[Mixture]:
+def draw_pairs(
+    clips: list[Clip],
+    count: int,
+    config: Config,
+    labels: str = "any",
+    leave_out: bool = False,
+) -> list[Mixture]:
     """Draw `count` mixtures for an evaluation, by the config's seed.
 
     No video and no photo is mixed with itself, no silent scene is used, and every clip is the first
@@ -26,10 +32,12 @@ def draw_pairs(clips: list[Clip], count: int, config: Config, labels: str = "any
 
     Args:
         labels: `different` draws mixtures of N different instruments; else `any`.
-    Raises: SopError as `Training` does, or where there are fewer labels than sources.
+        leave_out: of clips that can't be opened or are too short (`check_clips`).
+    Raises: SopError as `check_clips` does, or where there are fewer labels than sources.
     """
     clips = [c for c in clips if c.label != SILENCE_LABEL]
-    lengths = check_clips(clips, config)
+    lengths = check_clips(clips, config, leave_out)
+    clips = [*lengths]
     if config.pairs == "published":
         if labels != "any":
             rule = "pairs=published, which draws by number alone; leave --labels out"

@@ -112,12 +112,13 @@ def check_clips(clips: list[Clip], config: Config, leave_out: bool = False) -> d
     A clip may be shorter than a window by as much as decoders differ (`may_miss`).
 
     Args:
-        leave_out: a sound that can't be opened is left out with a warning (else it raises).
+        leave_out: a sound that can't be opened or is too short is left out, with a warning (else
+            it raises).
     Returns: the length of each clip's sound in samples.
     Raises: SopError on too few videos, a clip that is too short, a wrong rate of samples or frames.
     """
     same_fps(clips, config)
-    lengths = {}
+    lengths, short = {}, []
     for row, clip in enumerate(clips, 1):
         try:
             samples, rate = sound_length(clip.sound)
@@ -129,11 +130,19 @@ def check_clips(clips: list[Clip], config: Config, leave_out: bool = False) -> d
         where = f"row {row} ({clip.name})"
         same_rate(where, rate, config)
         if samples + may_miss(config) < config.samples:
-            needs = f"{config.seconds:.2f} s ({config.samples:,} samples at {rate:,} Hz)"
-            hint = f"index with --min-frames {math.ceil(config.seconds * config.fps)}"
-            raise SopError(f"{where}: {samples / rate:.2f} s of sound, needs {needs}; {hint}")
-        lengths[clip] = samples
+            short.append(f"{where}: {samples / rate:.2f} s of sound")
+        else:
+            lengths[clip] = samples
     videos = len({c.video for c in lengths if c.label != SILENCE_LABEL})
+    if short:
+        # Frames round up: a clip of n may be half a frame shorter.
+        frames = math.ceil((config.seconds - CODEC_FRAMES) * config.fps + 0.5)
+        needs = f"{config.seconds:.2f} s ({config.samples:,} samples at {config.rate:,} Hz)"
+        hint = f"index with --min-frames {frames}"
+        if not leave_out or videos < config.sources:
+            raise SopError(f"{short[0]}, needs {needs}; {hint}")
+        what = f"{len(short)} of {len(clips)} clips are too short"
+        warnings.warn(f"{what}; left out; the first is {short[0]}, needs {needs}", stacklevel=2)
     if videos < config.sources:
         needs = f"a mixture needs {config.sources} different ones"
         raise SopError(f"{videos} video(s) that sound in the index, {needs}")

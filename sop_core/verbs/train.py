@@ -40,6 +40,7 @@ def train(
     from ..data.clips import read_index
     from ..evaluation import report
     from ..training.checkpoint import load_model, read_config, read_history
+    from ..training.engine import described
     from ..training.loop import fit
     from ..training.pairs import draw_pairs
     from ..untrusted import lines
@@ -53,7 +54,7 @@ def train(
     config = config.override({key: value for key, _, value in changes})
     folder = ckpt / id
     clips = read_index(val)
-    shown = draw_pairs(clips, 6, config)
+    shown = draw_pairs(clips, 6, config, leave_out=True)
     page = folder / "visualization" / "index.html"
     board = None  # opened after the first epoch: a run that is refused leaves no files
 
@@ -63,6 +64,8 @@ def train(
         except SopError as e:  # a validation clip's frame is broken, say: training goes on
             note(f"note: no report of this epoch: {e}")
 
+    if is_main():
+        print(f"on {described(config, device)}", flush=True)
     r = None
     for r in fit(config, read_index(train), clips, folder, resume, device, begin):
         if not is_main():

@@ -220,6 +220,16 @@ def test_other_pictures_are_looked_at_anew_and_the_old_looks_go(clips, model, mo
     assert looked(clips, model, motor, replace(SEEING, crop=0.9)).looked.path != second
 
 
+def test_looks_of_a_training_that_takes_days_stay(clips, tmp_path):
+    """Another training beside it removes what nobody has used for a day."""
+    run = fit(SEEING, clips, clips, tmp_path / "days")
+    next(run)
+    (path,) = (clips[0].frames.parents[2] / "looks").glob("*.npy")
+    os.utime(path, (0, time.time() - 90_000))  # 25 hours ago
+    next(run)
+    assert time.time() - path.stat().st_mtime < 3_600
+
+
 def test_a_file_of_the_system_beside_the_frames_changes_nothing(clips, model, motor, tmp_path):
     """A Mac's Finder leaves `.DS_Store` in each folder that it shows."""
     first = looked(clips, model, motor).looked.path

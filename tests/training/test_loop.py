@@ -36,7 +36,7 @@ from sop_core.model.model import SoundOfPixels
 from sop_core.training import checkpoint, engine, loop, objective
 from sop_core.training.loop import _Run, fit
 from sop_core.training.mixtures import Training
-from sop_core.training.optimizer import schedule, trainable
+from sop_core.training.optimizer import make_optimizer, schedule, trainable
 from sop_core.training.pairs import draw_pairs
 from sop_core.training.validation import validate
 from sop_core.training.windows import Part
@@ -979,3 +979,12 @@ def test_each_part_learns_at_its_own_rate():
         parameters = list(model.get_submodule(part).parameters())
         assert parameters and {rate.pop(parameter) for parameter in parameters} == {expected}, part
     assert not rate
+
+
+def test_a_part_that_somebody_adds_to_the_model_learns():
+    """Such as a fusion of one's own; what is frozen stays out."""
+    model = SoundOfPixels(TINY)
+    model.fusion, model.fixed = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2).requires_grad_(False)
+    learns = {p for group in make_optimizer(model).param_groups for p in group["params"]}
+    assert learns == {p for p in model.parameters() if p.requires_grad}
+    assert {*model.fusion.parameters()} < learns

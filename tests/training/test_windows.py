@@ -34,13 +34,33 @@ def test_frames_stand_round_the_middle_of_the_window():
     assert frame_indices(0, 5, config).tolist() == [0, 2, 4]  # kept within a short clip
 
 
-def test_short_clips_too_few_videos_and_another_rate_are_refused(tmp_path, tiny_clips):
-    short = write_clip(tmp_path, "red", 7, seconds=0.5)
-    with pytest.raises(
-        SopError,
-        match=r"row 7 \(red/red_7\): 0.50 s of sound, needs 0.74 s \(8,191 .* --min-frames 6$",
-    ):
-        Training([*tiny_clips, short], TINY)
+def test_short_clips_are_left_out_of_training_and_refused_by_an_evaluation(tmp_path, tiny_clips):
+    clips = [*tiny_clips, write_clip(tmp_path, "red", 7, seconds=0.5)]
+    what = r"row 7 \(red/red_7\): 0.50 s of sound, needs 0.74 s \(8,191 samples at 11,025 Hz\)"
+    with pytest.warns(UserWarning, match=f"1 of 7 clips are too short; left out; .* {what}$"):
+        training = Training(clips, TINY)
+    alone = Training(tiny_clips, TINY)
+    assert [training.draw(i)[0] for i in range(20)] == [alone.draw(i)[0] for i in range(20)]
+    with pytest.warns(UserWarning, match="too short"):
+        assert draw_pairs(clips, 9, TINY, leave_out=True) == draw_pairs(tiny_clips, 9, TINY)
+    for refused in (lambda: draw_pairs(clips, 9, TINY), lambda: Training(clips[-1:], TINY)):
+        with pytest.raises(SopError, match=r"0.50 s of sound, needs 0.74 s .* --min-frames 6$"):
+            refused()
+
+
+@pytest.mark.parametrize("fps", [1, 8, 10])
+def test_the_frames_that_the_hint_asks_for_are_enough(tmp_path, fps):
+    """A clip of n frames has at least n - 0.5 of them in seconds, as `preprocess` counts."""
+    config = replace(TINY, fps=float(fps), samples=65_535)
+    short = write_clip(tmp_path, "red", 0, seconds=2.0)
+    with pytest.raises(SopError, match=r"--min-frames \d+$") as e:
+        Training([short], config)
+    enough = int(str(e.value).rpartition(" ")[2])
+    seconds = (enough - 0.5) / fps  # the shortest clip that this leaves in
+    assert 5.84 <= seconds < 5.84 + 1 / fps  # 5.94 s, but for what decoders differ by
+
+
+def test_too_few_videos_and_another_rate_are_refused(tiny_clips):
     with pytest.raises(SopError, match="1 video"):
         Training(tiny_clips[:1], TINY)
     with pytest.raises(SopError, match="11025 Hz, expected 8000"):

@@ -146,8 +146,18 @@ def test_a_device_that_is_not_there_gets_one_line_and_no_folder(
 def test_a_run_that_is_refused_is_left_as_it_was(run, data, capsys):
     before = sorted(p.name for p in run.rglob("*"))
     words = training(data, "run", data / "ckpt")
-    assert main(["train", "--preset", "demo", *words, "--tensorboard", "--set", *SMALL]) == 2
+    words += ["--tensorboard", "--device", "cpu"]
+    assert main(["train", "--preset", "demo", *words, "--set", *SMALL]) == 2
     assert sorted(p.name for p in run.rglob("*")) == before
+    out = capsys.readouterr().out
+    assert out in ("on cpu, networks in fp32\n", "on cpu, networks in bf16\n")
+
+
+def test_an_error_of_any_process_is_told(tmp_path, monkeypatch, capsys):
+    """One GPU runs out of memory, say: the first process waits for it, and knows nothing."""
+    monkeypatch.setenv("RANK", "1")
+    assert main(["index", str(tmp_path / "nothing")]) == 2
+    assert capsys.readouterr().err.startswith("sop index (process 1): ")
 
 
 def test_index_train_evaluate_leave_the_files_of_a_run(run, data):
@@ -439,7 +449,8 @@ def test_one_command_line_of_training_serves_a_job_from_its_start_to_its_end(
     for begins in ("epoch   2/2", f"{tmp_path}/job is complete: all 2 epochs are there\n"):
         assert main(words) == 0
         told = capsys.readouterr()
-        assert told.out.startswith(begins) and "note" not in told.err
+        on, then = told.out.split("\n", 1)
+        assert "networks in" in on and then.startswith(begins) and "note" not in told.err
     history = [read_history(folder) for folder in (tmp_path / "job", run)]
     assert [r.loss for r in history[0]] == pytest.approx([r.loss for r in history[1]], rel=1e-4)
 
