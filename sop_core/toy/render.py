@@ -9,9 +9,10 @@
     OUT/orchestra.json                      version, seed, counts
 
 Timbre and shape tell the instruments apart. Pitch, player, place, size, light and background are
-random; each instrument has its own range of colours. A solo is cut together from several takes, each with another
-player in another place. Clip k of a kind has its own generator, default_rng([seed, number of
-players, k]): it is the same whatever else is made, and at any number of jobs.
+random; each instrument has its own range of colours. A solo is cut together from several takes,
+each with another player in another place. Clip k of a kind has its own generator,
+default_rng([seed, number of players, k]): it is the same whatever else is made, and at any number
+of jobs.
 """
 
 import re
