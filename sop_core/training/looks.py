@@ -59,7 +59,6 @@ class Looks:
         table = self._table
         if table is None:
             table = self._table = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            self.in_use()
         return table
 
     def in_use(self) -> None:

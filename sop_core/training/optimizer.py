@@ -26,13 +26,13 @@ def make_optimizer(model: SoundOfPixels) -> Optimizer:
     `base` is the full rate. Each step uses `lr_share` of it.
     """
     config, frame = model.config, model.frame
-    seen_by = {*frame.features.parameters(), *frame.fc.parameters()}
     learns = [p for p in model.parameters() if p.requires_grad]
+    features, fc = {*frame.features.parameters()}, {*frame.fc.parameters()}
     parts = [
         # the sound net, the synthesizer, and any other part that a model has
-        (config.lr_sound, [p for p in learns if p not in seen_by]),
-        (config.lr_frame, [p for p in frame.features.parameters() if p.requires_grad]),
-        (config.lr_fc, [*frame.fc.parameters()]),
+        (config.lr_sound, [p for p in learns if p not in features | fc]),
+        (config.lr_frame, [p for p in learns if p in features]),
+        (config.lr_fc, [p for p in learns if p in fc]),
     ]
     groups = [{"params": params, "base": base} for base, params in parts if params]
     how = {"lr": config.lr_sound, "weight_decay": config.weight_decay, "fused": True}
