@@ -71,7 +71,7 @@ def find(scene: "Scene", count: int | None) -> Clusters:
     loud = sounding(scene, scene.certain).reshape(-1, *scene.grid)  # bool (W, H, W)
     numbers = np.full(loud.shape, -1)
     if loud.any():
-        features = scene.visual_features[torch.from_numpy(loud).to(scene.visual_features.device)]
+        features = scene.cell_features[torch.from_numpy(loud).to(scene.device)]
         numbers[loud] = _cluster(scene, features, count)
     different = numbers.max() + 1
     if count is not None and different < count:

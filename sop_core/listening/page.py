@@ -32,7 +32,15 @@ from ..untrusted import printable
 from .features import FeatureMaps, fade
 from .levels import Levels
 from .playback import OwnSound
-from .regions import REGION_SHARE, TRAINING_SHARE, check_partition, least_share, shown_in
+from .regions import (
+    AGREEING,
+    REGION_SHARE,
+    TRAINING_SHARE,
+    check_partition,
+    least_share,
+    neighbours,
+    shown_in,
+)
 from .tracks import pcm
 
 if TYPE_CHECKING:
@@ -215,6 +223,7 @@ def _packed(player: "PixelPlayer", most: float) -> bytes:
         # regions
         "grid": scene.grid, "channels": config.channels, "bins": config.bins,
         "features": _bytes(scene.visual_features[numbers]), "clusters": clusters.tobytes(),
+        "agreeing": AGREEING * neighbours(config),
         "share": REGION_SHARE, "most": TRAINING_SHARE * config.pool * math.prod(scene.grid),
         "image_activation": config.image_activation,
         # track_name

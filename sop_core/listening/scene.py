@@ -27,7 +27,7 @@ from ..training.windows import same_fps
 from . import clusters, features, separated
 from .features import FeatureMaps
 from .film import Film, Stills, VideoFilm
-from .regions import BLOCK, HALF, Cell, Mode, Region, cells_in, names_of, soft_masks, take
+from .regions import BLOCK, HALF, Cell, Mode, Region, cells_in, names_of, of_cells, soft_masks, take
 
 DYNAMIC_RANGE = 40  # dB below the loudest moment at which `energies` shows nothing any more
 
@@ -197,6 +197,11 @@ class Scene:
         return names[0] if names else None
 
     # ---- sounds
+
+    @cached_property
+    def cell_features(self) -> Tensor:
+        """See `regions.of_cells`. Shape: (W, H, W, K)"""
+        return of_cells(self.config, self.visual_features)
 
     def masks(self, regions: Sequence[Region]) -> Tensor:
         """The soft mask of each region, 0 to 1, for the whole scene. Shape: -> (P, F, T)

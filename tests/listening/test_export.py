@@ -20,7 +20,7 @@ from sop_core.media.write import write_video
 from sop_core.toy.render import is_solo
 from sop_core.training import checkpoint
 
-LEFT, RIGHT, EMPTY = [(1, 0), (2, 0), (2, 1)], [(1, 3), (2, 3)], [(0, 0)]
+LEFT, RIGHT, EMPTY = [(1, 0), (2, 0), (2, 1)], [(1, 3), (2, 3)], [(0, 0), (0, 1)]
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ from tiny import COLOURS, TINY, TONES, write_film
 
 from sop_core.errors import SopError
 from sop_core.listening import features
+from sop_core.listening.features import fade
 from sop_core.listening.fullband import FullBandAudio, extended
-from sop_core.listening.regions import least_share, take
+from sop_core.listening.regions import least_share, of_cells, take
 from sop_core.listening.scene import Scene
 from sop_core.listening.separated import source_pieces
 from sop_core.media.jpgs import read_frames
@@ -49,11 +50,21 @@ class Squares(SoundOfPixels):
         return maps
 
 
+def each_by_itself(scene):
+    """The same without what neighbours add to a single cell (`regions.of_cells`).
+
+    So the truth is known of each cell of a small grid.
+    """
+    scene.cell_features = scene.visual_features
+    return scene
+
+
 @pytest.fixture(scope="module")
 def squares():
     t = np.arange(4 * TINY.rate) / TINY.rate
     sound = 0.2 * np.sin(2 * np.pi * 300 * t) + 0.2 * np.sin(2 * np.pi * 3_000 * t)
-    return Scene(Squares(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), sound)
+    scene = Scene(Squares(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), sound)
+    return each_by_itself(scene)
 
 
 SILENT_FILM = np.zeros((16, 60, 80, 3), np.uint8), np.zeros(2 * TINY.rate, np.float32)
@@ -147,7 +158,7 @@ def test_where_training_pools_over_several_cells_a_stray_one_does_not_speak_for_
     assert low > 0.99 > 0.01 > high
 
 
-@pytest.mark.parametrize(("cells", "counted"), [(16, 5), (6, 3), (1, 1)])
+@pytest.mark.parametrize(("cells", "counted"), [(16, 5), (6, 3), (2, 1)])
 def test_a_region_is_the_mean_of_half_its_cells_but_of_fewer_than_training_pools(cells, counted):
     """Training pools 8 of the picture's 16 cells. A region pools at most 2 / 3 as many."""
     torch.manual_seed(0)
@@ -164,6 +175,38 @@ def test_a_region_is_the_mean_of_half_its_cells_but_of_fewer_than_training_pools
     with torch.inference_mode():
         logits = scene.model.logits(pooled[None, None], scene.feature_maps[0][None])
     torch.testing.assert_close(scene.masks([region])[0], torch.sigmoid(logits)[0, 0].mT)
+
+
+def test_a_single_cell_is_heard_by_what_three_of_the_nine_around_it_have(scene):
+    """Two cells that stand alone are heard nowhere; of three, those that see all of them are."""
+    features = scene.visual_features.clone().fill_(-9)  # (W, 4, 4, K)
+    features[:, 1, 1, 0] = features[:, 2, 2, 0] = 5
+    features[:, 2, :3, 1] = torch.tensor([5.0, 6.0, 7.0])
+    features[:, 0, 0, 2] = 5  # in a corner, which is repeated beyond both edges
+    expected = torch.full_like(features, -9)
+    expected[:, 1:, :2, 1] = 5
+    expected[:, 0, 0, 2] = 5
+    torch.testing.assert_close(of_cells(TINY, features), expected)
+    # Of random values: the third of nine, sorted one by one
+    rows, columns = features.shape[1:3]
+    for r, c in [(0, 0), (1, 2), (3, 1)]:
+        near = [
+            scene.visual_features[:, min(max(r + y, 0), rows - 1), min(max(c + x, 0), columns - 1)]
+            for y in (-1, 0, 1)
+            for x in (-1, 0, 1)
+        ]
+        third = torch.stack(near).sort(0, descending=True).values[2]
+        torch.testing.assert_close(scene.cell_features[:, r, c], third)
+        with torch.inference_mode():
+            logits = scene.model.logits(third[:1, None], scene.feature_maps[0][None])[0, 0]
+        first = scene.feature_maps.windows[0].last - fade(TINY.stft_frames)
+        masks = scene.masks([[(r, c)]])[0].T[:first]
+        torch.testing.assert_close(masks, torch.sigmoid(logits)[:first])
+
+
+def test_a_cell_of_the_published_masks_is_heard_by_itself(scene):
+    published = TINY.override({"profile": "sop2018"})
+    assert of_cells(published, scene.visual_features) is scene.visual_features
 
 
 def test_a_click_equals_that_cell_of_all_pixels_at_once(scene):
@@ -444,6 +487,7 @@ def test_energies_follow_the_sound_in_time_and_silence_shows_nothing():
         t > 1
     ) * (t < 3)
     scene = Scene(Squares(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), sound)
+    each_by_itself(scene)
     energies = scene.energies()
     assert energies.shape == (len(scene.pictures()), 4, 4) == (32, 4, 4)
     low, high = energies[:, 2, 0], energies[:, 2, 3]  # picture k shows second (k + 0.5) / 8
@@ -546,6 +590,7 @@ class KnownMasks(Squares):
 
 def test_what_several_claim_is_dealt_out_by_how_strongly_they_claim(squares):
     scene = Scene(KnownMasks(TINY).eval(), np.zeros((32, 60, 80, 3), np.uint8), squares.mixture)
+    each_by_itself(scene)
     more, less, rest = scene.tracks([[(0, 0)], [(0, 1)]])
     np.testing.assert_allclose(more, 0.9 / 1.5 * scene.mixture, atol=1e-5)
     np.testing.assert_allclose(less, 0.6 / 1.5 * scene.mixture, atol=1e-5)

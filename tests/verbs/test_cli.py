@@ -232,7 +232,7 @@ def test_separate_finds_all_sources_says_where_there_is_none_and_keeps_what_the_
     assert (tmp_path / "film.mp4.sop").is_dir() and len(list((tmp_path / "all").glob("*.wav"))) == 3
     assert "1_left" in told.replace("right", "left") and "rest" in told and "50" in told
     assert {soundfile.info(p).samplerate for p in (tmp_path / "all").glob("*.wav")} == {44_100}
-    assert main([*words, str(tmp_path / "box.wav"), "--box", "0,0,20,14"]) == 0
+    assert main([*words, str(tmp_path / "box.wav"), "--box", "0,0,40,14"]) == 0
     assert (
         ".wav: 6.0 s, under 1 % of the sound by this model; so the file is silent\n"
         in capsys.readouterr().out

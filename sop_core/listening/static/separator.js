@@ -88,21 +88,25 @@ export class Separator {
     return spec;
   }
 
-  /** A region's cells in a window, as indices. */
+  /** A region's cells in a window, as indices; of a single cell, the nine around it: `regions.of_cells`. */
   #cells(region, w) {
-    const [rows, columns] = this.scene.grid, size = rows * columns;
-    if (typeof region !== "number") return region.map(([r, c]) => r * columns + c);
-    return [...Array(size).keys()].filter((cell) => this.clusters[w * size + cell] === region);
+    const { grid: [rows, columns], agreeing } = this.scene, size = rows * columns, sides = [-1, 0, 1];
+    const within = (at, count) => Math.min(Math.max(at, 0), count - 1); // beyond the edge, the outermost cells are repeated
+    if (typeof region === "number") return [...Array(size).keys()].filter((cell) => this.clusters[w * size + cell] === region);
+    if (region.length > 1 || !agreeing) return region.map(([r, c]) => r * columns + c);
+    return region.flatMap(([r, c]) => sides.flatMap((y) => sides.map((x) => within(r + y, rows) * columns + within(c + x, columns))));
   }
 
-  /** A region's visual feature in a window, activated: for each k, the mean over its greatest cells. (K,) or null: none of its cells. */
+  /** A region's visual feature in a window, activated: for each k, the mean over its greatest cells; of a single cell, what `agreeing` of
+   *  its cells have. (K,) or null: none of its cells. */
   #pooled(region, w) {
-    const { grid: [rows, columns], channels, most, share: part } = this.scene, cells = this.#cells(region, w);
+    const { grid: [rows, columns], channels, most, share: part, agreeing } = this.scene, cells = this.#cells(region, w);
     if (!cells.length) return null;
     const count = Math.max(1, rounded(Math.min(most, part * cells.length))), pooled = new Float32Array(channels);
+    const mean = (values) => values.subarray(-count).reduce((sum, value) => sum + value, 0) / count;
     for (let k = 0; k < channels; k++) {
       const values = Float32Array.from(cells, (cell) => this.features[(w * rows * columns + cell) * channels + k]).sort();
-      pooled[k] = values.subarray(-count).reduce((sum, value) => sum + value, 0) / count;
+      pooled[k] = region.length === 1 && agreeing ? values.at(-agreeing) : mean(values);
     }
     ACTIVATIONS[this.scene.image_activation](pooled);
     return pooled;
