@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 SILENT_SHARE = 0.01  # a region with a smaller share of the mixture's energy counts as silent
 # A model does not know what sounds if not even the cell with the most energy has this share of it:
 # one threshold for all pictures. Of four sources that are equally loud each has 0.25. On the demo's
-# 24 test videos this cell has 0.46 or more. On 19 videos of real instruments, which the demo's model
-# never learned, it has 0.03 or less on 15, and 0.33 or less on the others.
+# 24 test videos this cell has 0.46 or more. On 19 videos of real instruments, which the demo's
+# model never learned, it has 0.03 or less on 15, and 0.33 or less on the others.
 HEARD_SHARE = 0.2
 NOT_KNOWN = "this model does not know what sounds here"
 BINS = 1024  # bins at which masks are compared
