@@ -24,6 +24,7 @@ from ..config import AnyPath
 from ..data.clips import Clip
 from ..data.copies import data_of, read_copies
 from ..errors import SopError
+from ..listening.regions import neighbours
 from ..media.atomic import atomic_path, sha256
 from ..media.csvs import write_table
 from ..model.model import SoundOfPixels
@@ -79,6 +80,7 @@ def evaluate(
     films = [clip for clip, _ in known]
     boxes = [(clip.name, [(s.label, s.box) for s in stems]) for clip, stems in known]
     n_duets = {"n_duets": len(known), "duets": _hash(boxes) if known else None}
+    n_duets |= {"neighbours": neighbours(config)} if known else {}  # how single cells are heard
 
     # The checks, and the protocol of each model.
     rivals = [(other, checkpoint.load_model(other, str(device))) for other in others]

@@ -34,7 +34,7 @@ NOT_KNOWN = "this model does not know what sounds here"
 BINS = 1024  # bins at which masks are compared
 # Clusters at a smaller cosine distance, on average, are merged. On the demo's test videos, of three
 # trainings: at 0.25 one sound in 32 of 36 solos and two in 30 of 36 duets; at 0.2 in 32 and 32, at
-# 0.4 in 33 and 31. On nine duets of photos: two in 6, 5 and 6.
+# 0.4 in 33 and 31. On nine duets of photos: two in 6, 5 and 6. So it hardly matters.
 MERGE_DISTANCE = 0.25
 POINTS = 1500  # how many masks are clustered; the others then join the nearest cluster
 MOST = 7  # clusters; the page and the figures have as many colours

@@ -1,7 +1,7 @@
 """Regions of a scene's picture: their cells, visual features, masks and weights.
 
 A region is a list of cells that is the same all the time, or a bool array (W, H, W) that says
-which cells belong to it in each window. A single cell is heard as `of_cells` says.
+which cells belong to it in each window. A list of one cell: see `heard_with_neighbours`.
 
 `Mode` says how several regions divide the bins of the mixture's spectrogram:
     alone      Each region takes what its own mask says, whatever the others take.
@@ -36,10 +36,10 @@ Mode = Literal["alone", "shared", "partition"]
 # is larger than what sounds in it; but of no more than two thirds of the cells that training
 # pools in a picture, since such a picture shows one instrument alone.
 REGION_SHARE, TRAINING_SHARE = 1 / 2, 2 / 3
-# A single cell is heard by what so many have of the nine cells around it, itself among them. By the
-# weights for real instruments, 11 % of 18 instruments in photos then claim an absent one (33 % if
-# each cell is heard by itself), 83 % their own (83 %), and 44 % of the cells in their boxes sound
-# (34 %). Two of nine: as many false claims as before; four: fewer cells and fewer own claims.
+# A single cell is heard by the value that so many of the nine cells around it reach. By the weights
+# for real instruments, 11 % of 18 instruments in photos then claim an absent one (33 % if each cell
+# is heard by itself), 83 % their own (83 %), and 44 % of the cells in their boxes sound (34 %). If
+# two of nine are enough: as many false claims as by itself; four: fewer cells and own claims.
 AGREEING = 3
 # A mask that was learned as a binary one says how likely a bin is the region's. The region takes
 # this share of the bin, not all or nothing: in duets of photos, boxes by themselves gain 3 dB. Less
@@ -141,15 +141,16 @@ def check_partition(config: Config) -> None:
 
 
 def neighbours(config: Config) -> bool:
-    """Whether a cell is heard with those around it. A published binary mask is its own alone."""
-    return least_share(config) != HALF
+    """Whether a single cell is heard with those around it. With published masks it is not."""
+    return config.share
 
 
-def of_cells(config: Config, visual_features: Tensor) -> Tensor:
+def heard_with_neighbours(config: Config, visual_features: Tensor) -> Tensor:
     """The visual feature by which each single cell is heard.
 
-    A rank filter over 3 x 3 cells: for each k, what `AGREEING` of them have at least. So a cell
-    that is alone with its answer isn't heard. Beyond the edge, the outermost cells are repeated.
+    A rank filter: for each k, the third greatest value of the 3 x 3 cells around it (`AGREEING`).
+    So a cell whose neighbours say something else isn't heard. Beyond the picture's edge its
+    outermost cells are repeated: there, fewer are enough.
 
     Shape: (W, H, W, K) -> (W, H, W, K)
     """

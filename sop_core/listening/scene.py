@@ -27,7 +27,18 @@ from ..training.windows import same_fps
 from . import clusters, features, separated
 from .features import FeatureMaps
 from .film import Film, Stills, VideoFilm
-from .regions import BLOCK, HALF, Cell, Mode, Region, cells_in, names_of, of_cells, soft_masks, take
+from .regions import (
+    BLOCK,
+    HALF,
+    Cell,
+    Mode,
+    Region,
+    cells_in,
+    heard_with_neighbours,
+    names_of,
+    soft_masks,
+    take,
+)
 
 DYNAMIC_RANGE = 40  # dB below the loudest moment at which `energies` shows nothing any more
 
@@ -200,8 +211,8 @@ class Scene:
 
     @cached_property
     def cell_features(self) -> Tensor:
-        """See `regions.of_cells`. Shape: (W, H, W, K)"""
-        return of_cells(self.config, self.visual_features)
+        """See `regions.heard_with_neighbours`; computed once. Shape: (W, H, W, K)"""
+        return heard_with_neighbours(self.config, self.visual_features)
 
     def masks(self, regions: Sequence[Region]) -> Tensor:
         """The soft mask of each region, 0 to 1, for the whole scene. Shape: -> (P, F, T)
@@ -211,7 +222,10 @@ class Scene:
         return torch.cat([masks for _, masks in soft_masks(self, regions)], 1).mT
 
     def sound(self, cells: Cell | Region) -> np.ndarray:
-        """The sound of one cell or region; raises as `masks` does. Shape: float32 (L,)"""
+        """The sound of one cell or region; raises as `masks` does. Shape: float32 (L,)
+
+        A single cell is heard with its neighbours: `regions.heard_with_neighbours`.
+        """
         return self.sounds([[cells] if isinstance(cells, tuple) else cells])[0]
 
     def sounds(self, regions: Sequence[Region], mode: Mode = "alone") -> np.ndarray:

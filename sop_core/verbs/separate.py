@@ -69,7 +69,7 @@ def separate(
     Args:
         ckpt: The run's folder.
         video: Videos of any length, in any self-contained format that FFmpeg reads.
-        pixel: A cell of the grid. 0,0 is at the top left.
+        pixel: A cell of the grid, heard with its neighbours. 0,0 is at the top left.
         box: A box in pixels of the video.
         all_sources: The N most different instruments, and the rest. auto: as many as differ.
         out: A sound (wav, flac, mp3) or a video; for --all-sources a new folder. For several

@@ -27,9 +27,9 @@ def row(rows, method):
     return next(r for r in rows if r["method"] == method)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def each_by_itself(monkeypatch):
-    """Cells are heard without their neighbours (`regions.of_cells`): so the truth is known of each.
+    """Single cells are heard without their neighbours: so the truth is known of each.
 
     The grid has two columns for each instrument, and neighbours' sounds reach one cell far.
     """
@@ -162,6 +162,7 @@ def test_a_duet_at_another_rate_is_refused(duet):
         duets.score_duets(model, [duet[0]], duet[1])
 
 
+@pytest.mark.usefixtures("each_by_itself")
 def test_each_instruments_own_sound_is_found_in_its_box(eyes, duet):
     clip, truth = duet
     placed = duets.score_duets(eyes, [clip], truth).placed
@@ -281,6 +282,7 @@ def test_a_silent_stem_is_nowhere(eyes, duet, tmp_path):
         duets.score_duets(eyes, [clip], tmp_path)
 
 
+@pytest.mark.usefixtures("each_by_itself")
 def test_it_is_counted_which_pixels_of_a_box_sound_and_which_are_right(eyes, duet, tmp_path):
     """4 x 4 cells: columns 0 and 1 are in red's box, 2 and 3 in blue's.
 
@@ -309,7 +311,9 @@ def test_it_is_counted_which_pixels_of_a_box_sound_and_which_are_right(eyes, due
         0.9231,
     )
     text = tables.text_localization(where)
-    assert "81 % of the 16 cells in their boxes sound, each by itself; 92 % of these more" in text
+    assert (
+        "81 % of the 16 cells in their boxes sound, each clicked alone; 92 % of these more" in text
+    )
     assert "; 92 % of these more like their box's stem than another's" in text
 
 
@@ -331,6 +335,7 @@ def test_a_pixel_of_two_boxes_counts_for_neither_and_none_that_sounds_is_no_shar
     ) and "; - of these" in tables.text_localization(where)
 
 
+@pytest.mark.usefixtures("each_by_itself")
 def test_a_report_says_what_share_of_the_cells_is_right(eyes, duet, tiny_clips, tmp_path):
     clip, truth = duet
     pairs = draw_pairs(tiny_clips, 1, TINY)
@@ -340,7 +345,7 @@ def test_a_report_says_what_share_of_the_cells_is_right(eyes, duet, tiny_clips, 
     html = report.write(tmp_path / "report", eyes, results=results, **shown).read_text()
     told = dict(re.findall(r"<tr><td>([^<]*)</td><td>([\d.]+) %</td>", html))
     # the boxes have 4 x 2 cells each, every one of them on its own square
-    assert told["of the 16 cells in their boxes sound, each by itself"] == "100"
+    assert told["of the 16 cells in their boxes sound, each clicked alone"] == "100"
     assert told["of these sound more like their box's stem than like another's"] == "100"
 
 
@@ -504,6 +509,7 @@ def test_a_boxs_area_is_what_of_it_lies_in_the_picture():
     )
 
 
+@pytest.mark.usefixtures("each_by_itself")
 def test_stems_that_end_before_their_duet_are_held_against_as_much_of_it(eyes, duet, tmp_path):
     clip, truth = duet
     (tmp_path / "d.json").write_text((truth / "d.json").read_text())

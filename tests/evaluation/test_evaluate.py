@@ -248,6 +248,7 @@ def test_the_notes_of_the_pairs_count_whatever_the_duets_are(world, tmp_path, mo
     )
     (truth / f"{clips[2].id}.json").unlink()
     assert found["rows"] == alone["rows"] and found["duets"] and found["protocol"]["n_duets"] == 1
+    assert found["protocol"]["neighbours"] and "neighbours" not in alone["protocol"]
 
 
 def test_notes_are_kept_until_the_report_is_there(world, tmp_path, monkeypatch):

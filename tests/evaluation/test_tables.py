@@ -324,7 +324,7 @@ localization of 4 instruments:
   75 % sound, from their box, more like their own stem than another's (by chance 50 %; SDR - dB)
   100 % have the peak of their own sound's map in their box (by chance 10 %)
   cIoU 0.50 (of the whole picture 0.10): 75 % reach 0.3, 25 % reach 0.5; AUC 0.50
-  50 % of the 40 cells in their boxes sound, each by itself; - of these more like their \
+  50 % of the 40 cells in their boxes sound, each clicked alone; - of these more like their \
 box's stem than another's
 
 the greatest share of a sound that a pixel claims, and how many maps reach 0.5:

@@ -12,7 +12,7 @@ from sop_core.errors import SopError
 from sop_core.listening import features
 from sop_core.listening.features import fade
 from sop_core.listening.fullband import FullBandAudio, extended
-from sop_core.listening.regions import least_share, of_cells, take
+from sop_core.listening.regions import heard_with_neighbours, least_share, take
 from sop_core.listening.scene import Scene
 from sop_core.listening.separated import source_pieces
 from sop_core.media.jpgs import read_frames
@@ -51,7 +51,7 @@ class Squares(SoundOfPixels):
 
 
 def each_by_itself(scene):
-    """The same without what neighbours add to a single cell (`regions.of_cells`).
+    """The same without what neighbours add to a single cell (`regions.heard_with_neighbours`).
 
     So the truth is known of each cell of a small grid.
     """
@@ -178,7 +178,10 @@ def test_a_region_is_the_mean_of_half_its_cells_but_of_fewer_than_training_pools
 
 
 def test_a_single_cell_is_heard_by_what_three_of_the_nine_around_it_have(scene):
-    """Two cells that stand alone are heard nowhere; of three, those that see all of them are."""
+    """Two cells that stand alone are heard nowhere, three where all of them are near.
+
+    At the edge a cell is repeated: one is enough in a corner.
+    """
     features = scene.visual_features.clone().fill_(-9)  # (W, 4, 4, K)
     features[:, 1, 1, 0] = features[:, 2, 2, 0] = 5
     features[:, 2, :3, 1] = torch.tensor([5.0, 6.0, 7.0])
@@ -186,7 +189,7 @@ def test_a_single_cell_is_heard_by_what_three_of_the_nine_around_it_have(scene):
     expected = torch.full_like(features, -9)
     expected[:, 1:, :2, 1] = 5
     expected[:, 0, 0, 2] = 5
-    torch.testing.assert_close(of_cells(TINY, features), expected)
+    torch.testing.assert_close(heard_with_neighbours(TINY, features), expected)
     # Of random values: the third of nine, sorted one by one
     rows, columns = features.shape[1:3]
     for r, c in [(0, 0), (1, 2), (3, 1)]:
@@ -205,8 +208,9 @@ def test_a_single_cell_is_heard_by_what_three_of_the_nine_around_it_have(scene):
 
 
 def test_a_cell_of_the_published_masks_is_heard_by_itself(scene):
-    published = TINY.override({"profile": "sop2018"})
-    assert of_cells(published, scene.visual_features) is scene.visual_features
+    for settings in ({}, {"mask": "ratio", "loss": "l1"}):
+        published = TINY.override({"profile": "sop2018"} | settings)
+        assert heard_with_neighbours(published, scene.visual_features) is scene.visual_features
 
 
 def test_a_click_equals_that_cell_of_all_pixels_at_once(scene):

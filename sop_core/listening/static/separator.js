@@ -88,7 +88,7 @@ export class Separator {
     return spec;
   }
 
-  /** A region's cells in a window, as indices; of a single cell, the nine around it: `regions.of_cells`. */
+  /** A region's cells in a window, as indices; of a single cell, the nine around it: `regions.heard_with_neighbours`. */
   #cells(region, w) {
     const { grid: [rows, columns], agreeing } = this.scene, size = rows * columns, sides = [-1, 0, 1];
     const within = (at, count) => Math.min(Math.max(at, 0), count - 1); // beyond the edge, the outermost cells are repeated
@@ -98,7 +98,7 @@ export class Separator {
   }
 
   /** A region's visual feature in a window, activated: for each k, the mean over its greatest cells; of a single cell, what `agreeing` of
-   *  its cells have. (K,) or null: none of its cells. */
+   *  the nine reach. (K,) or null: none of its cells. */
   #pooled(region, w) {
     const { grid: [rows, columns], channels, most, share: part, agreeing } = this.scene, cells = this.#cells(region, w);
     if (!cells.length) return null;
