@@ -32,15 +32,7 @@ from ..untrusted import printable
 from .features import FeatureMaps, fade
 from .levels import Levels
 from .playback import OwnSound
-from .regions import (
-    AGREEING,
-    REGION_SHARE,
-    TRAINING_SHARE,
-    check_partition,
-    least_share,
-    neighbours,
-    shown_in,
-)
+from .regions import REGION_SHARE, TRAINING_SHARE, check_partition, least_share, shown_in
 from .tracks import pcm
 
 if TYPE_CHECKING:
@@ -223,7 +215,7 @@ def _packed(player: "PixelPlayer", most: float) -> bytes:
         # regions
         "grid": scene.grid, "channels": config.channels, "bins": config.bins,
         "features": _bytes(scene.visual_features[numbers]), "clusters": clusters.tobytes(),
-        "agreeing": AGREEING * neighbours(config),
+        "alone": _bytes(scene.cell_features[numbers]),  # of a single cell
         "share": REGION_SHARE, "most": TRAINING_SHARE * config.pool * math.prod(scene.grid),
         "image_activation": config.image_activation,
         # track_name

@@ -176,10 +176,8 @@ def _pooled(scene: "Scene", region: Region) -> tuple[Tensor, Tensor]:
         if not region:
             raise SopError("a region without a cell has no sound; choose at least one")
         rows, columns = map(list, zip(*(on_grid(cell, grid) for cell in region), strict=True))
-        if len(region) == 1:
-            features = scene.cell_features[:, rows[0], columns[0]]
-        else:
-            features = pool(visual_features[:, rows, columns])
+        of_cells = scene.cell_features if len(region) == 1 else visual_features
+        features = pool(of_cells[:, rows, columns])
         return features, features.new_ones(len(features), dtype=torch.bool)
     shape = tuple(visual_features.shape[:3])
     if region.dtype != bool or region.shape != shape or not region.any():

@@ -69,7 +69,7 @@ export class Separator {
     this.mixture = this.samples.subarray(this.skip, this.skip + length);
     this.spec = this.#stft(this.samples, this.frames);
     this.weight = overlapped(this.window, this.frames, hop);
-    this.features = new Float32Array(scene.features);
+    [this.features, this.alone] = [scene.features, scene.alone].map((bytes) => new Float32Array(bytes));
     this.clusters = new Uint8Array(scene.clusters);
     this.maps = scene.windows.map(({ first: a, last: b, maps }) => arranged(maps, channels, b - a, bins));
     this.back = scene.back && { ...scene.back, weights: new Float32Array(scene.back.weights) };
@@ -88,25 +88,22 @@ export class Separator {
     return spec;
   }
 
-  /** A region's cells in a window, as indices; of a single cell, the nine around it: `regions.heard_with_neighbours`. */
+  /** A region's cells in a window, as indices. */
   #cells(region, w) {
-    const { grid: [rows, columns], agreeing } = this.scene, size = rows * columns, sides = [-1, 0, 1];
-    const within = (at, count) => Math.min(Math.max(at, 0), count - 1); // beyond the edge, the outermost cells are repeated
-    if (typeof region === "number") return [...Array(size).keys()].filter((cell) => this.clusters[w * size + cell] === region);
-    if (region.length > 1 || !agreeing) return region.map(([r, c]) => r * columns + c);
-    return region.flatMap(([r, c]) => sides.flatMap((y) => sides.map((x) => within(r + y, rows) * columns + within(c + x, columns))));
+    const [rows, columns] = this.scene.grid, size = rows * columns;
+    if (typeof region !== "number") return region.map(([r, c]) => r * columns + c);
+    return [...Array(size).keys()].filter((cell) => this.clusters[w * size + cell] === region);
   }
 
-  /** A region's visual feature in a window, activated: for each k, the mean over its greatest cells; of a single cell, what `agreeing` of
-   *  the nine reach. (K,) or null: none of its cells. */
+  /** A region's visual feature in a window, activated: for each k, the mean over its greatest cells. (K,) or null: none of its cells. */
   #pooled(region, w) {
-    const { grid: [rows, columns], channels, most, share: part, agreeing } = this.scene, cells = this.#cells(region, w);
+    const { grid: [rows, columns], channels, most, share: part } = this.scene, cells = this.#cells(region, w);
     if (!cells.length) return null;
+    const features = region.length === 1 ? this.alone : this.features; // a cluster, which is a number, is no single cell
     const count = Math.max(1, rounded(Math.min(most, part * cells.length))), pooled = new Float32Array(channels);
-    const mean = (values) => values.subarray(-count).reduce((sum, value) => sum + value, 0) / count;
     for (let k = 0; k < channels; k++) {
-      const values = Float32Array.from(cells, (cell) => this.features[(w * rows * columns + cell) * channels + k]).sort();
-      pooled[k] = region.length === 1 && agreeing ? values.at(-agreeing) : mean(values);
+      const values = Float32Array.from(cells, (cell) => features[(w * rows * columns + cell) * channels + k]).sort();
+      pooled[k] = values.subarray(-count).reduce((sum, value) => sum + value, 0) / count;
     }
     ACTIVATIONS[this.scene.image_activation](pooled);
     return pooled;
