@@ -53,6 +53,12 @@ def left_out(usable: list[Clip], clips: list[Clip], placed: set[Clip], least: in
     return [f"{len(n)} clip(s) left out, {why}: {_some(n)}" for why, n in reasons.items() if n]
 
 
+def not_listed(splits: AnyPath | None, names: list[str]) -> list[str]:
+    """A warning of clips that a list of splits doesn't name."""
+    what = "which are split as without a list"
+    return [f"{splits} doesn't name {len(names)} clip(s), {what}: {_some(names)}"] if names else []
+
+
 def like_sections(clips: list[Clip]) -> list[str]:
     """A warning of ids that look like sections of one video, but aren't known to be."""
     videos = Counter(m[1] for c in clips if not c.section_of and (m := SECTION.fullmatch(c.id)))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..config import RATIO, SILENCE_LABEL, AnyPath
 from ..errors import SopError
-from ..media.csvs import read_table
+from ..media.csvs import from_cell, read_rows, read_table
 from .clips import (
     INDEX_COMPOSED,
     INDEX_SECTIONS,
@@ -29,11 +29,13 @@ from .leftout import (
     like_duets,
     like_one_video,
     like_sections,
+    not_listed,
     nothing_found,
     passed_over,
 )
 from .lists import (
     SPLITS,
+    ListedVideo,
     Made,
     check_composed,
     read_composed,
@@ -48,19 +50,37 @@ DUETS = ("test", "train", "drop")
 
 
 def read_splits(path: AnyPath) -> dict[str, str]:
-    """Read a data set's own splits from VGGSound's list (`youtube_id,start_seconds,label,split`).
+    """Read a data set's own splits: rows `id,split`, or VGGSound's list (`read_vggsound`).
 
-    Returns: clip's id -> train, val or test.
+    In rows of two, an id is that of a clip, its `label/id`, or that of its video.
+    Returns: id -> train, val or test.
     Raises: SopError where the list can't be read, or has one clip in two splits.
     """
     own = {}
-    for video in read_vggsound([path]):
+    for video in _listed(path):
         if video.split not in SPLITS:
             raise SopError(f"{path}: {video.id} is in {video.split!r}, expected train, val or test")
         before = own.setdefault(video.id, video.split)
         if before != video.split:
             raise SopError(f"{path}: {video.id} is in {video.split}, and in {before} before")
     return own
+
+
+def _listed(path: AnyPath) -> list[ListedVideo]:
+    """The videos of a list of splits."""
+    videos = []
+    for number, row in read_rows(path):
+        if len(row) != 2 and not videos:
+            return read_vggsound([path])
+        if len(row) != 2:
+            raise SopError(f"{path} row {number}: {','.join(row)!r}, expected id,split")
+        videos.append(ListedVideo(from_cell(row[0]), "", split=row[1].strip()))
+    return videos or read_vggsound([path])
+
+
+def _own_split(clip: Clip, own: dict[str, str]) -> str | None:
+    """What `read_splits` says of a clip; None if it doesn't name it."""
+    return next((own[key] for key in (clip.name, clip.id, clip.video) if key in own), None)
 
 
 def split(
@@ -82,8 +102,9 @@ def split(
 
     Args:
         duet: where duets (`Clip.is_duet`) go: `test`, `train` (split like all others), or `drop`.
-        own: the data set's own splits (`read_splits`). Its test is test; its train is divided into
-            train and val; a clip of train whose video is in test or val as well is left out.
+        own: the data set's own splits (`read_splits`). Its val and test are these; its train is
+            divided into train and val, if `val_ratio` isn't 0; a clip of train whose video is in
+            test or val as well is left out.
         composed: clips that have their split from what they are made of (`read_composed`). The
             others are split as if these were not there.
         copies: groups of clips' names (`read_copies`).
@@ -94,15 +115,16 @@ def split(
     if duet == "drop":
         clips = [c for c in clips if not c.is_duet]
     # Videos with a given split
-    tested = (c for c in clips if duet != "train" and c.is_duet and c.id not in own)
+    listed = {c: _own_split(c, own) for c in clips}
+    tested = (c for c in clips if duet != "train" and c.is_duet and not listed[c])
     split_of = {video[c.name]: "test" for c in tested}
     split_of |= {video[c.name]: "train" for c in clips if c.label == SILENCE_LABEL}
     for name in ("val", "test"):
-        split_of |= {video[c.name]: name for c in clips if own.get(c.id) == name}
+        split_of |= {video[c.name]: name for c in clips if listed[c] == name}
     split_of |= _composed_splits(clips, video, composed)
     given = set(split_of)
     held_out = {key for key, name in split_of.items() if name != "train"}
-    clips = [c for c in clips if own.get(c.id) != "train" or video[c.name] not in held_out]
+    clips = [c for c in clips if listed[c] != "train" or video[c.name] not in held_out]
     # The others, label by label; rare labels choose first, since a video may have several labels
     videos = defaultdict(set)
     for clip in clips:
@@ -169,7 +191,7 @@ def build_index(
     data: AnyPath,
     out: AnyPath | None = None,
     min_frames: int = 0,
-    val_ratio: float = RATIO,
+    val_ratio: float | None = None,
     test_ratio: float | None = None,
     seed: int = 0,
     duet: str = "test",
@@ -184,11 +206,13 @@ def build_index(
     Args:
         out: where to; None: `data` itself.
         min_frames: clips with fewer frames are left out.
+        val_ratio: None for `RATIO`, or 0 if `splits` says what validates.
         test_ratio: None for `RATIO`, or 0 with `splits`.
-        splits: a list with the data set's own splits (`read_splits`).
+        splits: a list with the data set's own splits (`read_splits`). A clip that it doesn't name
+            is split as if there were no list.
         sections: ids are in VGGSound's layout, `<YouTube id>_<start, six digits>`; such clips are
             sections of one video. Without it, only those that `splits` or `collect`'s list names.
-        val_ratio, seed, duet: as for `split`.
+        seed, duet: as for `split`.
     Returns: {"train": path, "val": ..., "test": ..., "all": ...}.
     Warns: of clips that are left out, by reason; of labels that are taken for duets; of too few
         videos to train or test with.
@@ -197,6 +221,9 @@ def build_index(
     """
     data = Path(data)
     out = Path(out or data)
+    own = read_splits(splits) if splits else {}
+    if val_ratio is None:
+        val_ratio = 0.0 if "val" in own.values() else RATIO
     if test_ratio is None:
         test_ratio = 0.0 if splits else RATIO
     if not (0 <= val_ratio < 1 and 0 <= test_ratio < 1 and val_ratio + test_ratio < 1):
@@ -207,7 +234,6 @@ def build_index(
     if splits and test_ratio:
         hint = "the list says what is tested; leave the ratio out"
         raise SopError(f"test_ratio={test_ratio} with {splits}: {hint}")
-    own = read_splits(splits) if splits else {}
     # Find the clips
     entries = candidates(data)
     known, composed, copies = read_sections(data), read_composed(data), read_copies(data)
@@ -216,8 +242,8 @@ def build_index(
     clips = [c for c in usable if c.n_frames >= min_frames]
     if not clips:
         raise SopError(nothing_found(data, usable, min_frames))
-    if own and not any(c.id in own for c in clips):
-        expected = f"expected ids like {clips[0].id}, of id and start"
+    if own and not any(_own_split(c, own) for c in clips):
+        expected = f"expected ids like {clips[0].id}"
         raise SopError(f"{splits}: names none of the {len(clips)} clips; {expected}")
     check_composed(data, {c.name: composed[c.name] for c in clips if c.name in composed})
     # Split them, say what looks wrong, write
@@ -226,6 +252,7 @@ def build_index(
     everything = [c for c in clips if c in placed]
     notes = passed_over(data, entries) + left_out(usable, clips, placed, min_frames)
     notes += like_sections(clips) + like_one_video(clips)
+    notes += not_listed(splits, [c.name for c in everything if own and not _own_split(c, own)])
     if duet != "train":
         notes += like_duets(clips, known_labels(data) | {c.label for c in usable})
     tested = {c.video for c in test if not c.is_duet}
@@ -254,7 +281,8 @@ def build_index(
 
 def _sections(clips: list[Clip], splits: AnyPath | None, by_layout: bool) -> dict[str, str]:
     """Clip's name -> video, of sections: by the list `splits`, or by the layout of their ids."""
-    listed = {video.id: video.key for video in read_vggsound([splits])} if splits else {}
+    starts = (video for video in (_listed(splits) if splits else ()) if video.start is not None)
+    listed = {video.id: video.key for video in starts}
     if by_layout:
         listed = {c.id: match[1] for c in clips if (match := SECTION.fullmatch(c.id))} | listed
     return {c.name: listed[c.id] for c in clips if c.id in listed}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from ..config import MUSIC, RATIO
+from ..config import MUSIC
 from ..errors import SopError
 from .options import Folder, Seconds, Whole
 
@@ -15,11 +15,11 @@ def index(
     /,
     *name: str,
     min_frames: Whole = 0,
-    val_ratio: float = RATIO,
+    val_ratio: float | None = None,
     test_ratio: float | None = None,
     seed: Whole = 0,
     duets: Literal["test", "train", "drop"] = "test",
-    splits: Annotated[Path | None, Parameter(metavar="vggsound.csv")] = None,
+    splits: Annotated[Path | None, Parameter(metavar="FILE.csv")] = None,
     sections: bool = False,
     copies: Literal["together", "drop"] | None = None,
     check: bool = False,
@@ -34,10 +34,11 @@ def index(
         name: A name for this index. It is written to DATA/NAME.
         min_frames: Leave out clips with fewer frames.
         val_ratio: Share of each label's videos for validation, which chooses the best epoch.
+            Default: 0.15, or what --splits says.
         test_ratio: The same for the test, besides duets. Default: 0.15, or what --splits says.
         seed: Seed of the split.
         duets: Where clips with two labels go.
-        splits: The data set's own list of training and test.
+        splits: The data set's own split: vggsound.csv, or rows "id,split" (train, val or test).
         sections: Ids are <YouTube id>_<start>, as VGGSound's. Clips of one video stay together.
         copies: together: find copies first, which reads all clips, and keep them in one list. drop:
             leave out of each given list (train.csv val.csv test.csv) what a later one has.

@@ -242,6 +242,47 @@ def test_the_data_sets_own_split_is_honoured(tmp_path):
         build_index(data, test_ratio=0.2, splits=tmp_path / "v.csv")
 
 
+def test_a_list_of_ids_and_splits_is_followed_to_the_letter(tmp_path):
+    clips = [("cello", f"c{k}", 3) for k in range(8)] + [("flute", f"-f{k}", 3) for k in range(8)]
+    data = make_data(tmp_path / "data", [*clips, ("cello flute", "duet", 3)])
+    own = {f"c{k}": ("train", "val", "test")[k % 3] for k in range(8)}
+    own |= {f"flute/-f{k}": "train" for k in range(7)} | {"flute/-f7": "test", "duet": "val"}
+    path = tmp_path / "own.csv"
+    path.write_text("".join(f"{key},{split}\r\n" for key, split in own.items()))
+    lists = build_index(data, splits=path)
+    for name in ("train", "val", "test"):
+        names = {c.id for c in read_index(lists[name])}
+        assert names == {k.removeprefix("flute/") for k, split in own.items() if split == name}
+    # without a val of its own, a part of train validates, as by VGGSound's list
+    path.write_text("".join(f"c{k},train\n" for k in range(6)) + "c6,test\n-f0,test\n")
+    with pytest.warns(UserWarning, match=r"own.csv doesn't name 9 clip\(s\), .*cello/c7"):
+        lists = build_index(data, splits=path)
+    listed = {name: {c.id for c in read_index(lists[name])} for name in ("train", "val", "test")}
+    assert listed["test"] == {"c6", "-f0", "duet"}  # a duet that isn't named tests, as ever
+    assert len(listed["val"]) == 2 and len(listed["train"]) == 12
+    for text, why in (
+        ("c1,train\nc2,dev\n", "c2 is in 'dev', expected train, val or test"),
+        ("c1,train\nc1,test\n", "c1 is in test, and in train before"),
+        ("c1,train\nc2\n", "own.csv row 2: 'c2', expected id,split"),
+        ("other,train\n", "names none of the 17 clips; expected ids like"),
+    ):
+        path.write_text(text)
+        with pytest.raises(SopError, match=why):
+            build_index(data, splits=path)
+    # sections: by their video's id, or by their own
+    sections = [("cello", f"aaaaaaaaaa{k}_00000{start}", 3) for k in range(4) for start in (0, 5)]
+    data = make_data(tmp_path / "sections", sections)
+    path.write_text(
+        "aaaaaaaaaa0,test\naaaaaaaaaa1,val\naaaaaaaaaa2,train\naaaaaaaaaa3_000005,test\n"
+    )
+    with pytest.warns(UserWarning, match="doesn't name 1 clip"):
+        lists = build_index(data, splits=path, sections=True)
+    tested = {c.id for c in read_index(lists["test"])}
+    assert tested == {f"aaaaaaaaaa{k}_00000{start}" for k in (0, 3) for start in (0, 5)}
+    assert {c.video for c in read_index(lists["val"])} == {"aaaaaaaaaa1"}
+    assert {c.video for c in read_index(lists["train"])} == {"aaaaaaaaaa2"}
+
+
 def test_a_folder_of_nothing_but_labels_of_two_words_says_so(tmp_path):
     data = make_data(tmp_path / "data", [("playing harp", "x", 3), ("playing flute", "y", 3)])
     with pytest.warns(UserWarning, match="nothing to train with; .*--duets train"):
