@@ -256,7 +256,8 @@ PROFILES = {
     "sop2018": {
         "stft_pad": "reflect", "warp": "grid", "loudness": "absolute", "mixture": "mean",
         "clips": "published", "train_samples": 0, "target": "half", "loss_mean": "bins",
-        "among": 0.0, "absent": 0.0, "share": False, "silence": 0.0, "noise": 0.0, "acoustics": 0.0,
+        "among": 0.0, "absent": 0.0, "share": False, "silence": 0.0, "noise": 0.0, "unseen": 0.0,
+        "acoustics": 0.0,
         "backbone": "resnet18", "backbone_weights": "", "backbone_learns": 0, "looks": 0,
         "together": 0.0,
         "sound_activation": "none", "sound_up": "bilinear", "pool": 0.0, "frames_apart": True,

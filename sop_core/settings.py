@@ -86,7 +86,10 @@ class Mixing:
     # silent scene, if the index has any
     silence: Fraction = 0.1
     noise: Fraction = 0.2  # share of training's mixtures with noise that no picture shows
-    # share of training's sources that are heard in another room, through another microphone, before
+    # share of training's mixtures in which one or two more clips sound, which no picture shows: so
+    # there are two to four sounds
+    unseen: Fraction = 0.0
+    # share of training's clips that are heard in another room, through another microphone, before
     # they are mixed (compose/acoustics.py)
     acoustics: Fraction = 0.0
     # share of training's mixtures whose pictures stand side by side in one picture; each part then
@@ -107,8 +110,8 @@ class Mixing:
     # weight of the `bce` of a picture of another mixture, whose mask should be empty; 0: none. It
     # rises from 0 when the training begins to this when it ends. Of a few other mixtures of the
     # same process, and the same part of the batch (`accumulate`), it is the picture that is least
-    # alike to those of this mixture: it may show what sounds, too. If that one is alike, none is
-    # asked to be empty.
+    # alike to those of this mixture: it may show what sounds, too, the more with `unseen`. If that
+    # one is alike, none is asked to be empty.
     absent: Weight = 0.0
     weighted: Flag = True  # a loud bin counts more in the loss
     # divide a batch's loss by its weights, or by its bins: then a loud recording counts more too
@@ -116,7 +119,7 @@ class Mixing:
     loss_mean: Literal["weights", "bins"] = "weights"
 
     # how the released code differs
-    # a mixture is the sum of its sources, or their mean: each is scaled by 1 / N first (published)
+    # a mixture is the sum of its sounds, or their mean: each is divided by their number (published)
     mixture: Literal["sum", "mean"] = "sum"
     # an evaluation's mixtures: drawn, or by number, where a clip may meet itself (published)
     pairs: Literal["drawn", "published"] = "drawn"

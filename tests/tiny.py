@@ -22,7 +22,7 @@ SETTINGS = {
     "image": "32", "stride": "2", "sound_width": "4", "frame_width": "8", "channels": "4",
     "pool": "0", "batch": "4", "epoch_size": "8", "epochs": "2", "val_pairs": "4", "workers": "0",
     "backbone": "resnet18", "frame_groups": "3", "frame_dilation": "false", "frame_stride": "8",
-    "pretrained": "false", "together": "0", "noise": "0", "absent": "0",
+    "pretrained": "false", "together": "0", "noise": "0", "unseen": "0", "absent": "0",
     "lr_fc": "4e-4", "lr_frame": "4e-4",
 }  # fmt: skip
 TINY = DEMO.override(SETTINGS)

@@ -48,15 +48,17 @@ def left_out(usable: list[Clip], clips: list[Clip], placed: set[Clip], least: in
     reasons = {
         f"fewer than {least} frames (--min-frames)": [c.name for c in usable if c.n_frames < least],
         "duets (--duets drop)": [c.name for c in rest if c.is_duet],
-        "of a video that the list has in val or test, too": [c.name for c in rest if not c.is_duet],
+        "of a video that the list has in another split, too": [
+            c.name for c in rest if not c.is_duet
+        ],
     }
     return [f"{len(n)} clip(s) left out, {why}: {_some(n)}" for why, n in reasons.items() if n]
 
 
-def not_listed(splits: AnyPath | None, names: list[str]) -> list[str]:
+def not_listed(splits: AnyPath, names: list[str]) -> list[str]:
     """A warning of clips that a list of splits doesn't name."""
-    what = "which are split as without a list"
-    return [f"{splits} doesn't name {len(names)} clip(s), {what}: {_some(names)}"] if names else []
+    what = "they train (or validate, if it has no val; duets test)"
+    return [f"{splits} doesn't name {len(names)} clip(s) ({_some(names)}): {what}"] if names else []
 
 
 def like_sections(clips: list[Clip]) -> list[str]:

@@ -52,7 +52,7 @@ DUETS = ("test", "train", "drop")
 def read_splits(path: AnyPath) -> dict[str, str]:
     """Read a data set's own splits: rows `id,split`, or VGGSound's list (`read_vggsound`).
 
-    In rows of two, an id is that of a clip, its `label/id`, or that of its video.
+    In rows of two, an id is a clip's id, its `label/id`, or its video's id.
     Returns: id -> train, val or test.
     Raises: SopError where the list can't be read, or has one clip in two splits.
     """
@@ -68,14 +68,14 @@ def read_splits(path: AnyPath) -> dict[str, str]:
 
 def _listed(path: AnyPath) -> list[ListedVideo]:
     """The videos of a list of splits."""
-    videos = []
-    for number, row in read_rows(path):
-        if len(row) != 2 and not videos:
-            return read_vggsound([path])
+    rows = list(read_rows(path))
+    if not rows or len(rows[0][1]) == 4:
+        return read_vggsound([path])
+    for number, row in rows:
         if len(row) != 2:
-            raise SopError(f"{path} row {number}: {','.join(row)!r}, expected id,split")
-        videos.append(ListedVideo(from_cell(row[0]), "", split=row[1].strip()))
-    return videos or read_vggsound([path])
+            expected = "id,split, or in all rows youtube_id,start_seconds,label,split"
+            raise SopError(f"{path} row {number}: {','.join(row)!r}, expected {expected}")
+    return [ListedVideo(from_cell(key.strip()), "", None, name.strip()) for _, (key, name) in rows]
 
 
 def _own_split(clip: Clip, own: dict[str, str]) -> str | None:
@@ -103,8 +103,8 @@ def split(
     Args:
         duet: where duets (`Clip.is_duet`) go: `test`, `train` (split like all others), or `drop`.
         own: the data set's own splits (`read_splits`). Its val and test are these; its train is
-            divided into train and val, if `val_ratio` isn't 0; a clip of train whose video is in
-            test or val as well is left out.
+            divided into train and val, if `val_ratio` isn't 0. Of a video in several of its splits
+            only the clips of test count, or else those of val.
         composed: clips that have their split from what they are made of (`read_composed`). The
             others are split as if these were not there.
         copies: groups of clips' names (`read_copies`).
@@ -123,8 +123,9 @@ def split(
         split_of |= {video[c.name]: name for c in clips if listed[c] == name}
     split_of |= _composed_splits(clips, video, composed)
     given = set(split_of)
-    held_out = {key for key, name in split_of.items() if name != "train"}
-    clips = [c for c in clips if listed[c] != "train" or video[c.name] not in held_out]
+    clips = [
+        c for c in clips if not listed[c] or listed[c] == split_of.get(video[c.name], listed[c])
+    ]
     # The others, label by label; rare labels choose first, since a video may have several labels
     videos = defaultdict(set)
     for clip in clips:
@@ -209,31 +210,30 @@ def build_index(
         val_ratio: None for `RATIO`, or 0 if `splits` says what validates.
         test_ratio: None for `RATIO`, or 0 with `splits`.
         splits: a list with the data set's own splits (`read_splits`). A clip that it doesn't name
-            is split as if there were no list.
+            trains, or validates if the list has no val; a duet tests.
         sections: ids are in VGGSound's layout, `<YouTube id>_<start, six digits>`; such clips are
             sections of one video. Without it, only those that `splits` or `collect`'s list names.
         seed, duet: as for `split`.
     Returns: {"train": path, "val": ..., "test": ..., "all": ...}.
-    Warns: of clips that are left out, by reason; of labels that are taken for duets; of too few
-        videos to train or test with.
+    Warns: of clips that are left out, by reason, or not named by `splits`; of labels that are taken
+        for duets; of too few videos to train or test with.
     Raises: SopError if there are no clips, if the options contradict each other, or if
         `composed.csv` has a photo or a recording in two splits.
     """
     data = Path(data)
     out = Path(out or data)
-    own = read_splits(splits) if splits else {}
-    if val_ratio is None:
-        val_ratio = 0.0 if "val" in own.values() else RATIO
     if test_ratio is None:
         test_ratio = 0.0 if splits else RATIO
-    if not (0 <= val_ratio < 1 and 0 <= test_ratio < 1 and val_ratio + test_ratio < 1):
-        ratios = f"val_ratio={val_ratio}, test_ratio={test_ratio}"
+    ratio = RATIO if val_ratio is None else val_ratio
+    if not (0 <= ratio < 1 and 0 <= test_ratio < 1 and ratio + test_ratio < 1):
+        ratios = f"val_ratio={ratio}, test_ratio={test_ratio}"
         raise SopError(f"{ratios}: expected shares from 0, together less than 1")
     if duet not in DUETS:
         raise SopError(f"duets to {duet!r}: expected one of {', '.join(DUETS)}")
     if splits and test_ratio:
         hint = "the list says what is tested; leave the ratio out"
         raise SopError(f"test_ratio={test_ratio} with {splits}: {hint}")
+    own = read_splits(splits) if splits else {}
     # Find the clips
     entries = candidates(data)
     known, composed, copies = read_sections(data), read_composed(data), read_copies(data)
@@ -242,17 +242,22 @@ def build_index(
     clips = [c for c in usable if c.n_frames >= min_frames]
     if not clips:
         raise SopError(nothing_found(data, usable, min_frames))
-    if own and not any(_own_split(c, own) for c in clips):
+    named = {c.name: name for c in clips if (name := _own_split(c, own))}
+    if own and not named:
         expected = f"expected ids like {clips[0].id}"
         raise SopError(f"{splits}: names none of the {len(clips)} clips; {expected}")
+    if val_ratio is None and "val" in named.values():
+        ratio = 0.0
     check_composed(data, {c.name: composed[c.name] for c in clips if c.name in composed})
     # Split them, say what looks wrong, write
-    train, val, test = split(clips, val_ratio, test_ratio, seed, duet, own, composed, copies)
+    train, val, test = split(clips, ratio, test_ratio, seed, duet, own, composed, copies)
     placed = {*train, *val, *test}
     everything = [c for c in clips if c in placed]
     notes = passed_over(data, entries) + left_out(usable, clips, placed, min_frames)
     notes += like_sections(clips) + like_one_video(clips)
-    notes += not_listed(splits, [c.name for c in everything if own and not _own_split(c, own)])
+    if splits:
+        rest = (c.name for c in everything if c.label != SILENCE_LABEL)
+        notes += not_listed(splits, [name for name in rest if name not in named])
     if duet != "train":
         notes += like_duets(clips, known_labels(data) | {c.label for c in usable})
     tested = {c.video for c in test if not c.is_duet}

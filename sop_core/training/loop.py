@@ -317,8 +317,11 @@ class _Run:
             number = (self.number - 1) * steps + self.at.step  # of all epochs' steps, from 0
             if self.config.acoustics:
                 among = (self.engine.process_index, self.engine.num_processes)
-                sounds = batch["sounds"]
-                batch["sounds"] = heard_elsewhere(sounds, self.config, number, *among)
+                keys = [key for key in ("sounds", "unseen") if key in batch]
+                sounds = torch.cat([batch[key] for key in keys], 1)
+                heard = heard_elsewhere(sounds, self.config, number, *among)
+                sizes = [batch[key].shape[1] for key in keys]
+                batch |= zip(keys, heard.split(sizes, 1), strict=True)
             if self.config.absent:
                 batch["done"] = number / (self.config.epochs * steps)
             own = self.objective(batch)  # the loss of this process

@@ -26,6 +26,7 @@ from .windows import (
     window_sound,
 )
 
+UNSEEN = 2  # most clips that sound in a mixture and have no picture (with `unseen`)
 ATTEMPTS = 10  # mixtures in a row that can't be read: then it's no longer this or that file
 
 
@@ -36,7 +37,7 @@ class Listed(Dataset):
         sounds: float32 (N, L), before they are added up
         frames: uint8 (N, V, 3, image, image)
         jitter: float32 (N, 3), the colour jitter by which `apply_jitter` multiplies frames
-        names: of the clips
+        names: of the clips that sound
         skipped: the files that could not be read, one a line
     """
 
@@ -59,6 +60,12 @@ class Draw(NamedTuple):
     rng: Generator  # of its augmentation
     together: bool = False  # its pictures are side by side in one
     look: int = 0  # number of the precomputed picture side by side (`Training.looked`)
+    unseen: Mixture = ()  # what sounds, too, and isn't shown
+
+    @property
+    def heard(self) -> Mixture:
+        """All that sounds, what is shown first."""
+        return self.mixture + self.unseen
 
 
 class Precomputed(Protocol):
@@ -79,21 +86,24 @@ class Training(Dataset):
     """Training's `epochs * epoch_size` mixtures; number i is the same at any number of workers.
 
     The first source goes through all clips, in a new order each round. The others are random clips
-    of other videos and photos. Three numbers of the config say how often a mixture is special:
+    of other videos and photos. Four numbers of the config say how often a mixture is special:
         silence: the last source is a silent scene, if there are any; its mask should be empty
         together: the pictures are side by side in one, as in a duet
         noise: there is noise that no picture shows
+        unseen: one or two more clips sound that no picture shows
     A mixture with a broken file is drawn again, and `skipped` names the file.
 
     An item has the keys of `Listed`'s, and some more:
+        unseen: float32 (UNSEEN, L), sounds of clips that aren't shown, or zeros (with `unseen`)
         cells: bool (N, H, W), the part of the picture where each source is (with `together`)
         noise: float32 (L,) (with `noise`)
-        videos: int64 (N,), numbers of the sources' videos (with `absent`)
+        videos: int64 (M,), numbers of the sounds' videos (with `absent`). M is N, and with `unseen`
+            N + UNSEEN; -1 where fewer clips sound
         seen: float16 (N, V, C, H, W), instead of frames and jitter: the features of frames, if
             they were computed before (`looked`)
     If a GPU holds sounds and features (`resident`), there are numbers instead of these two, and
     the noise has the level that it has relative to the sounds:
-        clips, starts: int64 (N,), which window; gains: float32 (N,), how loud
+        clips, starts: int64 (M,), which window; gains: float32 (M,), how loud
         seen_of: int64 (N,), looks: int64 (N, V), which features
 
     Its `config` is the given one's `training`.
@@ -123,7 +133,7 @@ class Training(Dataset):
         while len(skipped) < ATTEMPTS:
             draw = self.draw(i, len(skipped))
             try:
-                return _item(draw.mixture, self.read(draw), skipped)
+                return _item(draw.heard, self.read(draw), skipped)
             except SopError as e:
                 skipped.append(str(e))
         raise SopError(f"{ATTEMPTS} mixtures in a row could not be read; the last: {skipped[-1]}")
@@ -140,18 +150,30 @@ class Training(Dataset):
             self.order = np.random.default_rng([config.seed, 1, turn]).permutation(len(clips))
         first = int(rng.integers(len(clips)) if attempt else self.order[place])
         # Pictures side by side. Precomputed ones show certain clips: these are mixed.
-        if config.together and rng.random() < config.together:
-            if not self.looked:
-                return Draw(self.mixture(first, rng), rng, together=True)
+        look = 0
+        together = config.together > 0 and rng.random() < config.together
+        if together and self.looked:
             look = int(rng.integers(together_looks(config)))
             parts = self.mixture(first, self.of_look(first, look))
             parts = tuple(self.part(p.clip, rng) for p in parts)  # other windows of the same clips
-            return Draw(parts, rng, together=True, look=look)
+        else:
+            parts = self.mixture(first, rng)
         # Each picture by itself, perhaps with a silent scene
-        parts = self.mixture(first, rng)
-        if self.silent and rng.random() < config.silence:
+        if not together and self.silent and rng.random() < config.silence:
             parts = (*parts[:-1], self.part(self.silent[rng.integers(len(self.silent))], rng))
-        return Draw(parts, rng)
+        return Draw(parts, rng, together, look, self.unseen(parts, rng))
+
+    def unseen(self, shown: Mixture, rng: Generator) -> Mixture:
+        """What sounds beside a mixture's sources and isn't shown: mostly nothing."""
+        if not self.config.unseen or rng.random() >= self.config.unseen:
+            return ()
+        chosen = [part.clip for part in shown]
+        for _ in range(rng.integers(1, UNSEEN + 1)):
+            clip = another(self.sounding, chosen, rng)
+            if clip is None:
+                break
+            chosen.append(clip)
+        return tuple(self.part(clip, rng) for clip in chosen[len(shown) :])
 
     def part(self, clip: Clip, rng: Generator) -> Part:
         """A random window of a clip."""
@@ -175,13 +197,15 @@ class Training(Dataset):
         if self.resident:
             arrays = self._numbers(draw, self.resident)  # a GPU has the rest
         else:
-            arrays = {"sounds": sounds(draw.mixture, config, rng)}
+            heard = _padded(sounds(draw.heard, config, rng), config)
+            arrays = {"sounds": heard[:n]} | ({"unseen": heard[n:]} if config.unseen else {})
             if self.looked:
                 arrays["seen"] = self._seen(draw, self.looked)
             else:
                 arrays |= pictures(draw.mixture, config, rng, draw.together)
         if config.absent:
-            arrays["videos"] = np.array([self.videos[part.clip] for part in draw.mixture])
+            videos = np.array([self.videos[part.clip] for part in draw.heard])
+            arrays["videos"] = _padded(videos, config, -1)
         if config.together or self.looked:
             everywhere = np.ones((n, *config.grid), bool)
             arrays["cells"] = strip_cells(n, config.grid) if draw.together else everywhere
@@ -196,16 +220,18 @@ class Training(Dataset):
 
     def _numbers(self, draw: Draw, unread: Unread) -> dict[str, np.ndarray]:
         """Which windows and which features, for a GPU that holds them."""
-        gains = [draw_gain(self.config, draw.rng) for _ in draw.mixture]
-        clips = [self.numbers[part.clip] for part in draw.mixture]
+        count = len(draw.heard) if self.config.mixture == "mean" else 1
+        gains = [draw_gain(self.config, draw.rng) / np.float32(count) for _ in draw.heard]
+        clips = [self.numbers[part.clip] for part in draw.heard]
         seen_of, looks = self._looks(draw)
         for clip in clips:
             if clip in unread.sounds:
                 raise SopError(unread.sounds[clip])
         if unread.pictures[seen_of[:, None], looks].any():
             raise self._blind(draw)
-        starts = [part.start for part in draw.mixture]
+        starts = [part.start for part in draw.heard]
         arrays = {"clips": np.array(clips), "starts": np.array(starts), "gains": np.array(gains)}
+        arrays = {key: _padded(array, self.config) for key, array in arrays.items()}
         return arrays | {"seen_of": seen_of, "looks": looks}
 
     def _seen(self, draw: Draw, looked: Precomputed) -> np.ndarray:
@@ -238,6 +264,12 @@ def together_looks(config: Config) -> int:
     return max(1, round(config.looks * config.together)) if config.together else 0
 
 
+def _padded(array: np.ndarray, config: Config, value: float = 0) -> np.ndarray:
+    """With `unseen`, N + UNSEEN rows for each mixture: `value` where no clip is. Shape: (M, ...)"""
+    missing = config.sources + UNSEEN - len(array) if config.unseen else 0
+    return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1), constant_values=value)
+
+
 def _names(mixture: Mixture) -> str:
     return " + ".join(part.clip.name for part in mixture)
 
@@ -268,24 +300,34 @@ def draw_mixture(
     Raises: SopError where there are too few clips of other videos (and photos, and labels).
     """
     chosen = [clips[first]]
+    while len(chosen) < config.sources:
+        clip = another(clips, chosen, rng, differ)
+        if clip is None:
+            kinds = {"video": True, "photo": chosen[0].photos, "label": differ}
+            what = " and another ".join(kind for kind, counts in kinds.items() if counts)
+            missing = f"to mix with {len(chosen)} of {config.sources}"
+            raise SopError(f"{clips[first].name}: no clip of another {what} {missing}")
+        chosen.append(clip)
+    return tuple(draw_window(clip, lengths[clip], config, rng) for clip in chosen)
+
+
+def another(
+    clips: list[Clip], chosen: list[Clip], rng: Generator, differ: bool = False
+) -> Clip | None:
+    """A random clip of another video and photo than those `chosen`; None if there is none.
+
+    With `differ` its label is another one, too.
+    """
 
     def fits(clip: Clip) -> bool:
         same_label = differ and any(clip.label == other.label for other in chosen)
         return not same_label and all(map(clip.fits, chosen))
 
-    while len(chosen) < config.sources:
-        tries = (clips[rng.integers(len(clips))] for _ in range(1_000))
-        clip = next(filter(fits, tries), None)
-        if clip is None:  # few fit, or none
-            fitting = list(filter(fits, clips))
-            if not fitting:
-                kinds = {"video": True, "photo": chosen[0].photos, "label": differ}
-                what = " and another ".join(kind for kind, counts in kinds.items() if counts)
-                missing = f"to mix with {len(chosen)} of {config.sources}"
-                raise SopError(f"{clips[first].name}: no clip of another {what} {missing}")
-            clip = fitting[rng.integers(len(fitting))]
-        chosen.append(clip)
-    return tuple(draw_window(clip, lengths[clip], config, rng) for clip in chosen)
+    tries = (clips[rng.integers(len(clips))] for _ in range(1_000))
+    if clip := next(filter(fits, tries), None):
+        return clip
+    fitting = list(filter(fits, clips))  # few, or none
+    return fitting[rng.integers(len(fitting))] if fitting else None
 
 
 def draw_noise(size: int, rng: Generator) -> np.ndarray:

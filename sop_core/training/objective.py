@@ -35,7 +35,8 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
     """The loss of one batch: a scalar.
 
     See `mixtures.Training` for what a batch holds; and `done`, the share of the training that is
-    done (if it isn't there: all). Noise is a part of the mixture, but no estimate is made of it.
+    done (if it isn't there: all). What no picture shows, noise too, is a part of the mixture, but
+    no estimate is made of it.
     """
     sounds = batch["sounds"]  # (B, N, L)
     # The targets are exact at any precision of the nets.
@@ -45,16 +46,18 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
         # The STFT of a sum is the sum of the STFTs. torch's `sum` of complex numbers takes 15 times
         # as long as this.
         total = reduce(torch.add, specs.unbind(1))
-        if "noise" in batch:
-            noise = batch["noise"]  # (B, L)
-            # Only the mixtures that have noise. On a GPU all: to find them means to wait for it.
-            noisy = noise.any(1) if noise.device.type == "cpu" else slice(None)
-            noise = noise[noisy]
+        extra = [batch["noise"]] if "noise" in batch else []
+        extra += batch["unseen"].unbind(1) if "unseen" in batch else []
+        if extra:
+            rest = reduce(torch.add, extra)  # (B, L)
+            # Only the mixtures that have a rest. On a GPU all: to find them means to wait for it.
+            some = rest.any(1) if rest.device.type == "cpu" else slice(None)
+            rest = rest[some]
             sources = torch.cat([sources, torch.zeros_like(sources[:, :1])], 1)  # (B, N + 1, F, T)
-            if len(noise):  # MKL refuses an empty FFT
-                spec = model.stft(noise)
-                sources[noisy, -1] = model.magnitudes(spec)
-                total[noisy] += spec
+            if len(rest):  # MKL refuses an empty FFT
+                spec = model.stft(rest)
+                sources[some, -1] = model.magnitudes(spec)
+                total[some] += spec
         mixture = model.magnitudes(total)  # (B, F, T)
     done = batch.get("done", 1.0)
     return mask_loss(model, mixture, sources, pictures(model, batch), batch.get("videos"), done)
@@ -64,19 +67,21 @@ def batch_loss(model: SoundOfPixels, batch: dict[str, Tensor]) -> Tensor:
 def heard_elsewhere(
     sounds: Tensor, config: Config, step: int, process: int = 0, processes: int = 1
 ) -> Tensor:
-    """A batch's sounds, of which a share `config.acoustics` is heard in other rooms.
+    """Sounds of a batch, of which a share `config.acoustics` is heard in other rooms.
 
     `config.seed` and `step` decide what is drawn for each source. So a run that goes on hears the
     same, and so do several processes: `process` has its part of the batch of all `processes`.
-    Shape: (B, N, L) -> (B, N, L)
+    Shape: (B, M, L) -> (B, M, L)
     """
-    flat = sounds.flatten(0, 1)  # (B * N, L)
+    flat = sounds.flatten(0, 1)  # (B * M, L)
     seed = np.random.SeedSequence([config.seed, 7, step]).generate_state(1)[0]
     generator = torch.Generator().manual_seed(int(seed))
     everywhere = processes * len(flat)
-    changed = torch.rand(everywhere, generator=generator) < config.acoustics
     mine = slice(process * len(flat), (process + 1) * len(flat))
-    drawn, rows = acoustics.draw(everywhere, generator).of(mine), changed[mine].nonzero()[:, 0]
+    changed = (torch.rand(everywhere, generator=generator) < config.acoustics)[mine]
+    if flat.device.type == "cpu":  # a GPU would be waited for
+        changed &= flat.any(1)  # what is silent stays so
+    drawn, rows = acoustics.draw(everywhere, generator).of(mine), changed.nonzero()[:, 0]
     where = rows.to(sounds.device, non_blocking=True)
     other = acoustics.heard(flat[where], config.rate, drawn.of(rows))
     return flat.index_copy(0, where, other).view_as(sounds)
@@ -113,7 +118,7 @@ def mask_loss(
     `done` of the training, since asked early, it hinders the others. Its value has the full weight,
     so that losses of different epochs can be compared.
     Shape: magnitudes (B, F, T) and (B, N or more, F, T), of which the first N have a picture;
-    pooled visual features (B, N, K); numbers of their videos (B, N)
+    pooled visual features (B, N, K); numbers of the videos of all that sounds (B, N or more)
     """
     config = model.config
     maps = model.feature_maps(mixture)
@@ -145,11 +150,11 @@ def others(
     Of `among` other mixtures it is the one whose first picture is least alike to the mixture's own
     pictures (by correlation over K). A picture drawn blindly often shows an instrument that sounds:
     in every third mixture of two of six. No labels are needed for this. With `videos`, the numbers
-    of the pictures' videos, none is taken whose video is in the mixture.
+    of the videos of all that sounds, shown or not, none is taken whose video is in the mixture.
 
     Returns the index for each mixture, and whether it is unlike (a correlation under 0) and of
     another video: of few clips or instruments, all four can be of the mixture's own.
-    Shape: visual features (B, N, K), B at least 2, and numbers (B, N) -> indices (B,), bool (B,)
+    Shape: visual features (B, N, K), B at least 2, and numbers (B, M) -> indices (B,), bool (B,)
     """
     size = len(pictures)
     centred = nn.functional.normalize(pictures - pictures.mean((0, 1)), dim=-1)

@@ -30,8 +30,7 @@ class Resident:
 
     def __init__(self, data: Training, device: torch.device, progress: bool = True):
         assert isinstance(data.looked, Looks)
-        self.samples = data.config.samples
-        self.scale = 2**-15 / (data.config.sources if data.config.mixture == "mean" else 1)
+        self.samples, self.unseen = data.config.samples, data.config.unseen > 0
         unread: dict[int, str] = {}
         # A clip may be shorter than a window, by as much as decoders differ.
         lengths = {clip: max(length, self.samples) for clip, length in data.lengths.items()}
@@ -56,15 +55,17 @@ class Resident:
         self.unread = Unread(unread, np.isnan(table[:, :, 0, 0, 0]))
 
     def fill(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A batch of `Training` with `sounds`, `seen` and the level of `noise`, which it lacks."""
+        """A batch of `Training` with sounds, `seen` and the level of `noise`, which it lacks."""
         batch = dict(batch)
-        clips, gains = batch.pop("clips"), batch.pop("gains")  # (B, N)
+        clips, gains = batch.pop("clips"), batch.pop("gains")  # (B, M)
         at = self.starts[clips] + batch.pop("starts")
         window = torch.arange(self.samples, device=at.device)
-        sounds = self.sounds[at[..., None] + window].float() * self.scale
-        batch["sounds"] = sounds * gains[..., None]  # (B, N, L)
+        sounds = self.sounds[at[..., None] + window].float() * 2**-15
+        sounds = sounds * gains[..., None]  # (B, M, L)
         # Side by side, all sources of a mixture are seen in the picture of the first
         seen_of, looks = batch.pop("seen_of"), batch.pop("looks")  # (B, N), (B, N, V)
+        n = seen_of.shape[1]
+        batch |= {"sounds": sounds[:, :n]} | ({"unseen": sounds[:, n:]} if self.unseen else {})
         batch["seen"] = self.features[seen_of[..., None], looks]  # (B, N, V, C, H, W)
         if "noise" in batch:
             level = batch["sounds"].square().mean((1, 2)).sqrt()

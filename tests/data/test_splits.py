@@ -232,7 +232,7 @@ def test_the_data_sets_own_split_is_honoured(tmp_path):
     for text in ("a,1,x\n", "a,b,x,test\n", "a,1,x,dev\n"):
         (tmp_path / "w.csv").write_text(text)
         with pytest.raises(
-            SopError, match="w.csv row 1: .* expected youtube_id|a_000001 is in 'dev', expected"
+            SopError, match="w.csv row 1: .* expected .*youtube_id|a_000001 is in 'dev', expected"
         ):
             read_splits(tmp_path / "w.csv")
     data = make_data(tmp_path / "data", [("cello", "x", 3), ("cello", "y", 3)])
@@ -255,7 +255,7 @@ def test_a_list_of_ids_and_splits_is_followed_to_the_letter(tmp_path):
         assert names == {k.removeprefix("flute/") for k, split in own.items() if split == name}
     # without a val of its own, a part of train validates, as by VGGSound's list
     path.write_text("".join(f"c{k},train\n" for k in range(6)) + "c6,test\n-f0,test\n")
-    with pytest.warns(UserWarning, match=r"own.csv doesn't name 9 clip\(s\), .*cello/c7"):
+    with pytest.warns(UserWarning, match=r"own.csv doesn't name 9 clip\(s\) \(cello/c7, "):
         lists = build_index(data, splits=path)
     listed = {name: {c.id for c in read_index(lists[name])} for name in ("train", "val", "test")}
     assert listed["test"] == {"c6", "-f0", "duet"}  # a duet that isn't named tests, as ever
@@ -264,11 +264,22 @@ def test_a_list_of_ids_and_splits_is_followed_to_the_letter(tmp_path):
         ("c1,train\nc2,dev\n", "c2 is in 'dev', expected train, val or test"),
         ("c1,train\nc1,test\n", "c1 is in test, and in train before"),
         ("c1,train\nc2\n", "own.csv row 2: 'c2', expected id,split"),
+        ("c1;train\n", "own.csv row 1: 'c1;train', expected id,split, or in all rows youtube_id"),
         ("other,train\n", "names none of the 17 clips; expected ids like"),
     ):
         path.write_text(text)
         with pytest.raises(SopError, match=why):
             build_index(data, splits=path)
+    # a val that isn't there does not count; an explicit ratio does
+    path.write_text("gone,val\n c0 , test\n" + "".join(f"c{k},train\n" for k in range(1, 8)))
+    with pytest.warns(UserWarning, match="name 9 clip"):
+        lists = build_index(data, splits=path)
+    assert [c.id for c in read_index(lists["test"]) if not c.is_duet] == ["c0"]
+    assert {c.label for c in read_index(lists["val"])} == {"cello", "flute"}
+    path.write_text("c0,test\nc1,val\n" + "".join(f"c{k},train\n" for k in range(2, 8)))
+    with pytest.warns(UserWarning, match="name 9 clip"):
+        lists = build_index(data, splits=path, val_ratio=0.5)
+    assert len([c for c in read_index(lists["val"]) if c.label == "cello"]) == 4
     # sections: by their video's id, or by their own
     sections = [("cello", f"aaaaaaaaaa{k}_00000{start}", 3) for k in range(4) for start in (0, 5)]
     data = make_data(tmp_path / "sections", sections)
@@ -281,6 +292,11 @@ def test_a_list_of_ids_and_splits_is_followed_to_the_letter(tmp_path):
     assert tested == {f"aaaaaaaaaa{k}_00000{start}" for k in (0, 3) for start in (0, 5)}
     assert {c.video for c in read_index(lists["val"])} == {"aaaaaaaaaa1"}
     assert {c.video for c in read_index(lists["train"])} == {"aaaaaaaaaa2"}
+    # one video in val and in test: it tests
+    path.write_text("aaaaaaaaaa0_000000,val\naaaaaaaaaa0_000005,test\naaaaaaaaaa1,train\n")
+    with pytest.warns(UserWarning, match=r"1 clip\(s\) left out, .*another split, too: .*0_000000"):
+        lists = build_index(data, splits=path, sections=True)
+    assert {c.id for c in read_index(lists["test"])} == {"aaaaaaaaaa0_000005"}
 
 
 def test_a_folder_of_nothing_but_labels_of_two_words_says_so(tmp_path):

@@ -93,8 +93,26 @@ def test_it_is_drawn_from_the_seed_and_the_step_for_a_share_of_the_sources(tiny_
     torch.testing.assert_close(torch.cat(parts), heard[3], rtol=0, atol=1e-6)
 
 
-def test_a_run_that_goes_on_or_has_workers_learns_the_same(tiny_clips, tmp_path):
-    config = replace(TINY, acoustics=0.5)
+def test_what_no_picture_shows_is_heard_elsewhere_as_well(tiny_clips, tmp_path, monkeypatch):
+    config = replace(ELSEWHERE, unseen=1.0)
+    trained, loss = [], objective.batch_loss
+    monkeypatch.setattr(
+        objective, "batch_loss", lambda model, batch: trained.append(batch) or loss(model, batch)
+    )
+    list(fit(config, tiny_clips, tiny_clips, tmp_path / "run"))
+    data = Training(tiny_clips, config)
+    files = [torch.stack([data[4 * k + i]["unseen"] for i in range(4)]) for k in range(4)]
+    for batch, read in zip(trained, files, strict=True):
+        assert batch["sounds"].shape == batch["unseen"].shape == (4, 2, TINY.samples)
+        sounding = read.any(2)
+        assert torch.equal(batch["unseen"].any(2), sounding) and sounding[:, 0].all()
+        off = (batch["unseen"] - read)[sounding].square().mean(1)
+        assert (off > 1e-3 * read[sounding].square().mean(1)).float().mean() > 0.7
+
+
+@pytest.mark.parametrize("unseen", [0.0, 0.7])
+def test_a_run_that_goes_on_or_has_workers_learns_the_same(tiny_clips, tmp_path, unseen):
+    config = replace(TINY, acoustics=0.5, unseen=unseen)
     whole = list(fit(config, tiny_clips, tiny_clips, tmp_path / "whole"))
     first = next(iter(fit(config, tiny_clips, tiny_clips, tmp_path / "halves")))
     rest = fit(replace(config, workers=2), tiny_clips, tiny_clips, tmp_path / "halves", resume=True)
@@ -199,6 +217,12 @@ def test_a_picture_of_a_video_that_sounds_is_never_taken_for_an_absent_one():
     free = [[j for j in range(4) if videos[j, 0] not in videos[i]] for i in range(4)]
     assert unlike.tolist() == [bool(f) for f in free] == [True, True, True, True]
     assert all(int(taken[i]) in free[i] for i in range(4))
+    # the same for a video that sounds and isn't shown: the first mixture has no candidate left
+    unseen = torch.tensor([[3, 1], [-1, -1], [-1, -1], [2, -1]])
+    hidden, unlike = objective.others(features, torch.cat([videos, unseen], 1))
+    free = [[j for j in free[i] if videos[j, 0] not in unseen[i]] for i in range(4)]
+    assert unlike.tolist() == [bool(f) for f in free] == [False, True, True, True]
+    assert all(int(hidden[i]) in free[i] for i in range(1, 4))
     # two clips: every other mixture is of the same two, and nothing is asked to be empty
     both = torch.tensor([[0, 1], [1, 0], [0, 1]])
     assert not objective.others(features[:3], both)[1].any()

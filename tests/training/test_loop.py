@@ -878,17 +878,24 @@ def test_nobody_is_asked_for_noise():
     assert ask(loud, full) > ask(quiet, full) and ask(loud, -full) < ask(quiet, -full)
 
 
+@pytest.mark.parametrize("unseen", [False, True])
 @pytest.mark.parametrize("noisy", [(), (1,), (0, 1, 2)])
-def test_noise_is_heard_in_the_mixtures_that_have_it(noisy):
-    """The loss of a batch is that of the waveforms added up one by one, with the noise."""
+def test_what_no_picture_shows_is_heard_in_the_mixtures_that_have_it(noisy, unseen):
+    """The loss of a batch is that of the waveforms added up one by one, with noise and more."""
     torch.manual_seed(0)
     model = SoundOfPixels(TINY).eval()
     sounds, noise = torch.randn(3, 2, TINY.samples), torch.zeros(3, TINY.samples)
     noise[list(noisy)] = torch.randn(len(noisy), TINY.samples)
+    more = torch.zeros(3, 2, TINY.samples)
+    if unseen:
+        more[1], more[2, 0] = torch.randn(2, TINY.samples), torch.randn(TINY.samples)
     seen = {
         "frames": torch.randint(0, 256, (3, 2, 1, 3, TINY.image, TINY.image), dtype=torch.uint8)
     }
     batch = {"sounds": sounds, "noise": noise, "jitter": torch.ones(3, 2, 3), **seen}
+    if unseen:
+        batch["unseen"] = more
+        noise = noise + more.sum(1)
     heard = model.magnitudes(model.stft(torch.cat([sounds, noise[:, None]], 1)))
     mixture = model.magnitudes(model.stft(sounds.sum(1) + noise))
     expected = objective.mask_loss(model, mixture, heard, objective.pictures(model, batch))

@@ -203,6 +203,35 @@ def test_a_share_of_trainings_mixtures_has_noise(tiny_clips):
     assert "noise" not in Training(tiny_clips, TINY)[0]
 
 
+def test_in_a_share_of_trainings_mixtures_one_or_two_more_clips_sound_that_no_picture_shows(
+    tiny_clips,
+):
+    config = replace(TINY, unseen=0.5, absent=1.0, epoch_size=200)
+    data, counts = Training(tiny_clips, config), []
+    for i in range(200):
+        draw, item = data.draw(i), data[i]
+        assert len(draw.mixture) == len(item["frames"]) == len(item["sounds"]) == 2
+        assert len(item["unseen"]) == 2
+        heard = [part.clip for part in draw.mixture + draw.unseen]
+        assert len({clip.video for clip in heard}) == len(heard)  # six videos are enough
+        silent = [-1] * (4 - len(heard))
+        assert item["videos"].tolist() == [*(data.videos[clip] for clip in heard), *silent]
+        sounds = torch.cat([item["sounds"], item["unseen"]])
+        for sound, part in zip(sounds, draw.mixture + draw.unseen, strict=False):
+            file = torch.from_numpy(window_sound(part, TINY))
+            gain = sound.norm() / file.norm()
+            torch.testing.assert_close(sound, gain * file)  # its own window, louder or softer
+            assert 1 / TINY.gain <= gain <= TINY.gain
+        assert not sounds[len(heard) :].any()
+        counts.append(len(draw.unseen))
+    for count, share in ((0, 0.5), (1, 0.25), (2, 0.25)):
+        assert abs(counts.count(count) / 200 - share) < 0.12
+    assert "unseen" not in Training(tiny_clips, TINY)[0]
+    # of two videos both are shown
+    two = Training(tiny_clips[:2], replace(config, unseen=1.0))
+    assert not any(two.draw(i).unseen for i in range(20))
+
+
 def test_a_mixture_that_is_drawn_anew_is_another_one_and_every_round_has_its_own_order(tiny_clips):
     data = Training(tiny_clips, replace(TINY, epoch_size=60))
     first = lambda i, *attempt: data.draw(i, *attempt).mixture[0].clip  # noqa: E731

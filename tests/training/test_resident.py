@@ -15,7 +15,7 @@ from sop_core.training.mixtures import Training
 from sop_core.training.objective import batch_loss
 from sop_core.training.resident import Resident, fits
 
-CONFIG = replace(SEEING, noise=0.5, together=0.5, frames=2, epochs=20)
+CONFIG = replace(SEEING, noise=0.5, unseen=0.5, together=0.5, frames=2, epochs=20)
 CPU = torch.device("cpu")
 
 
@@ -48,17 +48,18 @@ def test_batches_are_those_of_the_files(clips, model, mixture):
         assert not {"sounds", "seen", "frames"} & sent.keys()
         batch = resident.fill(sent)
         assert batch.keys() == expected.keys() and batch["names"] == expected["names"]
-        for key, atol in {"sounds": 2**-15, "seen": 0, "cells": 0, "noise": 1e-4}.items():
+        atols = {"sounds": 2**-15, "unseen": 2**-15, "seen": 0, "cells": 0, "noise": 1e-4}
+        for key, atol in atols.items():
             torch.testing.assert_close(batch[key], expected[key], atol=atol, rtol=0)
         seen |= {
-            (bool(n.any()), bool(c.all()))
-            for n, c in zip(batch["noise"], batch["cells"], strict=True)
+            (bool(n.any()), bool(c.all()), bool(u.any()))
+            for n, c, u in zip(batch["noise"], batch["cells"], batch["unseen"], strict=True)
         }
         for part in (batch, expected):
             part.pop("names"), part.pop("skipped")
         losses = [batch_loss(model, part).item() for part in (batch, expected)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    assert len(seen) == 4  # with noise and without, side by side and not
+    assert len(seen) == 8  # with noise, side by side, with what isn't shown; and without
 
 
 def test_what_can_not_be_read_is_drawn_again_as_from_the_files(clips, model):
