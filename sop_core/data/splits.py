@@ -73,7 +73,7 @@ def _listed(path: AnyPath) -> list[ListedVideo]:
         return read_vggsound([path])
     for number, row in rows:
         if len(row) != 2:
-            expected = "id,split, or in all rows youtube_id,start_seconds,label,split"
+            expected = "youtube_id,start_seconds,label,split, or in all rows id,split"
             raise SopError(f"{path} row {number}: {','.join(row)!r}, expected {expected}")
     return [ListedVideo(from_cell(key.strip()), "", None, name.strip()) for _, (key, name) in rows]
 

@@ -71,7 +71,7 @@ def heard_elsewhere(
 
     `config.seed` and `step` decide what is drawn for each source. So a run that goes on hears the
     same, and so do several processes: `process` has its part of the batch of all `processes`.
-    Shape: (B, M, L) -> (B, M, L)
+    Shape: (B, M, L), the M sounds of each mixture -> (B, M, L)
     """
     flat = sounds.flatten(0, 1)  # (B * M, L)
     seed = np.random.SeedSequence([config.seed, 7, step]).generate_state(1)[0]

@@ -30,7 +30,7 @@ class Resident:
 
     def __init__(self, data: Training, device: torch.device, progress: bool = True):
         assert isinstance(data.looked, Looks)
-        self.samples, self.unseen = data.config.samples, data.config.unseen > 0
+        self.samples = data.config.samples
         unread: dict[int, str] = {}
         # A clip may be shorter than a window, by as much as decoders differ.
         lengths = {clip: max(length, self.samples) for clip, length in data.lengths.items()}
@@ -65,7 +65,9 @@ class Resident:
         # Side by side, all sources of a mixture are seen in the picture of the first
         seen_of, looks = batch.pop("seen_of"), batch.pop("looks")  # (B, N), (B, N, V)
         n = seen_of.shape[1]
-        batch |= {"sounds": sounds[:, :n]} | ({"unseen": sounds[:, n:]} if self.unseen else {})
+        batch["sounds"] = sounds[:, :n]
+        if sounds.shape[1] > n:
+            batch["unseen"] = sounds[:, n:]
         batch["seen"] = self.features[seen_of[..., None], looks]  # (B, N, V, C, H, W)
         if "noise" in batch:
             level = batch["sounds"].square().mean((1, 2)).sqrt()
