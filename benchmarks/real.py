@@ -8,6 +8,10 @@ that. `--labels`: only solos of these labels. `--photos`: also measured with a p
 `PHOTOS/<label>/` in place of the video's frames: the difference is what the eyes lose on a video.
 Labels without a photo are then left out of both.
 `--out`: a csv of the rows.
+
+Before the scores it says how well the sounds are recognized: each solo is heard alone, with a
+picture of each label, and these pictures divide its energy. What isn't recognized can't be
+separated.
 """
 
 import argparse
@@ -24,12 +28,15 @@ from PIL import Image
 from sop_core.config import Config
 from sop_core.data.clips import Clip, find_clips, solos
 from sop_core.data.preprocess import preprocess
-from sop_core.evaluation.methods import score_pairs
+from sop_core.evaluation.methods import heard_as, score_pairs
 from sop_core.evaluation.tables import table, text_table
 from sop_core.media.jpgs import frame_path
 from sop_core.media.sound import sound_length
+from sop_core.model.model import SoundOfPixels
 from sop_core.training.checkpoint import load_model
 from sop_core.training.windows import Mixture, Part
+
+WINDOWS = 6  # of each label, heard alone
 
 
 def read_solos(videos: Path, config: Config, work: Path) -> list[Clip]:
@@ -49,6 +56,29 @@ def mix(clips: list[Clip], config: Config) -> list[Mixture]:
 
     pairs = [(a, b) for a, b in combinations(clips, 2) if a.label != b.label]
     return [mixture for a, b in pairs for mixture in product(windows(a), windows(b))]
+
+
+def recognized(model: SoundOfPixels, clips: list[Clip]) -> str:
+    """How much of each label's sound goes to its own picture, and to which one goes most.
+
+    Means over `WINDOWS` windows of each label, which are spread over its clips.
+    """
+    by_label = {label: [c for c in clips if c.label == label] for label in {c.label for c in clips}}
+    tables = []
+    for k in range(WINDOWS):
+        chosen = [by_label[label][k % len(by_label[label])] for label in sorted(by_label)]
+        last = [sound_length(clip.sound)[0] - model.config.samples for clip in chosen]
+        places = (int(n * (k + 0.5) / WINDOWS) for n in last)
+        tables.append(heard_as(model, tuple(map(Part, chosen, places))))
+    shares = pd.concat(tables).groupby(level=0).mean().dropna(how="all")  # windows that sound
+    most = shares.idxmax(axis=1)
+    lines = [
+        f"{label:20} {shares.loc[label, label]:5.0%}   {other} {shares.loc[label, other]:.0%}"
+        for label, other in most.items()
+    ]
+    own = f"{(most == most.index).mean():.0%} of {len(most)} labels (by chance {1 / len(most):.0%})"
+    head = f"{'label':20} {'own':>5}   most"
+    return "\n".join([f"heard alone, the most goes to the own picture: {own}", head, *lines])
 
 
 def with_photos(clips: list[Clip], photos: Path, work: Path) -> list[Clip]:
@@ -96,6 +126,7 @@ if __name__ == "__main__":
                         f"{name}: no two solos of different labels; expected PHOTOS/<label>/*.jpg"
                     )
                 baselines = ["nmf"] if name == "frames" else []
+                print(f"{folder}, {name}:", recognized(model, shown))
                 scores = score_pairs(model, mixtures, baselines, equal_level=True)
                 measured = table(scores)
                 print(f"{folder}, {name}: {len(mixtures)} mixtures of {len(shown)} solos")

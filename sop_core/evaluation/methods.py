@@ -46,6 +46,27 @@ METHODS = ("model", "exchanged", "mixture", *ORACLES)
 
 
 @torch.inference_mode()
+def heard_as(model: SoundOfPixels, parts: Mixture) -> pd.DataFrame:
+    """Which picture each sound is given to if it is heard alone, as shares of its energy.
+
+    The pictures of all `parts` are a partition of each sound (`masks.partition`). A sound that goes
+    to the picture of another instrument isn't recognized, so it can't be separated from it either.
+
+    Returns a row for each part that sounds and a column for each that is shown, named by their
+    labels. Rows add up to 1; the row of a silent sound is NaN.
+    """
+    item = Listed([parts], model.config)[0]
+    sounds, frames = torch.as_tensor(item["sounds"]), torch.as_tensor(item["frames"])
+    mags = model.magnitudes(model.stft(sounds))  # (M, F, T)
+    features = model.source_features(frames[None]).expand(len(parts), -1, -1)  # (M, M, K)
+    taken = masks.partition(model.logits(features, model.feature_maps(mags)))  # (M, M, F, T)
+    power = mags.square()
+    shares = (taken * power[:, None]).sum((2, 3)) / power.sum((1, 2))[:, None]
+    labels = [part.clip.label for part in parts]
+    return pd.DataFrame(shares.numpy(), labels, labels)
+
+
+@torch.inference_mode()
 def estimates(model: SoundOfPixels, sounds: Tensor, frames: Tensor) -> dict[str, Tensor]:
     """The estimates of one mixture's sources, by method.
 

@@ -8,6 +8,7 @@ import soundfile
 import torch
 from tiny import TINY, TONES, write_clip
 
+from sop_core.data.clips import Clip
 from sop_core.evaluation import methods, tables
 from sop_core.model.model import SoundOfPixels
 from sop_core.training.pairs import draw_pairs
@@ -149,3 +150,22 @@ def test_sources_at_equal_level_are_equally_loud(model, tiny_clips, tmp_path):
     soundfile.write(soft.sound, sound * (5e-5 / level), rate, subtype="PCM_24")
     scores = methods.score_pairs(model, pairs, equal_level=True)
     assert scores.sdr.isna().all() and scores.silent.tolist() == [True, False] * 7
+
+
+def test_a_sound_that_is_heard_alone_goes_to_the_picture_of_what_makes_it(
+    eyes, tiny_clips, tmp_path
+):
+    red, blue = (next(c for c in tiny_clips if c.label == label) for label in ("red", "blue"))
+    shares = methods.heard_as(eyes, (Part(red, 100), Part(blue, 300)))
+    assert list(shares.index) == list(shares.columns) == ["red", "blue"]
+    assert shares.loc["red", "red"] > 0.95 and shares.loc["blue", "blue"] > 0.95
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
+    # shown as the other: each sound goes to where the other label is
+    crossed = [Clip(a.sound, b.frames, a.n_frames) for a, b in ((red, blue), (blue, red))]
+    other = methods.heard_as(eyes, (Part(crossed[0], 100), Part(crossed[1], 300)))
+    np.testing.assert_allclose(other.to_numpy(), shares.to_numpy()[:, ::-1], atol=1e-6)
+    # two of a kind have half each; nothing is told of silence
+    silent = write_clip(tmp_path, "blue", 9, silent=True)
+    twins = methods.heard_as(eyes, (Part(red, 100), Part(red, 100), Part(silent, 0)))
+    np.testing.assert_allclose(twins.iloc[:2, :2], 0.5, atol=0.03)
+    assert twins.iloc[2].isna().all()
