@@ -55,15 +55,14 @@ def heard_as(model: SoundOfPixels, parts: Mixture) -> pd.DataFrame:
     Returns a row for each part that sounds and a column for each that is shown, named by their
     labels. Rows add up to 1; the row of a silent sound is NaN.
     """
-    item = Listed([parts], model.config)[0]
-    sounds, frames = torch.as_tensor(item["sounds"]), torch.as_tensor(item["frames"])
+    sounds, frames = _read(parts, model, equal_level=False)  # (M, L), (M, V, 3, h, w)
     mags = model.magnitudes(model.stft(sounds))  # (M, F, T)
     features = model.source_features(frames[None]).expand(len(parts), -1, -1)  # (M, M, K)
     taken = masks.partition(model.logits(features, model.feature_maps(mags)))  # (M, M, F, T)
     power = mags.square()
     shares = (taken * power[:, None]).sum((2, 3)) / power.sum((1, 2))[:, None]
     labels = [part.clip.label for part in parts]
-    return pd.DataFrame(shares.numpy(), labels, labels)
+    return pd.DataFrame(shares.cpu().numpy(), labels, labels)
 
 
 @torch.inference_mode()
