@@ -56,13 +56,15 @@ def heard_as(model: SoundOfPixels, parts: Mixture) -> pd.DataFrame:
     labels. Rows add up to 1; the row of a silent sound is NaN.
     """
     sounds, frames = _read(parts, model, equal_level=False)  # (M, L), (M, V, 3, h, w)
-    mags = model.magnitudes(model.stft(sounds))  # (M, F, T)
-    features = model.source_features(frames[None]).expand(len(parts), -1, -1)  # (M, M, K)
-    taken = masks.partition(model.logits(features, model.feature_maps(mags)))  # (M, M, F, T)
-    power = mags.square()
-    shares = (taken * power[:, None]).sum((2, 3)) / power.sum((1, 2))[:, None]
+    features = model.source_features(frames[None])  # (1, M, K)
+    rows = []
+    for sound in sounds:
+        mags = model.magnitudes(model.stft(sound[None]))  # (1, F, T)
+        taken = masks.partition(model.logits(features, model.feature_maps(mags)))[0]  # (M, F, T)
+        power = mags.square()
+        rows.append((taken * power).sum((1, 2)) / power.sum())
     labels = [part.clip.label for part in parts]
-    return pd.DataFrame(shares.cpu().numpy(), labels, labels)
+    return pd.DataFrame(torch.stack(rows).cpu().numpy(), labels, labels)
 
 
 @torch.inference_mode()
