@@ -10,8 +10,8 @@ Labels without a photo are then left out of both.
 `--out`: a csv of the rows.
 
 Before the scores it says how well the sounds are recognized: each solo is heard alone, with a
-picture of each label, and these pictures divide its energy. What isn't recognized can't be
-separated.
+picture of each label, and these pictures divide its energy. What isn't recognized is hard to
+separate.
 """
 
 import argparse

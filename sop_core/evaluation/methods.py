@@ -49,8 +49,8 @@ METHODS = ("model", "exchanged", "mixture", *ORACLES)
 def heard_as(model: SoundOfPixels, parts: Mixture) -> pd.DataFrame:
     """Which picture each sound is given to if it is heard alone, as shares of its energy.
 
-    The pictures of all `parts` are a partition of each sound (`masks.partition`). A sound that goes
-    to the picture of another instrument isn't recognized, so it can't be separated from it either.
+    The masks of all `parts` are a partition of each sound (`masks.partition`). A sound that goes to
+    the picture of another instrument isn't recognized: it is hard to separate from that one.
 
     Returns a row for each part that sounds and a column for each that is shown, named by their
     labels. Rows add up to 1; the row of a silent sound is NaN.
