@@ -69,6 +69,8 @@ notebooks: $(READY)  ## run every notebook from a fresh kernel and save it with 
 weights: $(READY)  ## train the shipped demo weights anew and put them, with their numbers, into data/demo_weights
 	rm -rf build/weights/ckpt
 	$(BIN)/python -m sop_core demo --out build/weights
+	cd build/weights && ../../$(BIN)/python -m sop_core evaluate ckpt/demo --index data/demo/test.csv --pairs ckpt/demo/metrics.pairs.csv \
+	  --duets data/demo/test.csv --truth data/demo/truth --baselines nmf random
 	mkdir -p data/demo_weights
 	cp build/weights/ckpt/demo/config.json build/weights/ckpt/demo/model.safetensors \
 	   build/weights/ckpt/demo/history.csv build/weights/ckpt/demo/clips.csv build/weights/ckpt/demo/metrics*.* data/demo_weights/

@@ -1,13 +1,13 @@
 """How well checkpoints separate mixtures of real solos.
 
-    python benchmarks/real.py VIDEOS CKPT... [--labels violin trumpet] [--photos PHOTOS]
+    python benchmarks/real.py VIDEOS CKPT... [--labels violin trumpet] [--photos PHOTOS] [--each 2]
 
 `VIDEOS/<label>/<id>.mp4` are solos of known instruments. Every two windows of different labels are
 mixed, equally loud. A window is the model's (2.97 s for the demo's), and begins each quarter of
 that. `--labels`: only solos of these labels. `--photos`: also measured with a photo of
 `PHOTOS/<label>/` in place of the video's frames: the difference is what the eyes lose on a video.
-Labels without a photo are then left out of both.
-`--out`: a csv of the rows.
+Labels without a photo are then left out of both. `--each N`: only N mixtures of every two labels,
+drawn by a seed; of long solos, all are thousands. `--out`: a csv of the rows.
 
 Before the scores it says how well the sounds are recognized: each solo is heard alone, with a
 picture of each label, and these pictures divide its energy. What isn't recognized is hard to
@@ -47,15 +47,27 @@ def read_solos(videos: Path, config: Config, work: Path) -> list[Clip]:
     return [clip for clip in clips if sound_length(clip.sound)[0] >= config.samples]
 
 
-def mix(clips: list[Clip], config: Config) -> list[Mixture]:
-    """Every two windows of clips of different labels. A clip has one each quarter of a window."""
+def mix(clips: list[Clip], config: Config, each: int | None = None) -> list[Mixture]:
+    """Every two windows of clips of different labels. A clip has one each quarter of a window.
+
+    `each`: at most so many mixtures of every two labels, drawn by the config's seed.
+    """
 
     def windows(clip: Clip) -> list[Part]:
         last = sound_length(clip.sound)[0] - config.samples
         return [Part(clip, start) for start in range(0, last + 1, config.samples // 4)]
 
-    pairs = [(a, b) for a, b in combinations(clips, 2) if a.label != b.label]
-    return [mixture for a, b in pairs for mixture in product(windows(a), windows(b))]
+    of_labels: dict[frozenset[str], list[Mixture]] = {}
+    for a, b in combinations(clips, 2):
+        if a.label != b.label:
+            mixtures = of_labels.setdefault(frozenset((a.label, b.label)), [])
+            mixtures += product(windows(a), windows(b))
+    rng = np.random.default_rng(config.seed)
+    drawn = []
+    for mixtures in of_labels.values():
+        n = min(each or len(mixtures), len(mixtures))
+        drawn += [mixtures[k] for k in sorted(rng.choice(len(mixtures), n, replace=False))]
+    return drawn
 
 
 def recognized(model: SoundOfPixels, clips: list[Clip]) -> str:
@@ -105,6 +117,7 @@ if __name__ == "__main__":
     parser.add_argument("ckpt", type=Path, nargs="+")
     parser.add_argument("--labels", nargs="+")
     parser.add_argument("--photos", type=Path)
+    parser.add_argument("--each", type=int)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     rows = []
@@ -120,7 +133,7 @@ if __name__ == "__main__":
                 shown = {clip.name for clip in seen["photos"]}
                 seen["frames"] = [clip for clip in clips if clip.name in shown]  # the same sounds
             for name, shown in seen.items():
-                mixtures = mix(shown, model.config)
+                mixtures = mix(shown, model.config, given.each)
                 if not mixtures:
                     sys.exit(
                         f"{name}: no two solos of different labels; expected PHOTOS/<label>/*.jpg"

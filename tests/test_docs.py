@@ -152,7 +152,9 @@ def test_every_command_exists(page):
     for words in [*commands(page), *inline(page)]:
         command, sop = shlex.join(words), of_sop(words)
         preset = words[words.index("--preset") + 1] if "--preset" in words else "demo"
-        PRESETS[preset].override(settings(words))
+        config = PRESETS[preset].override(settings(words))
+        if "--num_processes" in words:  # as `engine.accelerator` requires
+            assert config.batch % int(words[words.index("--num_processes") + 1]) == 0, command
         if "..." in words:  # a sentence need not say all of it
             continue
         if sop:

@@ -127,10 +127,9 @@ def mask_loss(
     weight = model.weight(mixture)  # (B, 1, F, T)
     if config.loss_mean == "weights":
         weight = weight / mean(weight.mean())
-    if config.loss != "bce":
-        return masks.loss(model.mask(logits), target, weight, config.loss)
-    loss = masks.loss(logits, target, weight)
-    if config.among:
+    bce = config.loss == "bce"
+    loss = masks.loss(logits if bce else model.mask(logits), target, weight, config.loss)
+    if bce and config.among:
         loss = loss + config.among * masks.loss_among(logits, target, weight)
     if config.absent and len(pictures) > 1:  # alone, there is no other mixture
         shown = activate(pictures.detach(), config.image_activation, -1)

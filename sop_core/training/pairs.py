@@ -1,6 +1,7 @@
 """The mixtures of an evaluation, and the manifest that lists them, so that others can use them."""
 
 import hashlib
+import warnings
 from collections.abc import Iterable
 from itertools import combinations
 from pathlib import PurePosixPath
@@ -71,43 +72,61 @@ def write_pairs(path: AnyPath, mixtures: list[Mixture]) -> None:
     write_rows(path, ([cell(value) for value in row] for row in _rows(mixtures)), end="\r\n")
 
 
-def read_pairs(path: AnyPath, clips: list[Clip], config: Config) -> list[Mixture]:
+def read_pairs(
+    path: AnyPath, clips: list[Clip], config: Config, leave_out: bool = False
+) -> list[Mixture]:
     """Read a manifest (`write_pairs`) or a published list. Rows may have any number of sources.
 
     A row of a published list has the columns of an index N times (`AUDIO_PATH,FRAMES_PATH,
     NUMBER_FRAMES`). The end of a path, `label/id`, names the clip; the folder does not matter. The
     window is in the middle of the clip.
 
+    Args: `leave_out`: of rows that name clips which `clips` lacks, such as vanished videos, with a
+        warning.
     Raises: SopError where the frames are at another rate. SopError with the row's number where a
         row can't be read, names a clip that is not in the index, or mixes a video or a photo with
         itself (`pairs=published` allows it).
     """
     same_fps(clips, config)
     known = {c.name: c for c in clips}
-    rows = read_rows(path)
-    mixtures = [_mixture(f"{path} row {number}", row, known, config) for number, row in rows]
+    mixtures, missing = [], []
+    for number, row in read_rows(path):
+        where = f"{path} row {number}"
+        sources = _sources(where, row)
+        unknown = [name for name, _ in sources if name not in known]
+        if unknown:
+            missing.append(f"{where}: {unknown[0]!r} is not in the index")
+        else:
+            mixtures.append(_mixture(where, sources, known, config))
+    if missing:
+        count = f"{len(missing)} of {len(missing) + len(mixtures)} row(s) name such clips"
+        if not leave_out:
+            raise SopError(f"{missing[0]}; {count}; --leave-out measures the others")
+        warnings.warn(f"{missing[0]}; {count}; they are left out", stacklevel=2)
     if not mixtures:
-        raise SopError(f"{path}: no pairs in the manifest")
+        those = "of clips in the index" if missing else "in the manifest"
+        raise SopError(f"{path}: no pairs {those}")
     return mixtures
 
 
-def _mixture(where: str, row: list[str], known: dict[str, Clip], config: Config) -> Mixture:
-    # Names and starts of the sources; a start is None for the middle
+def _sources(where: str, row: list[str]) -> list[tuple[str, int | None]]:
+    """The name and the start of each source of a row; None: the middle of the clip."""
     if len(row) >= 4 and len(row) % 2 == 0 and _all_numbers(row[1::2]):
-        names = [from_cell(name) for name in row[::2]]
-        starts = [int(text) for text in row[1::2]]
-    elif len(row) >= 6 and len(row) % 3 == 0 and _all_numbers(row[2::3]):
+        return [
+            (from_cell(name), int(start)) for name, start in zip(row[::2], row[1::2], strict=True)
+        ]
+    if len(row) >= 6 and len(row) % 3 == 0 and _all_numbers(row[2::3]):
         sounds = [PurePosixPath(text.replace("\\", "/")) for text in row[::3]]
-        names = [f"{sound.parent.name}/{sound.stem}" for sound in sounds]
-        starts = [None] * len(sounds)
-    else:
-        expected = "clip,start or AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES twice or more often"
-        raise SopError(f"{where}: expected {expected}, found {','.join(row)!r}")
-    # The windows
+        return [(f"{sound.parent.name}/{sound.stem}", None) for sound in sounds]
+    expected = "clip,start or AUDIO_PATH,FRAMES_PATH,NUMBER_FRAMES twice or more often"
+    raise SopError(f"{where}: expected {expected}, found {','.join(row)!r}")
+
+
+def _mixture(
+    where: str, sources: list[tuple[str, int | None]], known: dict[str, Clip], config: Config
+) -> Mixture:
     parts = []
-    for name, start in zip(names, starts, strict=True):
-        if name not in known:
-            raise SopError(f"{where}: {name!r} is not in the index")
+    for name, start in sources:
         clip = known[name]
         samples, rate = sound_length(clip.sound)
         same_rate(f"{where} ({name})", rate, config)
@@ -119,7 +138,7 @@ def _mixture(where: str, row: list[str], known: dict[str, Clip], config: Config)
             raise SopError(f"{where} ({name}): {length}, the window ends at {end / rate:.2f} s")
         parts.append(Part(clip, start))
     if repeats(parts) and config.pairs != "published":
-        what = f"{' + '.join(names)} are of one video or photo"
+        what = f"{' + '.join(name for name, _ in sources)} are of one video or photo"
         raise SopError(f"{where}: {what}; a mixture needs different ones")
     return tuple(parts)
 

@@ -1,7 +1,7 @@
 """`sop demo`: all steps of the workbook on the toy orchestra."""
 
 from ..config import DEMO, ROOT
-from .options import Home, Settings, Whole
+from .options import Home, Settings, Whole, values
 
 
 def demo(*, out: Home = ROOT, seed: Whole = 0, set: Settings = ()) -> None:
@@ -16,6 +16,8 @@ def demo(*, out: Home = ROOT, seed: Whole = 0, set: Settings = ()) -> None:
     from ..toy.render import render_dataset
     from ..untrusted import printable
 
+    config = DEMO.override(values(set))  # a wrong setting is told before any work
+
     # The data, from nothing
     data, run = out / "data" / "demo", out / "ckpt" / "demo"
     videos = render_dataset(data, seed=seed)
@@ -27,7 +29,7 @@ def demo(*, out: Home = ROOT, seed: Whole = 0, set: Settings = ()) -> None:
         verb, given = parse(words)
         verb(*given.args, **given.kwargs)
 
-    step("preprocess", videos, "--out", data, "--audio-format", DEMO.audio_format)
+    step("preprocess", videos, "--out", data, "--audio-format", config.audio_format)
     step("index", data, "--seed", seed)
     # The model: train it, or go on from the last saved state; then score it
     csv = {name: data / f"{name}.csv" for name in ("train", "val", "test")}
@@ -35,7 +37,8 @@ def demo(*, out: Home = ROOT, seed: Whole = 0, set: Settings = ()) -> None:
     place = ("--id", run.name, "--ckpt", run.parent)
     clips = ("--train", csv["train"], "--val", csv["val"])
     step("train", "--preset", "demo", *clips, *place, "--set", f"seed={seed}", *set, *resume)
-    mixtures = ("--index", csv["test"], "--n-pairs", 60, "--labels", "different")
+    labels = ("--labels", "different") if config.pairs == "drawn" else ()
+    mixtures = ("--index", csv["test"], "--n-pairs", 60, *labels)
     duets = ("--duets", csv["test"], "--truth", data / "truth")
     step("evaluate", run, *mixtures, *duets, "--report", run / "visualization")
     print("Hear any pixel: `make lab`, then notebook 05_localization")

@@ -18,6 +18,7 @@ def evaluate(
     *,
     index: Annotated[Path, Parameter(metavar="test.csv")],
     pairs: Annotated[Path | None, Parameter(metavar="manifest.csv")] = None,
+    leave_out: bool = False,
     n_pairs: Whole | None = None,
     sources: Annotated[tuple[Whole, ...], Parameter(metavar="N...")] = (),
     labels: Literal["any", "different"] | None = None,
@@ -36,6 +37,7 @@ def evaluate(
         ckpt: The run's folder. More folders: other runs to compare it with.
         index: Clips to mix. The model was trained on none of them.
         pairs: The mixtures: rows of clip,start,clip,start,... Default: drawn by seed.
+        leave_out: Measure without the rows of --pairs whose clips aren't in the index.
         n_pairs: How many mixtures to draw. Default: val_pairs of the config.
         sources: Draw mixtures of so many clips, for each N. Default: sources of the config.
         labels: Draw mixtures of any labels, or only of different ones. Default: any.
@@ -53,6 +55,8 @@ def evaluate(
     for name, value in {"--sources": sources, "--n-pairs": n_pairs, "--labels": labels}.items():
         if pairs and value:
             raise SopError(f"{name} with --pairs: {pairs} has the mixtures; leave one of them out")
+    if leave_out and not pairs:
+        raise SopError("--leave-out is for the rows of --pairs: give them, or leave it out")
     if sources and (min(sources) < 2 or len(set(sources)) < len(sources)):
         counts = " ".join(map(str, sources))
         raise SopError(f"--sources {counts}: expected different numbers of clips, each from 2")
@@ -82,7 +86,7 @@ def evaluate(
 
     # The mixtures: those of a manifest, or drawn by seed
     if pairs:
-        mixtures = read_pairs(pairs, clips, config)
+        mixtures = read_pairs(pairs, clips, config, leave_out)
     else:
         alone = solos(clips)
         n = len(alone)

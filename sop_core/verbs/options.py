@@ -27,3 +27,8 @@ Device = Annotated[
         "Apple's GPU is not used.",
     ),
 ]
+
+
+def values(settings: tuple[str, ...]) -> dict[str, str]:
+    """Of `KEY=VALUE...`, as `Config.override` takes it."""
+    return {key: value for key, _, value in (setting.partition("=") for setting in settings)}

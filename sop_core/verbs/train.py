@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from ..config import CKPT, PRESETS
 from ..errors import SopError
-from .options import Device, Home, Settings
+from .options import Device, Home, Settings, values
 
 
 def train(
@@ -47,11 +47,10 @@ def train(
 
     if Path(id).name != id:
         raise SopError(f"--id {id}: expected a plain name; its folder lies in {ckpt} (--ckpt)")
-    changes = [setting.partition("=") for setting in set]
     config = PRESETS[preset]
     if begin is not None:
         config = config.with_nets(read_config(begin))
-    config = config.override({key: value for key, _, value in changes})
+    config = config.override(values(set))
     folder = ckpt / id
     clips = read_index(val)
     shown = draw_pairs(clips, 6, config, leave_out=True)

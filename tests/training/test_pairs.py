@@ -75,6 +75,20 @@ def test_a_broken_manifest_gets_one_clear_sentence(tmp_path, tiny_clips, text, s
         read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY)
 
 
+def test_rows_of_vanished_clips_are_counted_and_left_out_only_when_asked(tmp_path, tiny_clips):
+    text = "red/red_0,0,green/g,5\nred/red_0,0,blue/blue_1,5\nblue/b,0,green/g,5\n"
+    (tmp_path / "pairs.csv").write_text(text)
+    counted = "row 1: 'green/g' is not in the index; 2 of 3 row"
+    with pytest.raises(SopError, match=f"{counted}.* --leave-out measures the others"):
+        read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY)
+    with pytest.warns(UserWarning, match=f"{counted}.* left out"):
+        (pair,) = read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY, leave_out=True)
+    assert [(part.clip.name, part.start) for part in pair] == [("red/red_0", 0), ("blue/blue_1", 5)]
+    (tmp_path / "pairs.csv").write_text("blue/b,0,green/g,5\n")
+    with pytest.warns(UserWarning), pytest.raises(SopError, match="no pairs of clips in the index"):
+        read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY, leave_out=True)
+
+
 def test_a_manifest_may_hold_mixtures_of_two_three_and_four(tmp_path, tiny_clips):
     pairs = [
         pair for n in (2, 3, 4) for pair in draw_pairs(tiny_clips, 2, replace(TINY, sources=n))

@@ -482,6 +482,7 @@ BAD_INPUT = [
     (EVALUATE + " --sources 1", "expected different numbers of clips, each from 2"),
     (EVALUATE + " --sources 2 2", "different numbers"),
     (EVALUATE + " --n-pairs 0", "expected at least 1"),
+    (EVALUATE + " --leave-out", "for the rows of --pairs"),
     (EVALUATE + " --out {t}", "a folder; expected the name of a file"),
     (EVALUATE + " --sources 3 --pairs {t}/p.csv", "leave one of them out"),
     ("evaluate {r} {t} --index {d}/val.csv", "no checkpoint there"),
@@ -639,7 +640,13 @@ def test_each_step_of_the_demo_is_a_command_that_the_user_can_type(tmp_path, cap
     demo(*given.args, **given.kwargs)
     typed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("$ sop ")]
     assert run == ["preprocess", "index", "train", "evaluate"] and len(typed) == 4
-    assert "--set seed=3 epochs=1" in typed[2]
+    assert "--set seed=3 epochs=1" in typed[2] and "--labels different" in typed[3]
+    demo(out=tmp_path, set=("profile=sop2018",))
+    *_, last = capsys.readouterr().out.splitlines()[:-1]
+    assert "evaluate" in last and "--labels" not in last  # they would be refused
+    with pytest.raises(SopError, match="there is no setting 'epoch'"):
+        demo(out=tmp_path, set=("epoch=1",))
+    assert len(run) == 8
 
 
 def test_the_module_runs_as_a_program():
