@@ -44,9 +44,9 @@ RATIO = 0.15  # default share of each label's videos for validation, and for the
 
 @dataclass(frozen=True)
 class Config(Run, Nets, Mixing, Signal):  # fields are in the order of the bases from the right
-    """One run. The defaults are the paper's MUSIC setting.
+    """One run. The defaults are the preset `music`: the paper's sizes, with a frozen backbone.
 
-    Source: Zhao et al. 2018, section 4.2, and the released code.
+    Source: Zhao et al. 2018, section 4.2, and the released code; all of it: `profile=sop2018`.
     """
 
     def __post_init__(self):

@@ -10,7 +10,6 @@ The truth is written last: where it and the video are, the clip is complete.
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -21,7 +20,7 @@ from numpy.random import Generator
 from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import FEWER, SopError
+from ..errors import SopError, workers
 from ..media.atomic import atomic_path, sweep
 from ..media.sound import sound_writer
 from ..media.write import AAC_RATE as RATE
@@ -169,13 +168,10 @@ def make_clips(
     work = joblib.Parallel(n_jobs=jobs or -1, return_as="generator_unordered")
     made = work(joblib.delayed(make)(*clip) for clip in clips)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), workers("made clips"):
             # joblib replaces a process whose memory grew, which is as well
             warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
             return list(tqdm(made, title, len(clips), unit="clip", disable=not progress))
-    except BrokenProcessPool as e:
-        died = f"a process that made clips died ({type(e).__name__})"
-        raise SopError(f"{died}; {FEWER}, and run again: clips that are done stay") from None
     finally:
         made.close()  # pyright: ignore[reportAttributeAccessIssue]  # joblib has no types
         for folder in folders:

@@ -12,6 +12,7 @@ from ..config import RATIO, AnyPath
 from ..errors import SopError
 from ..media.atomic import sha256
 from ..media.csvs import nfc
+from ..untrusted import hidden
 
 DIGEST = 16  # hexadecimal digits that stand for a file's content
 NOT_ONE = "not one of"  # how the reason begins for a file of another kind
@@ -51,9 +52,10 @@ def labelled_files(
     root = folder.resolve()
     wanted = {suffix.lower() for suffix in suffixes}
     for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if any(part.startswith(".") for part in parts):
+        place = path.relative_to(folder)
+        if hidden(place):
             continue
+        parts = place.parts
         top, name = nfc(parts[0]), "/".join(parts)
         label = top if len(parts) > 1 else ""
         if path.is_symlink() and path.is_dir():

@@ -27,6 +27,7 @@ from ..media.choose import best, pictures
 from ..media.container import decode, seconds_of, upright
 from ..media.formats import SUFFIXES, opened
 from ..media.jpgs import MOST_PIXELS
+from ..untrusted import hidden
 from .material import LEADS_OUT, NOT_ONE, Unused, digest, without_copies
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp")
@@ -89,7 +90,7 @@ def find_backgrounds(folder: AnyPath, unused: list[Unused]) -> list[Photo]:
     found: dict[str, Photo] = {}
     for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
         inside = path.relative_to(folder)
-        if any(part.startswith(".") for part in inside.parts) or not path.is_file():
+        if hidden(inside) or not path.is_file():
             continue
         try:
             if path.suffix.lower() not in PICTURES:
@@ -213,9 +214,12 @@ def _moments(container: InputContainer, stream: av.VideoStream) -> list[float]:
 
     By the packets that are there: a header may be wrong about the length, or not say it.
     """
-    packets = [p for p in container.demux(stream) if p.size and p.pts is not None]
-    times = sorted(seconds_of(p) or 0.0 for p in packets)
-    keys = [seconds_of(p) or 0.0 for p in packets if p.is_keyframe]
+    pictures = container.demux(stream)  # as large as the file: none is kept
+    found = [
+        (seconds_of(p) or 0.0, p.is_keyframe) for p in pictures if p.size and p.pts is not None
+    ]
+    times = sorted(second for second, _ in found)
+    keys = [second for second, is_key in found if is_key]
     if not times:
         raise SopError("no picture in it")
     step = (times[-1] - times[0]) / MOMENTS

@@ -17,7 +17,7 @@ import soxr
 from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import SopError, needing
+from ..errors import SopError, needing, workers
 from ..media.atomic import atomic_path, brief
 from ..media.csvs import read_table, write_table
 from .material import Unused, without_copies
@@ -159,12 +159,15 @@ def _heard(
         joblib.delayed(listen)(path, named) for _, path, named in todo
     )
     bar = tqdm(work, "recordings", len(todo), unit="file", disable=not progress)
-    for n, ((mark, _, named), result) in enumerate(zip(todo, bar, strict=True), 1):
-        known[mark, named] = result  # pyright: ignore[reportArgumentType]  # joblib has no types
-        if cache and (n % KEEP == 0 or n == len(todo)):
-            rows = [(m, "yes" if named else "no", *heard) for (m, named), heard in known.items()]
-            with atomic_path(cache) as part:
-                write_table(part, pd.DataFrame(rows, columns=COLUMNS))
+    with workers("listened to recordings"):
+        for n, ((mark, _, named), result) in enumerate(zip(todo, bar, strict=True), 1):
+            known[mark, named] = result  # pyright: ignore[reportArgumentType]  # joblib's types
+            if cache and (n % KEEP == 0 or n == len(todo)):
+                rows = [
+                    (m, "yes" if given else "no", *heard) for (m, given), heard in known.items()
+                ]
+                with atomic_path(cache) as part:
+                    write_table(part, pd.DataFrame(rows, columns=COLUMNS))
     return known
 
 

@@ -20,7 +20,7 @@ from ..media.atomic import brief, why_unreadable
 from ..media.container import decode, seconds_of
 from ..media.formats import LENIENT, SAFE
 from ..media.mono import Cancelling
-from ..media.sound import sf_name
+from ..media.sound import UNKNOWN_LENGTH, sf_name
 from ..media.write import AAC_RATE as RATE
 
 EXACT = (".wav", ".flac", ".aif", ".aiff", ".ogg", ".oga", ".caf", ".au", ".w64")  # by libsndfile
@@ -61,7 +61,9 @@ def sound_seconds(path: AnyPath) -> float:
     path = Path(path)
     with suppress(soundfile.SoundFileError):
         if path.suffix.lower() in EXACT:
-            return soundfile.info(sf_name(path)).duration
+            about = soundfile.info(sf_name(path))
+            if about.frames < UNKNOWN_LENGTH:
+                return about.duration
     try:
         with av.open(f"file:{path}", options=SAFE, **LENIENT) as container:
             return (container.duration or 0) / av.time_base
@@ -150,6 +152,9 @@ def _pieces(path: Path, start: float) -> Iterator[tuple[np.ndarray, int]]:
             pass  # another kind of file with this suffix: FFmpeg may know it
         else:
             with file as f:
+                if f.frames >= UNKNOWN_LENGTH:  # libsndfile can't seek in it
+                    yield from _av_pieces(path, start)
+                    return
                 _plausible(path, f.samplerate, f.channels)
                 try:
                     f.seek(min(f.frames, round(start * f.samplerate)))

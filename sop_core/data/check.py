@@ -12,7 +12,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from ..config import MUSIC, SILENCE_LABEL, AnyPath
-from ..errors import SopError
+from ..errors import SopError, workers
 from ..media.csvs import read_rows
 from ..media.jpgs import frame_names, frame_path, read_frames
 from ..media.sound import CODEC_FRAMES, read_sound, sound_length
@@ -64,8 +64,11 @@ def check(
         rows += bad
         clips += found
         source += [place] * len(found)
-    data = data_of(clips[0].sound or clips[0].frames) if clips else places[0].parent
-    fps = fps or (noted_fps(data) if clips else None)
+    # Their data folder. An index's path that leads nowhere says nothing about it.
+    there = [clip.sound or clip.frames for clip in clips if clip.sound or clip.n_frames]
+    nowhere = places[0] if places[0].is_dir() else places[0].parent
+    data = data_of(there[0]) if there else nowhere
+    fps = fps or (noted_fps(data) if there else None)
     # Look at each, in several processes
     known, keys = fingerprints.load(data), [fingerprints.key(clip) for clip in clips]
     new = [key not in known for key in keys]
@@ -75,7 +78,7 @@ def check(
     )
     results = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
     bar = tqdm(results, "check", len(clips), disable=not progress, unit="clip")
-    with fingerprints.kept(data, known) as keep:
+    with fingerprints.kept(data, known) as keep, workers("looked at clips"):
         for clip, key, result in zip(clips, keys, bar, strict=True):
             assert result is not None  # joblib's annotations allow it
             found, made = result

@@ -207,7 +207,10 @@ def frame_count(text: str) -> int:
     return int(text) if text.strip().isdecimal() else 0
 
 
-def finder(base: AnyPath) -> Callable[[str, bool], str | None]:
+Finder = Callable[[str, bool], str | None]  # a file (or a folder: True) as it is on the disk
+
+
+def finder(base: AnyPath) -> Finder:
     """Make a function that looks up a file (or a folder) as written, then from `base`; else None.
 
     A name is found in whichever way its letters are written on the disk (see `csvs`). Each folder

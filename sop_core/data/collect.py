@@ -31,6 +31,7 @@ from ..config import SILENCE_LABEL, AnyPath
 from ..errors import SopError
 from ..media.atomic import atomic_path, sha256
 from ..media.write import write_video
+from ..untrusted import hidden
 from . import account
 from .lists import ListedVideo
 
@@ -103,7 +104,8 @@ def silence(
     """
     scenes = {}
     for path in sorted(Path(photos).rglob("*")):
-        if path.suffix.lower() in PHOTOS and path.is_file():
+        wanted = path.suffix.lower() in PHOTOS and not hidden(path.relative_to(photos))
+        if wanted and path.is_file():
             stem = re.sub(r"[^\w-]+", "_", path.stem).strip("_-")
             # two photos may have the same name, so six letters of the file's checksum are added
             scenes[ListedVideo(f"{stem}_{sha256(path)[:6]}", SILENCE_LABEL)] = path

@@ -28,7 +28,7 @@ import simplejpeg
 from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import SopError
+from ..errors import SopError, workers
 from ..media.atomic import atomic_path
 from ..media.jpgs import MOST_PIXELS, frame_path
 from ..media.sound import read_sound, sound_length
@@ -103,7 +103,7 @@ def fingerprints(
     work = (joblib.delayed(fingerprint)(clip) for clip in new.values())
     made = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
     bar = tqdm(made, "fingerprints", len(new), disable=not progress, unit="clip")
-    with kept(data, known) as keep:
+    with kept(data, known) as keep, workers("made fingerprints"):
         for k, one in zip(new, bar, strict=True):
             assert one is not None  # joblib's annotations allow it
             known[k] = one

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import SopError
+from ..errors import SopError, workers
 from ..media.sound import read_sound, sound_length
 from .clips import Candidate
 from .copies import Copy, Groups, data_of
@@ -60,6 +60,8 @@ def find_copies(
 
     Args: `prints`: the clips' fingerprints. `jobs`: processes (None: one per core).
     """
+    if not prints:
+        return []
     shifts = {(a, b): likely_shifts(prints[a], prints[b]) for a, b in propose(prints)}
     pictures = _alike(prints)
     pairs = sorted({pair for pair, found in shifts.items() if found} | pictures)
@@ -69,7 +71,8 @@ def find_copies(
     )
     results = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
     bar = tqdm(results, "copies", len(pairs), disable=not progress, unit="pair")
-    found = [Copy(b, a, how) for (a, b), how in zip(pairs, bar, strict=True) if how]
+    with workers("compared clips"):
+        found = [Copy(b, a, how) for (a, b), how in zip(pairs, bar, strict=True) if how]
     groups = Groups[int]()
     return [copy for copy in found if groups.join(copy.copy_of, copy.clip)]
 

@@ -29,6 +29,7 @@ from ..config import AnyPath
 from ..errors import SopError, mend
 from ..media.atomic import atomic_path, unfinished
 from ..media.formats import SAFE, SUFFIXES
+from ..untrusted import hidden
 from . import account
 from .archives import ARCHIVE, Entry, entries
 from .collect import HEIGHT, SECTION, ffmpeg
@@ -76,6 +77,8 @@ def _files(path: Path, search: "Search") -> Iterator[Path]:
     if path.is_file():
         yield path
     for file in sorted(path.rglob("*")):
+        if hidden(file.relative_to(path)):
+            continue
         if (ARCHIVE.search(file.name) or search.wants(file.name)) and file.is_file():
             yield file
 

@@ -16,7 +16,7 @@ import torch
 
 from .. import metrics
 from ..config import AnyPath, Config
-from ..data.clips import Clip, finder
+from ..data.clips import Clip, Finder, finder
 from ..errors import SopError
 from ..listening.clusters import SILENT_SHARE, shares_of
 from ..listening.regions import Cell, Region
@@ -75,13 +75,14 @@ class Duets(NamedTuple):
     claimed: pd.DataFrame
 
 
-def read_truth(folder: AnyPath, id: str) -> list[Stem] | None:
+def read_truth(folder: AnyPath, id: str, find: Finder | None = None) -> list[Stem] | None:
     """The stems of clip `id`, from `folder/<id>.json`.
 
+    Args: `find`: the folder's `finder`, so that for many clips it is listed once.
     Returns None if there is no such file, or if it describes a solo.
     Raises SopError if the file is broken.
     """
-    found = finder(folder)(str(Path(folder, f"{id}.json")), False)
+    found = (find or finder(folder))(str(Path(folder, f"{id}.json")), False)
     if found is None:
         return None
     path = Path(found)
@@ -113,7 +114,10 @@ KnownDuets = list[tuple[Clip, list[Stem]]]
 
 def with_truth(clips: Sequence[Clip], truth: AnyPath | None) -> KnownDuets:
     """The clips that have a truth in a folder, each with its stems. No folder: none has."""
-    known = [(clip, read_truth(truth, clip.id)) for clip in clips if truth is not None]
+    if truth is None:
+        return []
+    find = finder(truth)
+    known = [(clip, read_truth(truth, clip.id, find)) for clip in clips]
     return [(clip, stems) for clip, stems in known if stems]
 
 

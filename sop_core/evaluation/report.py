@@ -142,7 +142,7 @@ def _video(part: Part, config: Config, sound: np.ndarray) -> str:
     clip = part.clip
     width, height = frame_size(clip.frames)
     first = part.start / config.rate * config.fps
-    indices = (first + np.arange(round(config.seconds * config.fps))).astype(int)  # (V,)
+    indices = (first + np.arange(max(1, round(config.seconds * config.fps)))).astype(int)  # (V,)
     size = (240, round(240 * height / width))
     frames = read_frames(clip.frames, indices.clip(0, clip.n_frames - 1), size)
     with tempfile.TemporaryDirectory() as folder:

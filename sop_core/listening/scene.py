@@ -110,16 +110,15 @@ class Scene:
         key += f" {choice}" if key and choice != BEST else ""
         if key and (kept := features.load(path, key)):
             scene = cls(model, film, *kept)
-            scene.source = path
-            return scene
-        sound = stream_sound(path, model.config.rate, choice=choice)
-        scene = cls(model, film, np.concatenate(list(sound)))
+        else:
+            sound = stream_sound(path, model.config.rate, choice=choice)
+            scene = cls(model, film, np.concatenate(list(sound)))
+            if key:
+                seen = scene.visual_features, scene.looks
+                features.save(path, key, scene.mixture, *seen, scene.feature_maps)
+                if kept := features.load(path, key):  # from float16, as it will be the next time
+                    scene = cls(model, film, *kept)
         scene.source = path
-        if key:
-            seen = scene.visual_features, scene.looks
-            features.save(path, key, scene.mixture, *seen, scene.feature_maps)
-            # from float16, as it will be the next time
-            return cls.from_video(model, path, cache, choice)
         return scene
 
     @classmethod

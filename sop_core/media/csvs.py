@@ -20,6 +20,9 @@ from ..config import AnyPath
 from ..errors import SopError
 from .atomic import atomic_path
 
+# Where pyarrow is installed, pandas 3 would keep text in it, as valid UTF-8 only.
+pd.options.mode.string_storage = "python"
+
 Errors = Literal["surrogateescape", "backslashreplace"]  # for names that aren't valid UTF-8
 # What a spreadsheet takes for a formula. A YouTube id may begin with a dash: it is harmless if only
 # letters, digits, - and _ follow.

@@ -46,7 +46,7 @@ class Pictures:
         self.fps = fps
         self.pixel = video.sample_aspect_ratio or Fraction(1)  # a pixel's width over its height
         self.max_side = max_side
-        self.count = frames_within(length, fps)  # frames to yield
+        self.count = max(1, frames_within(length, fps))  # frames to yield; a short clip has one
         self.next = 0  # index of the next frame to yield
         self.shown: av.VideoFrame | None = None  # the picture on the screen
         self.at = 0.0  # when it came there, in seconds

@@ -42,6 +42,7 @@ LAME_SCALE = {64_000: 0.95, 128_000: 0.95, 192_000: 0.97}
 # Without a reservoir each frame can be decoded alone. Lower levels cost up to 10 times as much, and
 # what they write is no nearer to the sound.
 LAME = {"reservoir": "0", "compression_level": "7"}
+UNKNOWN_LENGTH = 1 << 62  # samples: libsndfile's answer where a flac doesn't say how long it is
 STDERR = threading.Lock()  # one thread at a time redirects it
 
 
@@ -106,6 +107,9 @@ def _sound_file(path: AnyPath) -> Iterator[soundfile.SoundFile | CountedMp3]:
     try:
         with soundfile.SoundFile(sf_name(path)) as f:
             starts = frame_starts(path) if f.format == "MP3" else None
+            if f.frames >= UNKNOWN_LENGTH:
+                hint = "as a file that was written to a pipe; convert it, say with ffmpeg"
+                raise SopError(f"{path}: it doesn't say how long it is, {hint}")
             yield f if starts is None else CountedMp3(path, starts)
     except (soundfile.SoundFileError, OSError) as e:
         reason = why_unreadable(path) or f"not a sound file that can be read ({brief(e)})"

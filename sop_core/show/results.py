@@ -171,7 +171,7 @@ def confusion(rows: list[dict]) -> Figure:
 
     Args: `rows`: of `tables.confusion`
     """
-    names = sorted({r["label"] for r in rows})
+    names = sorted({r[kind] for r in rows for kind in ("label", "other")})
     count = len(names)
     fig, ((ax,),) = grid(1, 1, (2.6 + 0.62 * count, 1.5 + 0.55 * count))
     shares = np.full((count, count), np.nan)

@@ -30,7 +30,7 @@ from ..config import AnyPath, Config
 from ..data.clips import Clip
 from ..errors import SopError
 from ..media.atomic import atomic_path, sha256, sweep
-from ..media.csvs import read_rows, write_rows
+from ..media.csvs import cell, from_cell, read_rows, write_rows
 from ..model.model import SoundOfPixels
 from ..model.names import Names
 from .engine import device_of
@@ -112,7 +112,7 @@ def start(
         for split, mine in names.items()
         for name, video, *made in mine
     ]
-    write_rows(folder / "clips.csv", rows, end="\r\n")
+    write_rows(folder / "clips.csv", ([cell(text) for text in row] for row in rows), end="\r\n")
     if begun:
         with atomic_path(folder / BEGIN) as part:
             part.write_text(begun + UNKNOWN_TOO * unknown)
@@ -195,7 +195,8 @@ def read_learned(folder: AnyPath) -> dict[str, list[Learned]] | None:
     try:
         for _, (split, name, video, *made) in read_rows(path):
             photos, recordings = (tuple(text.split()) for text in made or ("", ""))
-            splits[split].append(Learned(name, video, photos, recordings))
+            clip = Learned(from_cell(name), from_cell(video), photos, recordings)
+            splits[split].append(clip)
     except (SopError, ValueError, KeyError):
         hint = "(train or val, name, video); put it back, or train anew"
         raise SopError(f"{path}: not a run's list of clips {hint}") from None

@@ -29,7 +29,18 @@ def demo(*, out: Home = ROOT, seed: Whole = 0, set: Settings = ()) -> None:
         verb, given = parse(words)
         verb(*given.args, **given.kwargs)
 
-    step("preprocess", videos, "--out", data, "--audio-format", config.audio_format)
+    step(
+        "preprocess",
+        videos,
+        "--out",
+        data,
+        "--audio-format",
+        config.audio_format,
+        "--fps",
+        config.fps,
+        "--rate",
+        config.rate,
+    )
     step("index", data, "--seed", seed)
     # The model: train it, or go on from the last saved state; then score it
     csv = {name: data / f"{name}.csv" for name in ("train", "val", "test")}

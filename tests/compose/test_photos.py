@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -232,3 +233,27 @@ def test_a_scene_has_no_cut_out(scene):
     corners = np.dstack([np.asarray(scene), np.full((80, 120), 255, np.uint8)])
     corners[:3, :3, 3] = 0  # rounded corners
     assert cut_out(corners) is None
+
+
+def test_of_a_videos_packets_none_is_kept():
+    """Together they are as large as the file."""
+    alive, most = 0, 0
+
+    class Packet:
+        size, time_base, is_keyframe = 1, Fraction(1), True
+
+        def __init__(self, pts):
+            nonlocal alive, most
+            self.pts, alive = pts, alive + 1
+            most = max(most, alive)
+
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    class Container:
+        def demux(self, _):
+            return map(Packet, range(1_000))
+
+    moments = photos._moments(Container(), None)
+    assert len(moments) == photos.MOMENTS and most < 5

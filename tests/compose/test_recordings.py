@@ -10,7 +10,7 @@ from sop_core.compose import recordings
 from sop_core.compose.recordings import Recording, find_recordings, pitch_of_name, read_recording
 from sop_core.compose.sounds import RATE, check_sound, read_mono, sound_seconds
 from sop_core.errors import SopError
-from sop_core.media.sound import audio_frame
+from sop_core.media.sound import audio_frame, sound_length
 
 
 def tone(hertz, seconds=1.0, decay=None, rate=RATE):
@@ -229,3 +229,19 @@ def test_one_process_compiles_before_others_are_started(tmp_path, monkeypatch):
     order.clear()
     find_recordings(tmp_path, [], progress=False, jobs=1)
     assert order[0] == "1 processes"
+
+
+def test_a_flac_that_does_not_say_how_long_it_is_is_heard_by_ffmpeg(tmp_path):
+    """As one that was written to a pipe. libsndfile takes it for endless, and can't seek in it."""
+    path, sound = tmp_path / "A4.flac", 0.3 * np.sin(np.arange(RATE) * 2 * np.pi * 440 / RATE)
+    soundfile.write(path, sound, RATE)
+    expected = read_mono(path)
+    data = bytearray(path.read_bytes())
+    data[21] &= 0xF0  # the 36 bits of STREAMINFO's number of samples, RFC 9639, 8.2
+    data[22:26] = bytes(4)
+    path.write_bytes(data)
+    assert soundfile.info(path).frames > 1e18
+    np.testing.assert_allclose(read_mono(path), expected, atol=1e-4)
+    assert check_sound(path) == pytest.approx(1.0, abs=0.01) and sound_seconds(path) < 2
+    with pytest.raises(SopError, match="A4.flac: it doesn't say how long it is.*convert it"):
+        sound_length(path)

@@ -119,6 +119,7 @@ def test_a_folder_with_archives_and_videos_as_copies_of_music_name_them(tmp_path
         (copies / name).write_bytes(video)
     tar(copies / "deep.TAR.GZ", {f"MUSICsoloVideos_flute/A title-{C}.mp4": video}, "w:gz")
     (copies / "readme.md").write_text("x")
+    (copies / "._deep.TAR.GZ").write_bytes(b"a Mac's note beside it")
     os.mkfifo(copies / "x.mp4")
     wanted = [ListedVideo(A, "cello"), ListedVideo(A, "cello violin")]  # one file for both
     wanted += [ListedVideo(B, "tuba"), ListedVideo(C, "flute"), ListedVideo("short", "flute")]

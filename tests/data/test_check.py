@@ -1,9 +1,13 @@
 """Checking: what is missing is told from what is invalid."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import soundfile
 from PIL import Image
+from tiny import write_clip
 
 from sop_core.data.check import check
 from sop_core.data.clips import read_index
@@ -79,3 +83,36 @@ def test_checking_tells_what_is_missing_from_what_is_invalid(tmp_path):
         check(data, progress=False)
     with pytest.raises(SopError, match="no clips"):
         check(tmp_path / "data" / "audio")
+
+
+@pytest.mark.parametrize("what", ["an index that was moved", "sounds alone"])
+def test_clips_that_are_all_missing_are_listed_and_nothing_is_written_elsewhere(
+    tmp_path, monkeypatch, what
+):
+    here, elsewhere = tmp_path / "a" / "data", tmp_path / "b"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    if what == "sounds alone":
+        (here / "audio" / "x").mkdir(parents=True)
+        soundfile.write(here / "audio" / "x" / "1.wav", np.zeros(800), 8_000)
+        found = check(here, jobs=1, progress=False)
+        assert found[["problem", "clip", "reason"]].values.tolist() == [
+            ["missing", "x/1", "no frames"]
+        ]
+    else:
+        here.mkdir(parents=True)
+        (here / "all.csv").write_text("../gone/audio/x/1.wav,../gone/frames/x/1.mp4,8\n")
+        found = check(here / "all.csv", jobs=1, progress=False)
+        assert found[["problem", "clip"]].values.tolist() == [["missing", "x/1"]]
+    assert not [*elsewhere.iterdir()]
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["data"]
+
+
+def test_a_process_that_is_killed_is_one_sentence(tmp_path, monkeypatch):
+    clip = write_clip(tmp_path, "red", 0)
+    die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731  # by value to the process
+    monkeypatch.setattr("sop_core.data.check._look", die)
+    with pytest.raises(SopError, match="a process that looked at clips died .*fewer processes"):
+        check(tmp_path, jobs=2, progress=False)
+    assert clip.sound.exists()

@@ -1,6 +1,7 @@
 """Lists -> videos, from a local server that answers well, late, wrongly, or half; silent scenes."""
 
 import hashlib
+import shutil
 import socket
 import threading
 import time
@@ -356,6 +357,9 @@ def test_photos_become_silent_scenes_that_only_train(tmp_path):
             tmp_path / "photos" / name
         )
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "photos" / "._a.jpg").write_bytes(b"a Mac's note beside a.jpg")
+    (tmp_path / "photos" / ".thumbs").mkdir()
+    shutil.copy(tmp_path / "photos" / "a.jpg", tmp_path / "photos" / ".thumbs")
     report = collect.silence(tmp_path / "photos", tmp_path / "v", seconds=7, progress=False)
     ids = {
         "a.jpg": f"a_{hashlib.sha256((tmp_path / 'photos' / 'a.jpg').read_bytes()).hexdigest()[:6]}"

@@ -1,6 +1,7 @@
 """Duets: separation by boxes, localization, and no claims of sounds that are not there."""
 
 import json
+import os
 import re
 import unicodedata
 from dataclasses import replace
@@ -154,6 +155,15 @@ def test_odd_truth_is_named_before_anything_is_measured(duet, tmp_path, change):
     (tmp_path / "d.json").write_text(json.dumps(told | {"sources": []}))
     with pytest.raises(SopError, match=r"0 source\(s\)"):
         duets.with_truth([duet[0]], tmp_path)
+
+
+def test_a_folder_of_truths_is_listed_once_for_all_clips(duet, tmp_path, monkeypatch):
+    clip, truth = duet
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
+    known = duets.with_truth([clip] * 5, truth)
+    assert len(known) == 5 and listed.count(str(truth)) <= 1 and len(listed) <= 2
 
 
 def test_a_duet_at_another_rate_is_refused(duet):

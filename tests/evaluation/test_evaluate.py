@@ -380,6 +380,10 @@ def test_the_clips_of_a_run_are_noted_as_before_unless_they_are_composed(world, 
     checkpoint.start(tmp_path / "old", TINY, {"train": clips[:1], "val": clips[1:]}, False)
     old = b"train,red/red_0,red_0\r\nval,blue/blue_0,blue_0\r\n"
     assert (tmp_path / "old" / "clips.csv").read_bytes() == old
+    formula = replace(clips[0], sound_path="audio/=1+1/=2.wav")
+    checkpoint.start(tmp_path / "formula", TINY, {"train": [formula], "val": clips[1:]}, False)
+    assert (tmp_path / "formula" / "clips.csv").read_text().startswith("train,'=1+1/=2,'=2\n")
+    assert checkpoint.read_learned(tmp_path / "formula")["train"][0][:2] == ("=1+1/=2", "=2")
     made = replace(clips[0], photos=("a" * 16, "b" * 16))
     checkpoint.start(tmp_path / "new", TINY, {"train": [made], "val": clips[1:]}, False)
     assert checkpoint.read_clips(tmp_path / "new") == checkpoint.read_clips(tmp_path / "old")

@@ -20,6 +20,7 @@ from sop_core.show import scenes
 from sop_core.training import checkpoint
 from sop_core.training.checkpoint import Record
 from sop_core.training.pairs import draw_pairs
+from sop_core.training.windows import Part
 
 
 class Page(HTMLParser):
@@ -225,3 +226,11 @@ def test_a_live_curve_hands_on_every_record_and_says_what_is_left(monkeypatch):
     )
     assert "0:01:00 left" in said[1][0]
     assert "0x" not in repr(boxes[0]) and "PNG" not in repr(boxes[0])
+
+
+def test_a_window_of_less_than_half_a_frame_shows_one(tmp_path):
+    clip = write_clip(tmp_path, "red", 0)
+    config = replace(TINY, fps=0.1)
+    assert config.seconds * config.fps < 0.5
+    uri = report._video(Part(clip, 0), config, np.zeros(config.samples, np.float32))
+    assert uri.startswith("data:video/mp4;base64,")

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from sop_core import metrics
+from sop_core import metrics, show
 from sop_core.evaluation import tables
 
 
@@ -56,7 +56,10 @@ def test_a_silent_estimate_confuses_nothing_with_anything():
     rows = [row(0, n, "ab"[n], m, 1.0, -1.0) for n in (0, 1) for m in ("model", "mixture")]
     assert [r["confused"] for r in tables.confusion(pd.DataFrame(rows))] == [1, 1]
     rows[2] |= {"sdr": metrics.FAILED, "sir": metrics.FAILED}  # the model's estimate of b
-    assert [(r["label"], r["n"]) for r in tables.confusion(pd.DataFrame(rows))] == [("a", 1)]
+    found = tables.confusion(pd.DataFrame(rows))
+    assert [(r["label"], r["n"]) for r in found] == [("a", 1)]
+    axes = show.results.confusion(found).axes[0]  # b was mixed with a, so it has its column
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["a", "b"]
 
 
 def test_the_mixtures_stand_in_the_order_of_their_gain(scores):

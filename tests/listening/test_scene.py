@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import COLOURS, TINY, TONES, write_film
+from tiny import COLOURS, TINY, TONES, Eyes, write_film
 
 from sop_core.errors import SopError
 from sop_core.listening import features
@@ -406,6 +406,28 @@ def test_kept_features_of_another_model_or_another_video_do_not_count(tmp_path):
         torch.testing.assert_close(
             Scene.from_video(two, video, cache=True).masks([[(0, 0)]]), expected, atol=1e-3, rtol=0
         )
+
+
+def test_kept_features_that_can_not_be_read_back_are_done_without(eyes, tmp_path, monkeypatch):
+    """On a share that maps no files, say. The nets run once."""
+    video = write_film(tmp_path / "film.mp4")
+    ran = []
+    look = type(eyes).feature_maps
+    monkeypatch.setattr(type(eyes), "feature_maps", lambda *a: ran.append(1) or look(*a))
+    expected = Scene.from_video(eyes, video).sound((2, 0))
+    once = len(ran)
+    monkeypatch.setattr(features, "load", lambda *_: None)
+    scene = Scene.from_video(eyes, video, cache=True)
+    np.testing.assert_array_equal(scene.sound((2, 0)), expected)
+    assert len(ran) == 2 * once and scene.source == video
+
+
+def test_a_video_shorter_than_half_a_frame_is_seen_and_heard(tmp_path):
+    """At one frame a second, no frame's middle is within 0.4 s."""
+    video = write_film(tmp_path / "film.mp4", seconds=0.4)
+    scene = Scene.from_video(Eyes(replace(TINY, fps=1.0)).eval(), video)
+    assert 0.35 < scene.seconds < 0.5 and len(scene.pictures()) > 1  # at 24 a second
+    assert np.abs(scene.sound((2, 0))).max() > 0
 
 
 def test_features_that_can_not_be_kept_are_told(eyes, tmp_path):
