@@ -266,8 +266,8 @@ PROFILES = {
     },
 }  # fmt: skip
 MUSIC = Config()
-# 200,000 clips of 10 s. Reading each ahead would fill 400 GB, and a GPU reads faster than it
-# learns: so looks=0.
+# 200,000 clips of 10 s. Looking at each beforehand would fill 600 GB, and a GPU is fed fast enough:
+# so looks=0.
 VGGSOUND = Config(name="vggsound", fps=1.0, stride=1, looks=0)
 DEMO = Config(
     name="demo",

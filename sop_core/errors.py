@@ -46,7 +46,7 @@ def workers(did: str) -> Iterator[None]:
         yield
     except BrokenProcessPool as e:
         died = f"a process that {did} died ({type(e).__name__})"
-        raise SopError(f"{died}; {FEWER}, and run again: what is done stays") from None
+        raise SopError(f"{died}; {FEWER}, and run again") from None
 
 
 def mend(e: BaseException) -> str:

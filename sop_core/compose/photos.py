@@ -214,10 +214,8 @@ def _moments(container: InputContainer, stream: av.VideoStream) -> list[float]:
 
     By the packets that are there: a header may be wrong about the length, or not say it.
     """
-    pictures = container.demux(stream)  # as large as the file: none is kept
-    found = [
-        (seconds_of(p) or 0.0, p.is_keyframe) for p in pictures if p.size and p.pts is not None
-    ]
+    packets = container.demux(stream)  # together as large as the file: none is kept
+    found = [(seconds_of(p) or 0.0, p.is_keyframe) for p in packets if p.size and p.pts is not None]
     times = sorted(second for second, _ in found)
     keys = [second for second, is_key in found if is_key]
     if not times:

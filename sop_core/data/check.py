@@ -71,11 +71,9 @@ def check(
     fps = fps or (noted_fps(data) if there else None)
     # Look at each, in several processes
     known, keys = fingerprints.load(data), [fingerprints.key(clip) for clip in clips]
-    new = [key not in known for key in keys]
-    work = (
-        joblib.delayed(_look)(clip, seconds, fps, fresh)
-        for clip, fresh in zip(clips, new, strict=True)
-    )
+    whole = [n for n, clip in enumerate(clips) if clip.sound and clip.n_frames]
+    fresh = {n for n in whole if keys[n] not in known}
+    work = (joblib.delayed(_look)(clip, seconds, fps, n in fresh) for n, clip in enumerate(clips))
     results = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
     bar = tqdm(results, "check", len(clips), disable=not progress, unit="clip")
     with fingerprints.kept(data, known) as keep, workers("looked at clips"):
@@ -86,7 +84,6 @@ def check(
             known.update({key: made} if made else {})
             keep()
     # What shows in the fingerprints
-    whole = [n for n, clip in enumerate(clips) if clip.sound and clip.n_frames]
     rows += _copies(
         [clips[n] for n in whole],
         [known[keys[n]] for n in whole],

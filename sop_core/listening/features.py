@@ -81,7 +81,7 @@ def look(
     """
     config, device = model.config, next(model.parameters()).device
     size = (config.image, config.image)
-    count = max(1, frames_within(seconds, config.fps))
+    count = frames_within(seconds, config.fps)
     # The frames that each window sees, (W, V). Windows share frames: each is read and seen once.
     seen = np.array([frame_indices(w.start * config.hop, count, config) for w in spans])
     wanted = np.unique(seen)

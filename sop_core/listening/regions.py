@@ -37,10 +37,9 @@ Mode = Literal["alone", "shared", "partition"]
 # pools in a picture, since such a picture shows one instrument alone.
 REGION_SHARE, TRAINING_SHARE = 1 / 2, 2 / 3
 # A single cell is heard by the value that so many of the nine cells around it reach. By the weights
-# for real instruments, as they were then, 11 % of 18 instruments in photos claim an absent one (33
-# % if each cell is heard by itself), 83 % claim their own (83 %), and 44 % of the cells in their
-# boxes sound (34 %). With two of nine: as many false claims as by itself; with four: fewer cells
-# and own claims.
+# for real instruments, as they were then, 11 % of 18 instruments in photos claim an absent one and
+# 83 % their own, and 44 % of the cells in their boxes sound. If each cell is heard by itself: 33,
+# 83, 34 %. With two of nine: as many false claims as by itself; with four: fewer cells, fewer own.
 AGREEING = 3
 # A mask that was learned as a binary one says how likely a bin is the region's. The region takes
 # this share of the bin, not all or nothing: in duets of photos, boxes by themselves gain 3 dB. Less

@@ -178,7 +178,7 @@ class Scene:
 
     def instants(self) -> np.ndarray:
         """When each of `pictures` is shown: the middle of its time, in seconds. Shape: (V,)"""
-        return (np.arange(max(1, frames_within(self.seconds, self.fps))) + 0.5) / self.fps
+        return (np.arange(frames_within(self.seconds, self.fps)) + 0.5) / self.fps
 
     def pictures(self) -> np.ndarray:
         """At `fps`; the last one stays if the sound is longer. Shape: uint8 (V, h, w, 3)"""

@@ -20,8 +20,11 @@ LOOKAHEAD = 100
 
 
 def frames_within(seconds: float, fps: float) -> int:
-    """How many frames k have their instant, (k + 0.5) / fps, within `seconds` of sound."""
-    return max(0, math.ceil(seconds * fps - 0.5 - 1e-9))
+    """How many frames k have their instant, (k + 0.5) / fps, within `seconds` of sound.
+
+    At least one, if there is any sound: of a video that is shorter than half a frame.
+    """
+    return max(int(seconds > 0), math.ceil(seconds * fps - 0.5 - 1e-9))
 
 
 class Pictures:
@@ -46,7 +49,7 @@ class Pictures:
         self.fps = fps
         self.pixel = video.sample_aspect_ratio or Fraction(1)  # a pixel's width over its height
         self.max_side = max_side
-        self.count = max(1, frames_within(length, fps))  # frames to yield; a short clip has one
+        self.count = frames_within(length, fps)  # frames to yield
         self.next = 0  # index of the next frame to yield
         self.shown: av.VideoFrame | None = None  # the picture on the screen
         self.at = 0.0  # when it came there, in seconds

@@ -101,7 +101,8 @@ def read_pairs(
     if missing:
         count = f"{len(missing)} of {len(missing) + len(mixtures)} row(s) name such clips"
         if not leave_out:
-            raise SopError(f"{missing[0]}; {count}; --leave-out measures the others")
+            hint = "; --leave-out measures the others" if mixtures else ""
+            raise SopError(f"{missing[0]}; {count}{hint}")
         warnings.warn(f"{missing[0]}; {count}; they are left out", stacklevel=2)
     if not mixtures:
         those = "of clips in the index" if missing else "in the manifest"

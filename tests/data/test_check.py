@@ -107,6 +107,7 @@ def test_clips_that_are_all_missing_are_listed_and_nothing_is_written_elsewhere(
     assert not [*elsewhere.iterdir()]
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["data"]
+    assert not [*here.glob("*.npz")] and not [*here.glob("copies.csv")]  # no clip is whole
 
 
 def test_a_process_that_is_killed_is_one_sentence(tmp_path, monkeypatch):

@@ -428,6 +428,8 @@ def test_a_video_shorter_than_half_a_frame_is_seen_and_heard(tmp_path):
     scene = Scene.from_video(Eyes(replace(TINY, fps=1.0)).eval(), video)
     assert 0.35 < scene.seconds < 0.5 and len(scene.pictures()) > 1  # at 24 a second
     assert np.abs(scene.sound((2, 0))).max() > 0
+    frames, sound = read_video(video, 1, TINY.rate)
+    assert len(frames) == 1 and 0.35 < len(sound) / TINY.rate < 0.5
 
 
 def test_features_that_can_not_be_kept_are_told(eyes, tmp_path):

@@ -160,7 +160,7 @@ def test_an_error_of_any_process_is_told(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("sop index (process 1): ")
 
 
-def test_index_train_evaluate_leave_the_files_of_a_run(run, data):
+def test_index_train_evaluate_leave_the_files_of_a_run(run, data, capsys):
     names = {p.relative_to(run).as_posix() for p in run.rglob("*") if p.is_file()}
     assert {"config.json", "model.safetensors", "history.csv", "visualization/index.html"} <= names
     assert any(n.startswith("state/") for n in names)
@@ -180,6 +180,18 @@ def test_index_train_evaluate_leave_the_files_of_a_run(run, data):
     assert a["protocol"]["manifest"] == b["protocol"]["manifest"]
     assert [r["sdr"] for r in a["rows"]] == pytest.approx([r["sdr"] for r in b["rows"]], abs=1e-2)
     assert len(list(csv.reader((data / "metrics.scores.csv").open()))) == 1 + 3 * 2 * len(rows)
+    # Somebody's list, of which a video has vanished
+    theirs = data / "theirs.csv"
+    theirs.write_text("red/gone,0,blue/gone,0\n" + (data / "metrics.pairs.csv").read_text())
+    words = [str(run), "--index", f"{data}/val.csv", "--out", str(again), "--pairs", str(theirs)]
+    assert main(["evaluate", *words]) == 2
+    capsys.readouterr()
+    assert main(["evaluate", *words, "--leave-out", "--report", f"{data}/report"]) == 0
+    found = json.loads(again.read_text())["protocol"]
+    assert found["left_out"] == 1 and found["manifest"] == a["protocol"]["manifest"]
+    told = "1 rows of the list left out"
+    assert told in capsys.readouterr().out
+    assert told in (data / "report" / "index.html").read_text()
 
 
 @pytest.mark.parametrize("where", [["--pixel", "1,2"], ["--box", "0,0,32,48"]])
@@ -641,9 +653,11 @@ def test_each_step_of_the_demo_is_a_command_that_the_user_can_type(tmp_path, cap
     typed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("$ sop ")]
     assert run == ["preprocess", "index", "train", "evaluate"] and len(typed) == 4
     assert "--set seed=3 epochs=1" in typed[2] and "--labels different" in typed[3]
-    demo(out=tmp_path, set=("profile=sop2018",))
-    *_, last = capsys.readouterr().out.splitlines()[:-1]
-    assert "evaluate" in last and "--labels" not in last  # they would be refused
+    assert "--audio-format wav --fps 8.0 --rate 11025" in typed[0]
+    demo(out=tmp_path, set=("profile=sop2018", "fps=4"))
+    first, *_, last = [s for s in capsys.readouterr().out.splitlines() if s.startswith("$ sop ")]
+    assert "--fps 4.0" in first and "evaluate" in last
+    assert "--labels" not in last  # they would be refused
     with pytest.raises(SopError, match="there is no setting 'epoch'"):
         demo(out=tmp_path, set=("epoch=1",))
     assert len(run) == 8
