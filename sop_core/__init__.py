@@ -7,7 +7,7 @@
     metrics      SDR, SIR, SAR; whether a map finds its box
     media/       files of sound and pictures, in and out
                  atomic csvs mp3 sound jpgs choose formats container clock mono survey pictures
-                 samples stream write
+                 samples stream write processes
     show/        pictures and players for notebooks, from arrays and results
                  figures clips scenes results
     data/        videos -> clips -> train, val and test

@@ -2,7 +2,6 @@
 
 import errno
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)
@@ -37,16 +36,6 @@ def needing(extra: str, what: str) -> Iterator[None]:
                 raise
             hint = "set NUMBA_CACHE_DIR to a folder that can be written"
         raise SopError(f"{what} can't be had here ({' '.join(str(e).split())}); {hint}") from None
-
-
-@contextmanager
-def workers(did: str) -> Iterator[None]:
-    """A block whose processes `did` something: a SopError where one of them died."""
-    try:
-        yield
-    except BrokenProcessPool as e:
-        died = f"a process that {did} died ({type(e).__name__})"
-        raise SopError(f"{died}; {FEWER}, and run again") from None
 
 
 def mend(e: BaseException) -> str:

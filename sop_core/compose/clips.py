@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import joblib
 import numpy as np
 from numpy.random import Generator
-from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import SopError, workers
+from ..errors import SopError
 from ..media.atomic import atomic_path, sweep
+from ..media.processes import in_processes
 from ..media.sound import sound_writer
 from ..media.write import AAC_RATE as RATE
 from ..media.write import write_video
@@ -157,7 +156,7 @@ def make_clips(
     jobs: int | None,
     progress: bool,
     folders: Iterable[AnyPath],
-) -> list[Result | None]:
+) -> list[Result]:
     """`make(*clip)` for each clip, in several processes, with a bar.
 
     Args: `jobs`: processes (None: one per core).
@@ -165,15 +164,13 @@ def make_clips(
     Returns: what `make` returned, in any order.
     Raises: SopError where a process died; and what `make` raises.
     """
-    work = joblib.Parallel(n_jobs=jobs or -1, return_as="generator_unordered")
-    made = work(joblib.delayed(make)(*clip) for clip in clips)
+    how = (title, "made clips", "clip", jobs, progress, False)
     try:
-        with warnings.catch_warnings(), workers("made clips"):
+        with warnings.catch_warnings():
             # joblib replaces a process whose memory grew, which is as well
             warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
-            return list(tqdm(made, title, len(clips), unit="clip", disable=not progress))
+            return list(in_processes(make, clips, *how))
     finally:
-        made.close()  # pyright: ignore[reportAttributeAccessIssue]  # joblib has no types
         for folder in folders:
             sweep(folder)
 

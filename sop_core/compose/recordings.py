@@ -14,12 +14,12 @@ import joblib
 import numpy as np
 import pandas as pd
 import soxr
-from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import SopError, needing, workers
+from ..errors import SopError, needing
 from ..media.atomic import atomic_path, brief
 from ..media.csvs import read_table, write_table
+from ..media.processes import in_processes
 from .material import Unused, without_copies
 from .sounds import EXACT, OTHERS, RATE, check_sound, levels, read_mono, trimmed
 
@@ -155,19 +155,14 @@ def _heard(
         # Several processes that compile at once leave a cache in librosa's folder that crashes
         # each later process (numba issue 10128). So this one compiles, before there are others.
         steady_pitch(np.sin(np.linspace(0, 2_000, RATE // 4, dtype=np.float32)))
-    work = joblib.Parallel(jobs, return_as="generator")(
-        joblib.delayed(listen)(path, named) for _, path, named in todo
-    )
-    bar = tqdm(work, "recordings", len(todo), unit="file", disable=not progress)
-    with workers("listened to recordings"):
-        for n, ((mark, _, named), result) in enumerate(zip(todo, bar, strict=True), 1):
-            known[mark, named] = result  # pyright: ignore[reportArgumentType]  # joblib's types
-            if cache and (n % KEEP == 0 or n == len(todo)):
-                rows = [
-                    (m, "yes" if given else "no", *heard) for (m, given), heard in known.items()
-                ]
-                with atomic_path(cache) as part:
-                    write_table(part, pd.DataFrame(rows, columns=COLUMNS))
+    work, did = [(path, named) for _, path, named in todo], "listened to recordings"
+    heard = in_processes(listen, work, "recordings", did, "file", jobs, progress)
+    for n, ((mark, _, named), result) in enumerate(zip(todo, heard, strict=True), 1):
+        known[mark, named] = result
+        if cache and (n % KEEP == 0 or n == len(todo)):
+            rows = [(m, "yes" if named else "no", *about) for (m, named), about in known.items()]
+            with atomic_path(cache) as part:
+                write_table(part, pd.DataFrame(rows, columns=COLUMNS))
     return known
 
 

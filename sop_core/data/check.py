@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import joblib
 import pandas as pd
-from tqdm.auto import tqdm
 
 from ..config import MUSIC, SILENCE_LABEL, AnyPath
-from ..errors import SopError, workers
+from ..errors import SopError
 from ..media.csvs import read_rows
 from ..media.jpgs import frame_names, frame_path, read_frames
+from ..media.processes import in_processes
 from ..media.sound import CODEC_FRAMES, read_sound, sound_length
 from . import fingerprints
 from .clips import Candidate, candidates, clip_name, finder, frame_count
@@ -64,22 +63,17 @@ def check(
         rows += bad
         clips += found
         source += [place] * len(found)
-    # Their data folder. An index's path that leads nowhere says nothing about it.
-    there = [clip.sound or clip.frames for clip in clips if clip.sound or clip.n_frames]
-    nowhere = places[0] if places[0].is_dir() else places[0].parent
-    data = data_of(there[0]) if there else nowhere
-    fps = fps or (noted_fps(data) if there else None)
+    # The data folder: of what is missing, an index's path says nothing about it
+    whole = [n for n, clip in enumerate(clips) if clip.sound and clip.n_frames]
+    data = data_of(clips[whole[0]].sound) if whole else places[0].parent
+    fps = fps or (noted_fps(data) if whole else None)
     # Look at each, in several processes
     known, keys = fingerprints.load(data), [fingerprints.key(clip) for clip in clips]
-    whole = [n for n, clip in enumerate(clips) if clip.sound and clip.n_frames]
     fresh = {n for n in whole if keys[n] not in known}
-    work = (joblib.delayed(_look)(clip, seconds, fps, n in fresh) for n, clip in enumerate(clips))
-    results = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
-    bar = tqdm(results, "check", len(clips), disable=not progress, unit="clip")
-    with fingerprints.kept(data, known) as keep, workers("looked at clips"):
-        for clip, key, result in zip(clips, keys, bar, strict=True):
-            assert result is not None  # joblib's annotations allow it
-            found, made = result
+    work = [(clip, seconds, fps, n in fresh) for n, clip in enumerate(clips)]
+    looked = in_processes(_look, work, "check", "looked at clips", jobs=jobs, progress=progress)
+    with fingerprints.kept(data, known) as keep:
+        for clip, key, (found, made) in zip(clips, keys, looked, strict=True):
             rows += [(kind, clip.name, reason) for kind, reason in found]
             known.update({key: made} if made else {})
             keep()

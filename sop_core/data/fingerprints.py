@@ -22,15 +22,14 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import joblib
 import numpy as np
 import simplejpeg
-from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import SopError, workers
+from ..errors import SopError
 from ..media.atomic import atomic_path
 from ..media.jpgs import MOST_PIXELS, frame_path
+from ..media.processes import in_processes
 from ..media.sound import read_sound, sound_length
 from .clips import Candidate
 
@@ -100,12 +99,10 @@ def fingerprints(
     keys = [key(clip) for clip in clips]
     known = load(data)
     new = {k: clip for k, clip in zip(keys, clips, strict=True) if k not in known}
-    work = (joblib.delayed(fingerprint)(clip) for clip in new.values())
-    made = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
-    bar = tqdm(made, "fingerprints", len(new), disable=not progress, unit="clip")
-    with kept(data, known) as keep, workers("made fingerprints"):
-        for k, one in zip(new, bar, strict=True):
-            assert one is not None  # joblib's annotations allow it
+    work, did = [(clip,) for clip in new.values()], "made fingerprints"
+    made = in_processes(fingerprint, work, "fingerprints", did, jobs=jobs, progress=progress)
+    with kept(data, known) as keep:
+        for k, one in zip(new, made, strict=True):
             known[k] = one
             keep()
     return [known[k] for k in keys]

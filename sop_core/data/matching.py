@@ -9,12 +9,11 @@ number of clips does.
 
 from collections.abc import Sequence
 
-import joblib
 import numpy as np
-from tqdm.auto import tqdm
 
 from ..config import AnyPath
-from ..errors import SopError, workers
+from ..errors import SopError
+from ..media.processes import in_processes
 from ..media.sound import read_sound, sound_length
 from .clips import Candidate
 from .copies import Copy, Groups, data_of
@@ -65,14 +64,9 @@ def find_copies(
     shifts = {(a, b): likely_shifts(prints[a], prints[b]) for a, b in propose(prints)}
     pictures = _alike(prints)
     pairs = sorted({pair for pair, found in shifts.items() if found} | pictures)
-    work = (
-        joblib.delayed(_compare)((clips[a], clips[b]), shifts.get((a, b), ()), (a, b) in pictures)
-        for a, b in pairs
-    )
-    results = joblib.Parallel(jobs or joblib.cpu_count(), return_as="generator")(work)
-    bar = tqdm(results, "copies", len(pairs), disable=not progress, unit="pair")
-    with workers("compared clips"):
-        found = [Copy(b, a, how) for (a, b), how in zip(pairs, bar, strict=True) if how]
+    work = [((clips[a], clips[b]), shifts.get((a, b), ()), (a, b) in pictures) for a, b in pairs]
+    compared = in_processes(_compare, work, "copies", "compared clips", "pair", jobs, progress)
+    found = [Copy(b, a, how) for (a, b), how in zip(pairs, compared, strict=True) if how]
     groups = Groups[int]()
     return [copy for copy in found if groups.join(copy.copy_of, copy.clip)]
 

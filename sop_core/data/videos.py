@@ -12,7 +12,7 @@ from pathlib import Path
 from ..config import AnyPath
 from ..errors import SopError
 from ..media.formats import SUFFIXES, holds
-from ..untrusted import printable
+from ..untrusted import hidden, printable
 
 # Of downloads that go on, or were stopped: what is there of them may look like a video.
 UNFINISHED = (".part", ".ytdl", ".crdownload", ".download", ".aria2", ".tmp")
@@ -67,7 +67,7 @@ def _candidates(videos: Path, passed: Counter[str]) -> Iterator[Path]:
     passed[LOOSE] += sum(_named_so(p) for p in videos.iterdir() if p.is_file())
     for path in sorted(videos.glob("*/*")):
         suffix = path.suffix.lower()
-        if path.name.startswith(".") or path.parent.name.startswith("."):
+        if hidden(path.relative_to(videos)):
             continue
         if _named_so(path):
             yield path

@@ -17,6 +17,7 @@ from ..data.clips import Clip
 from ..media.atomic import atomic_path
 from ..media.jpgs import frame_size, read_frames
 from ..media.sound import wav_bytes
+from ..media.stream import frames_within
 from ..media.write import write_video
 from ..model.model import SoundOfPixels
 from ..training.checkpoint import Record
@@ -142,7 +143,7 @@ def _video(part: Part, config: Config, sound: np.ndarray) -> str:
     clip = part.clip
     width, height = frame_size(clip.frames)
     first = part.start / config.rate * config.fps
-    indices = (first + np.arange(max(1, round(config.seconds * config.fps)))).astype(int)  # (V,)
+    indices = (first + np.arange(frames_within(config.seconds, config.fps))).astype(int)  # (V,)
     size = (240, round(240 * height / width))
     frames = read_frames(clip.frames, indices.clip(0, clip.n_frames - 1), size)
     with tempfile.TemporaryDirectory() as folder:

@@ -73,7 +73,7 @@ def write_pairs(path: AnyPath, mixtures: list[Mixture]) -> None:
 
 
 def read_pairs(
-    path: AnyPath, clips: list[Clip], config: Config, leave_out: bool = False
+    path: AnyPath, clips: list[Clip], config: Config, left_out: list[str] | None = None
 ) -> list[Mixture]:
     """Read a manifest (`write_pairs`) or a published list. Rows may have any number of sources.
 
@@ -81,8 +81,8 @@ def read_pairs(
     NUMBER_FRAMES`). The end of a path, `label/id`, names the clip; the folder does not matter. The
     window is in the middle of the clip.
 
-    Args: `leave_out`: of rows that name clips which `clips` lacks, such as vanished videos, with a
-        warning.
+    Args: `left_out`: rows that name clips which `clips` lacks, such as vanished videos, are left
+        out and noted there, with a warning. None: they are an error.
     Raises: SopError where the frames are at another rate. SopError with the row's number where a
         row can't be read, names a clip that is not in the index, or mixes a video or a photo with
         itself (`pairs=published` allows it).
@@ -100,10 +100,11 @@ def read_pairs(
             mixtures.append(_mixture(where, sources, known, config))
     if missing:
         count = f"{len(missing)} of {len(missing) + len(mixtures)} row(s) name such clips"
-        if not leave_out:
+        if left_out is None:
             hint = "; --leave-out measures the others" if mixtures else ""
             raise SopError(f"{missing[0]}; {count}{hint}")
         warnings.warn(f"{missing[0]}; {count}; they are left out", stacklevel=2)
+        left_out += missing
     if not mixtures:
         those = "of clips in the index" if missing else "in the manifest"
         raise SopError(f"{path}: no pairs {those}")

@@ -70,7 +70,6 @@ def evaluate(
     from ..evaluation import evaluate as ev
     from ..evaluation import report as html
     from ..evaluation import tables
-    from ..media.csvs import read_rows
     from ..training import engine
     from ..training.checkpoint import load_model, read_history
     from ..training.pairs import draw_pairs, read_pairs, write_pairs
@@ -86,10 +85,9 @@ def evaluate(
     duet_clips = read_index(duets) if duets else []
 
     # The mixtures: those of a manifest, or drawn by seed
-    left_out = 0
+    left_out: list[str] | None = [] if leave_out else None
     if pairs:
-        mixtures = read_pairs(pairs, clips, config, leave_out)
-        left_out = sum(1 for _ in read_rows(pairs)) - len(mixtures)
+        mixtures = read_pairs(pairs, clips, config, left_out)
     else:
         alone = solos(clips)
         n = len(alone)
@@ -108,7 +106,7 @@ def evaluate(
     if not is_main():
         return
     if left_out:
-        results["protocol"]["left_out"] = left_out
+        results["protocol"]["left_out"] = len(left_out)
     ev.write_scores(out.with_name(f"{out.stem}.scores.csv"), scores)
     write_pairs(out.with_name(f"{out.stem}.pairs.csv"), mixtures)
     ev.write_metrics(out, results)

@@ -219,7 +219,7 @@ def test_one_process_compiles_before_others_are_started(tmp_path, monkeypatch):
             order.append(f"{jobs} processes")
 
         def __call__(self, work):
-            return [call(*args, **kwargs) for call, args, kwargs in work]
+            return (call(*args, **kwargs) for call, args, kwargs in work)  # as joblib: lazily
 
     monkeypatch.setattr(recordings.joblib, "cpu_count", lambda: 2)
     monkeypatch.setattr(recordings.joblib, "Parallel", Parallel)

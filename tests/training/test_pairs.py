@@ -82,11 +82,11 @@ def test_rows_of_vanished_clips_are_counted_and_left_out_only_when_asked(tmp_pat
     with pytest.raises(SopError, match=f"{counted}.* --leave-out measures the others"):
         read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY)
     with pytest.warns(UserWarning, match=f"{counted}.* left out"):
-        (pair,) = read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY, leave_out=True)
+        (pair,) = read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY, left_out=[])
     assert [(part.clip.name, part.start) for part in pair] == [("red/red_0", 0), ("blue/blue_1", 5)]
     (tmp_path / "pairs.csv").write_text("blue/b,0,green/g,5\n")
     with pytest.warns(UserWarning), pytest.raises(SopError, match="no pairs of clips in the index"):
-        read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY, leave_out=True)
+        read_pairs(tmp_path / "pairs.csv", tiny_clips, TINY, left_out=[])
 
 
 def test_a_manifest_may_hold_mixtures_of_two_three_and_four(tmp_path, tiny_clips):
