@@ -13,7 +13,6 @@ Source: Wang. An Industrial-Strength Audio Search Algorithm. ISMIR 2003 (with pa
 
 import hashlib
 import os
-import stat
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ import simplejpeg
 from ..config import AnyPath
 from ..errors import SopError
 from ..media.atomic import atomic_path
-from ..media.jpgs import MOST_PIXELS, frame_path
+from ..media.jpgs import encoded, frame_path
 from ..media.processes import in_processes
 from ..media.sound import read_sound, sound_length
 from .clips import Candidate
@@ -231,13 +230,7 @@ def _grey(path: Path) -> np.ndarray:
 
     Raises OSError or ValueError where it can't be read.
     """
-    about = path.stat()
-    if not stat.S_ISREG(about.st_mode) or about.st_size > MOST_PIXELS:
-        raise ValueError(f"{path}: not a picture")
-    jpg = path.read_bytes()
-    height, width, *_ = simplejpeg.decode_jpeg_header(jpg)
-    if int(height) * int(width) > MOST_PIXELS:
-        raise ValueError(f"{path}: {width} x {height} pixels")
+    jpg, _, _ = encoded(path)
     picture = simplejpeg.decode_jpeg(jpg, "GRAY", True, True, 28, 28)[..., 0]
     down, across = map(_means, picture.shape)
     return down @ picture.astype(np.float32) @ across.T

@@ -63,7 +63,7 @@ def frame_size(folder: AnyPath) -> tuple[int, int]:
     Raises SopError if there is none that can be read.
     """
     try:
-        _, width, height = _jpg(frame_path(folder, 0))
+        _, width, height = encoded(frame_path(folder, 0))
     except (OSError, ValueError) as e:
         raise SopError(f"{folder}: no frame 000001.jpg that can be read ({brief(e)})") from e
     return width, height
@@ -73,9 +73,7 @@ def _read_jpg(
     path: Path, size: tuple[int, int] | None, box: tuple[float, ...] | None
 ) -> np.ndarray:
     try:
-        data, width, height = _jpg(path)
-        if height * width > MOST_PIXELS:
-            raise ValueError(f"{width} x {height} pixels")
+        data, width, height = encoded(path)
         picture = simplejpeg.decode_jpeg(data, "RGB")  # (h,w,3); any damage raises
     except (OSError, ValueError) as e:
         reason = why_unreadable(path) or f"not a picture that can be read ({brief(e)})"
@@ -90,10 +88,10 @@ def _read_jpg(
     return resize(picture[None], size)[0] if size else picture
 
 
-def _jpg(path: Path) -> tuple[bytes, int, int]:
+def encoded(path: Path) -> tuple[bytes, int, int]:
     """A jpg's bytes, its width and its height.
 
-    Raises ValueError where it is no jpg, or too large to be read.
+    Raises OSError, or ValueError where it is no jpg, or too large to be decoded.
     """
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):  # a device, say, would never end
@@ -102,6 +100,8 @@ def _jpg(path: Path) -> tuple[bytes, int, int]:
         raise ValueError(f"{about.st_size:,} bytes")
     data = path.read_bytes()
     height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    if int(height) * int(width) > MOST_PIXELS:
+        raise ValueError(f"{width} x {height} pixels")
     return data, int(width), int(height)
 
 
