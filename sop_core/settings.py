@@ -143,6 +143,9 @@ class Nets:
     sound_up: Literal["transposed", "bilinear"] = "transposed"
     # of the K feature maps; "softmax": they add up to 1 in every bin; "none": published
     sound_activation: Activation = "softmax"
+    # after training, the feature maps are the mean over spectrograms that are shifted by up to this
+    # many bins up and down: 2 takes five times the work; 0: none
+    shifts: Annotated[int, Meta(ge=0, le=16, description="0 to 16")] = 0
     image_activation: Activation = "sigmoid"  # of a visual feature
     # from the synthesizer's sum to a mask; the sigmoid, or another with loss l1 or l2
     output_activation: Literal["none", "sigmoid", "relu", "tanh"] = "sigmoid"

@@ -4,6 +4,7 @@ Source: Zhao et al. 2018, figure 2.
 """
 
 from dataclasses import replace
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,12 @@ def activate(x: Tensor, kind: str, dim: int) -> Tensor:
     if kind == "softmax":
         return x.softmax(dim)
     return x if kind == "none" else getattr(torch, kind)(x)
+
+
+def _shift(x: Tensor, by: int) -> Tensor:
+    """All bins moved up by some; the first or last one is repeated. Shape: any (..., F, T)"""
+    bins = torch.arange(x.shape[-2], device=x.device) - by
+    return x.index_select(-2, bins.clamp(0, x.shape[-2] - 1))
 
 
 class SoundOfPixels(nn.Module):
@@ -129,8 +136,19 @@ class SoundOfPixels(nn.Module):
         Without it the maps learn to subtract what a picture does not show; then a region that
         shows nothing gets the whole mixture.
 
+        The U-Net halves the bins several times, so it hears the same sound differently in other
+        bins. Therefore, except in training, the maps are the mean over spectrograms shifted by up
+        to `shifts` bins; each map is shifted back. docs/training.md says what that gives.
+
         Shape: magnitudes (B, F, T) -> (B, K, F, T)
         """
+        if self.training or not self.config.shifts:
+            return self._feature_maps(mags)
+        by = range(-self.config.shifts, self.config.shifts + 1)
+        maps = (_shift(self._feature_maps(_shift(mags, d)), -d) for d in by)
+        return reduce(torch.add, maps) / len(by)
+
+    def _feature_maps(self, mags: Tensor) -> Tensor:
         maps = self.sound(log_magnitude(mags, self.config.loudness)[:, None])
         return activate(maps, self.config.sound_activation, 1)
 

@@ -123,6 +123,34 @@ def test_with_the_softmax_a_pixel_can_only_add():
     torch.testing.assert_close(middle, torch.zeros_like(middle), atol=1e-5, rtol=0)
 
 
+def test_shifts_hear_a_sound_in_the_bins_beside_its_own():
+    """Nets whose answer is known: one hears a sound where it is, the other bin 10, whatever sounds.
+
+    Moved and moved back, the first one's maps stay; the second one's are spread over five bins.
+    """
+
+    class Same(torch.nn.Module):
+        def forward(self, x):
+            return x.expand(-1, TINY.channels, -1, -1)
+
+    class Tenth(torch.nn.Module):
+        def forward(self, x):
+            return torch.zeros_like(x).index_fill(2, torch.tensor(10), 1.0)
+
+    shifting = replace(TINY, sound_activation="none", loudness="absolute", shifts=2)
+    model, still = SoundOfPixels(shifting).eval(), SoundOfPixels(replace(shifting, shifts=0)).eval()
+    mags = torch.rand(2, TINY.bins, 8, generator=torch.manual_seed(0)) + 0.1
+    mags[:, :3] = mags[:, -3:] = 0.5  # the bins at the ends are repeated
+    model.sound = still.sound = Same()
+    torch.testing.assert_close(model.feature_maps(mags), still.feature_maps(mags))
+    model.sound = Tenth()
+    expected = torch.zeros(TINY.bins)
+    expected[8:13] = 0.2
+    torch.testing.assert_close(model.feature_maps(mags)[1, 0, :, 3], expected)
+    training = model.train().feature_maps(mags)[1, 0, :, 3]
+    torch.testing.assert_close(training, torch.eye(TINY.bins)[10])
+
+
 def test_a_picture_is_the_mean_of_the_rounded_part_of_its_cells():
     """Of 196 cells 0.12 are 23.52: the 24 greatest; of 98, 11.76: 12."""
     model = SoundOfPixels(replace(TINY, pool=0.12))
