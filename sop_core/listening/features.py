@@ -188,10 +188,11 @@ class FeatureMaps:
     def across(self, first: int, last: int) -> Iterator[tuple[int, Window]]:
         """The windows that count between two STFT frames, with their numbers.
 
-        Shows a progress bar if there are many.
+        Shows a progress bar if many of them aren't in memory. (In a notebook every bar stays.)
         """
         here = [(i, w) for i, w in enumerate(self.windows) if w.first < last and w.last > first]
-        return iter(tqdm(here, "listening", unit=" windows", disable=len(here) < PROGRESS_FROM))
+        few = sum(i not in self.kept for i, _ in here) < PROGRESS_FROM
+        return iter(tqdm(here, "listening", unit=" windows", disable=few))
 
 
 def steps(maps: Tensor) -> Tensor:

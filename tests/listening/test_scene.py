@@ -320,6 +320,18 @@ def test_what_there_is_no_room_for_is_made_again_and_sounds_the_same(monkeypatch
     assert not tight.feature_maps.kept
 
 
+def test_a_progress_bar_is_shown_once_and_not_for_each_click(capsys):
+    """Twenty windows and more are listened to with a bar; then they are in memory."""
+    rng = np.random.default_rng(0)
+    sound = rng.standard_normal(12 * TINY.samples).astype(np.float32) / 10
+    maps = features.FeatureMaps(Eyes(TINY).eval(), sound)
+    assert len(maps.windows) >= features.PROGRESS_FROM
+    for said in (True, False):
+        for i, _ in maps.across(0, maps.length):
+            assert maps[i].shape[0] == TINY.channels
+        assert ("listening" in capsys.readouterr().err) is said
+
+
 def test_a_part_sounds_as_it_does_in_the_whole(scene):
     part, hop = scene.part(0.7, 1.5), TINY.hop
     begin, end = round(0.7 * TINY.rate / hop) * hop, round(1.5 * TINY.rate / hop) * hop
