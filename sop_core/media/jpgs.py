@@ -88,11 +88,12 @@ def _read_jpg(
     return resize(picture[None], size)[0] if size else picture
 
 
-def encoded(path: Path) -> tuple[bytes, int, int]:
+def encoded(path: AnyPath) -> tuple[bytes, int, int]:
     """A jpg's bytes, its width and its height.
 
     Raises OSError, or ValueError where it is no jpg, or too large to be decoded.
     """
+    path = Path(path)
     about = path.stat()
     if not stat.S_ISREG(about.st_mode):  # a device, say, would never end
         raise ValueError("not a file")
